@@ -1,0 +1,127 @@
+"""The entry point: `xmnist STAGE [overrides] [flags]`. No torch here, and no Hydra before the stage is known."""
+
+import os
+import re
+import signal
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from xmnist import __version__
+from xmnist.errors import InputError, unknown
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+STAGES = {"train": "fit a classifier, a ClaDec decoder or a reference autoencoder"}
+USAGE = f"""xmnist {__version__}: train image classifiers and look at what they have seen
+
+usage: xmnist STAGE [KEY=VALUE ...] [flags]
+
+stages:
+{"".join(f"  {name:<10}{text}" for name, text in STAGES.items())}
+
+examples:
+  xmnist train model=cladec layer=dense alpha=0.25       a decoder of what layer dense keeps
+  xmnist train model=refae layer=conv dataset=fashion_mnist
+  xmnist train -m model=cladec alpha=0,0.25,0.99         a sweep: one run for each value
+  xmnist train +experiment=smoke                         everything once, in seconds
+
+flags:
+  --help            this text; after a stage: its groups, options and defaults
+  --version         the version
+  -m                sweep over values with commas
+  --cfg job         print the config and leave
+  --info            print what Hydra knows and leave
+  --config-dir DIR  add your own configs
+
+tab completion:  eval "$(xmnist -sc install=bash)"
+"""
+
+
+def main() -> None:
+    """Run one command line and leave with 0 (done), 1 (a run failed), 2 (bad input) or 130 (interrupted)."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    stage, argv = (sys.argv[1:2] or [""])[0], sys.argv[2:]
+    if stage in ("-sc", "--shell-completion"):
+        stage, argv = _completed_stage(), sys.argv[1:]
+    if stage in ("", "-h", "--help"):
+        print(USAGE, end="", file=sys.stdout if stage else sys.stderr)
+        sys.exit(0 if stage else 2)
+    if stage == "--version":
+        print(__version__)
+        sys.exit(0)
+    if stage not in STAGES:
+        fail(unknown("stage", stage, STAGES, "stages"), 2)
+    overrides = [a for a in argv if a.startswith("~") or ("=" in a and not a.startswith("-"))]
+    sys.argv[1:] = overrides + [a for a in argv if a not in overrides]  # Hydra wants them in one block, before flags
+
+    import hydra
+    from hydra._internal.utils import get_args_parser
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from xmnist import hooks
+
+    parser = get_args_parser()
+    parser.error = lambda message: fail(message, 2)  # type: ignore[method-assign]
+    parser.parse_args()
+    hooks.register(sys.argv[1:])
+    wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra would print its own report and leave; we say it in one line
+    try:
+        hydra.main(version_base="1.3", config_path=conf_dir(), config_name=stage)(job)()
+    except KeyboardInterrupt:
+        fail("interrupted; the same command goes on from the last finished epoch", 130)
+    except Exception as error:
+        if wants_traceback:
+            raise
+        if isinstance(error, HydraException | OmegaConfBaseException):
+            fail(hooks.explain(error, stage, conf_dir()), 2)
+        fail(error, 2 if isinstance(error, InputError) else 1)
+
+
+def job(cfg: "DictConfig") -> Any:
+    """Run one job; at module level, because launchers pickle it by name."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    from xmnist import config
+
+    own = HydraConfig.get()
+    try:
+        stage = import_module(f"xmnist.{own.job.config_name}")
+        return stage.main(config.resolve(cfg), list(own.overrides.task))
+    except Exception as error:
+        if own.mode == RunMode.MULTIRUN or os.environ.get("XMNIST_TRACEBACK"):
+            raise
+        fail(error, 2 if isinstance(error, InputError) else 1)
+
+
+def fail(error: object, code: int) -> NoReturn:
+    """Say in one line what went wrong, and leave."""
+    text = str(error) if isinstance(error, InputError | str) else f"{type(error).__name__}: {error}"
+    print("xmnist: " + " ".join(text.split()), file=sys.stderr)
+    sys.exit(code)
+
+
+def conf_dir() -> str:
+    """Where the configs are: beside the package in a checkout, inside it when installed."""
+    here = Path(__file__).resolve().parent
+    for folder in (here / "conf", here.parent / "conf"):
+        if (folder / "train.yaml").is_file():
+            return str(folder)
+    fail("the installation is broken: its conf/ directory is missing", 1)
+
+
+def _completed_stage() -> str:
+    """The stage on the line that is being completed; while it is being typed, print the stages that fit."""
+    line = os.environ.get("COMP_LINE", "xmnist train ")
+    match = re.match(r"(\s*\S+\s+)(\S+)(\s.*)$", line)
+    if match and match[2] in STAGES:
+        os.environ["COMP_LINE"] = match[1] + match[3].lstrip()  # Hydra completes a line without stages
+        return match[2]
+    typed = re.sub(r"^\s*\S+\s*", "", line)
+    print(*(s for s in STAGES if s.startswith(typed)))
+    sys.exit(0)

@@ -1,0 +1,124 @@
+"""The published data sets that torchvision fetches and reads, with their official splits."""
+
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torchvision import datasets
+
+from xmnist.data import files
+from xmnist.data.base import Info, Split
+from xmnist.errors import InputError
+
+SOURCES = {
+    "mnist": datasets.MNIST,
+    "fashion_mnist": datasets.FashionMNIST,
+    "kmnist": datasets.KMNIST,
+    "emnist": datasets.EMNIST,
+    "cifar10": datasets.CIFAR10,
+    "cifar100": datasets.CIFAR100,
+}
+DIGITS = tuple("0123456789")
+TIMEOUT = 20.0
+"""Seconds without an answer after which a download is given up."""
+
+# torchvision knows these only from the files themselves (CIFAR) or spells them with numbers (MNIST, KMNIST).
+CLASSES = {
+    "mnist": DIGITS,
+    "kmnist": ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
+    "fashion_mnist": tuple(datasets.FashionMNIST.classes),
+    "cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+}
+
+
+def info(name: str, split: str = "balanced", **_: object) -> Info:
+    """Shape and classes of a published data set."""
+    if name in files.CIFAR_FOLDERS:
+        classes = CLASSES.get(name) or tuple(f"class {i}" for i in range(100))
+        return Info((3, 32, 32), classes)
+    if name == "emnist":
+        return Info((1, 28, 28), tuple(c for c in datasets.EMNIST.classes_split_dict[split] if c != "N/A"))
+    return Info((1, 28, 28), CLASSES[name])
+
+
+def prepare(name: str, data_dir: str, split: str = "balanced", **_: object) -> None:
+    """Fetch the files if they are missing, and look whether they are whole."""
+    if not files.present(name, data_dir, split):
+        _download(name, data_dir, {"split": split} if name == "emnist" else {})
+    files.check(name, data_dir, split)
+    if name in files.CIFAR_FOLDERS:
+        _open(name, data_dir, train=False)  # compares the checksums of all files
+
+
+def _open(name: str, data_dir: str, **options: object) -> datasets.VisionDataset:
+    try:
+        return SOURCES[name](data_dir, download=False, **options)
+    except (RuntimeError, OSError, EOFError, ValueError, AssertionError) as error:
+        raise InputError(f"{name}: the files under {data_dir} cannot be read: {_line(error)}") from None
+
+
+def load(
+    name: str, data_dir: str, train: int | None, test: int | None, split: str = "balanced"
+) -> tuple[Split, Split, Info]:
+    """Training and test images, the first `train` and `test` of them or all."""
+    prepare(name, data_dir, split)
+    facts = info(name, split)
+    options = {"split": split} if name == "emnist" else {}
+    parts = []
+    for is_train, count in ((True, train), (False, test)):
+        source = _open(name, data_dir, train=is_train, **options)
+        images, labels = torch.as_tensor(source.data), torch.as_tensor(source.targets)
+        if name in files.CIFAR_FOLDERS:
+            images = images.permute(0, 3, 1, 2)
+            facts = Info(facts.shape, tuple(source.classes))
+        else:
+            images = images.unsqueeze(1)
+        if name == "emnist":
+            images = images.transpose(-1, -2)  # its files hold every image mirrored at the diagonal
+            labels = labels - 1 if split == "letters" else labels
+        if count is not None and count > len(images):
+            key = "train" if is_train else "test"
+            raise InputError(f"dataset.{key}={count}: {name} has {len(images)} such images")
+        parts.append(Split((images[:count].float() / 255).contiguous(), labels[:count].long()))
+    return parts[0], parts[1], facts
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+@contextmanager
+def _timeout(seconds: float) -> Iterator[None]:
+    """torchvision opens its connections without one."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _download(name: str, data_dir: str, options: dict[str, str]) -> None:
+    """Let torchvision fetch, show progress and compare checksums; the files appear only once all of them are whole."""
+    folder = Path(data_dir).absolute()
+    missing = next(p for p in files.expected(name, data_dir, *options.values()) if not p.is_file())
+    created = [p for p in (folder, *folder.parents) if not p.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=folder) as partial, _timeout(TIMEOUT):
+            SOURCES[name](partial, train=True, download=True, **options)
+            for path in Path(partial).rglob("*"):
+                if path.is_file() and path.suffix not in (".gz", ".zip"):
+                    target = folder / path.relative_to(partial)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    path.replace(target)
+    except (RuntimeError, OSError) as error:
+        for path in created:
+            path.rmdir()
+        raise InputError(
+            f"{name}: {missing} is missing and cannot be fetched ({_line(error)[:160]}); put its files there, name "
+            f"their folder with data_dir= or XMNIST_DATA, or use a built-in data set: {', '.join(files.BUILT_IN)}"
+        ) from None

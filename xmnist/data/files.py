@@ -1,0 +1,71 @@
+"""Where the files of each downloaded data set lie, and whether they are whole; no torch, so that it answers at once."""
+
+import math
+import socket
+from pathlib import Path
+
+from xmnist.errors import InputError
+
+IDX_FOLDERS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST", "emnist": "EMNIST"}
+CIFAR_FOLDERS = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}
+CIFAR_FILES = {
+    "cifar10": [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta"],
+    "cifar100": ["train", "test", "meta"],
+}
+EMNIST_SPLITS = ("balanced", "byclass", "bymerge", "digits", "letters", "mnist")
+BUILT_IN = ("glyphs",)
+MIRRORS = {"mnist": ("ossci-datasets.s3.amazonaws.com", 443)}
+
+
+def expected(name: str, data_dir: str, split: str = "balanced") -> list[Path]:
+    """The files that data set `name` is read from, in torchvision's layout."""
+    if name in CIFAR_FOLDERS:
+        return [Path(data_dir) / CIFAR_FOLDERS[name] / file for file in CIFAR_FILES[name]]
+    raw = Path(data_dir) / IDX_FOLDERS[name] / "raw"
+    train, test = (f"emnist-{split}-train", f"emnist-{split}-test") if name == "emnist" else ("train", "t10k")
+    return [raw / f"{part}-{kind}-ubyte" for part in (train, test) for kind in ("images-idx3", "labels-idx1")]
+
+
+def present(name: str, data_dir: str, split: str = "balanced") -> bool:
+    """Whether all files of data set `name` are there."""
+    return all(path.is_file() for path in expected(name, data_dir, split))
+
+
+def reachable(name: str, seconds: float = 3.0) -> bool:
+    """Whether the host that serves data set `name` answers within `seconds`."""
+    try:
+        with socket.create_connection(MIRRORS[name], timeout=seconds):
+            return True
+    except OSError:
+        return False
+
+
+def check_idx(path: Path) -> tuple[int, ...]:
+    """The shape that an IDX file of bytes states, after making sure that it holds just as many.
+
+    Raises:
+        InputError: the file is no IDX file of bytes, is truncated or has bytes left over.
+    """
+    with path.open("rb") as file:
+        head = file.read(4)
+        dims = head[3] if len(head) == 4 and head[:3] == b"\x00\x00\x08" else 0
+        sizes = file.read(4 * dims)
+    if not dims or len(sizes) < 4 * dims:
+        raise InputError(f"{path} is damaged: it does not begin like an IDX file; remove it, or fetch it again")
+    shape = tuple(int.from_bytes(sizes[4 * i : 4 * i + 4], "big") for i in range(dims))
+    wanted, found = 4 + 4 * dims + math.prod(shape), path.stat().st_size
+    if wanted != found:
+        state = "truncated" if found < wanted else "too long"
+        raise InputError(f"{path} is {state}: {found} bytes where its header says {wanted}; remove it, or fetch it again")
+    return shape
+
+
+def check(name: str, data_dir: str, split: str = "balanced") -> None:
+    """Look at the files of an IDX data set: headers, sizes, as many labels as images."""
+    if name not in IDX_FOLDERS:
+        return
+    paths = expected(name, data_dir, split)
+    for images, labels in zip(paths[::2], paths[1::2], strict=True):
+        shape, count = check_idx(images), check_idx(labels)
+        if shape[1:] != (28, 28) or count != shape[:1] or not shape[0]:
+            raise InputError(f"{images} and {labels.name} do not fit: images of shape {shape}, labels {count}")

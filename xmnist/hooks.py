@@ -1,0 +1,106 @@
+"""What Hydra calls: resolvers for names in the configs, and the check of every job before the first one starts."""
+
+import re
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from xmnist import config, runs
+from xmnist.errors import InputError, unknown
+
+
+def register(argv: Sequence[str]) -> None:
+    """Make the resolvers known that the configs use: `default_dataset` and `run_id`."""
+    OmegaConf.register_new_resolver("default_dataset", lambda: _default_dataset(argv), replace=True)
+    OmegaConf.register_new_resolver("run_id", lambda *, _root_: _run_id(_root_), replace=True)
+
+
+def _run_id(root: DictConfig) -> str:
+    return runs.run_id(root.hydra.job.config_name, config.resolve(root))
+
+
+def _default_dataset(argv: Sequence[str]) -> str:
+    """The data set for a command line that names none; a warning says when it is not MNIST."""
+    if any(word.startswith("dataset=") for word in argv) or {"--help", "-h"} & set(argv):
+        return "mnist"
+    given = [word.removeprefix("data_dir=") for word in argv if word.startswith("data_dir=")]
+    return config.default_dataset(given[-1] if given else None)
+
+
+def check_job(cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """Check one job's whole config.
+
+    Raises:
+        InputError: what is wrong with it.
+    """
+    settings = config.resolve(cfg)
+    config.check_writable(settings["out_dir"])
+    stage = cfg.hydra.job.config_name
+    import_module(f"xmnist.{stage}").check(settings, overrides)
+
+
+class Check(Callback):
+    """Checks every job of a command before the first one starts, so that a mistake costs and writes nothing."""
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """Check a single run."""
+        self._check([(config, [])])
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Check all jobs of a sweep over a grid."""
+        loader = GlobalHydra.instance().config_loader()
+        given = [f"{k}={v}" for k, v in (config.hydra.sweeper.get("params") or {}).items()]
+        given += config.hydra.overrides.task
+        try:
+            parsed = OverridesParser.create(config_loader=loader).parse_overrides(given)
+            grid = BasicSweeper.split_arguments(parsed, None)[0]
+            jobs = [(loader.load_sweep_config(config, list(job)), list(job)) for job in grid]
+        except HydraException:
+            return  # it does not compose, or is no grid: Hydra says so, or the job checks itself
+        self._check(jobs)
+
+    def _check(self, jobs: Sequence[tuple[DictConfig, list[str]]]) -> None:
+        for cfg, job in jobs:
+            try:
+                check_job(cfg, job or list(cfg.hydra.overrides.task))
+            except InputError as error:
+                where = f" (in the job {' '.join(job)})" if job else ""
+                print(f"xmnist: {error}{where}", file=sys.stderr)
+                sys.exit(2)  # Hydra turns an exception in a callback into a warning; only leaving stops the run
+
+
+def explain(error: Exception, stage: str, conf_dir: str) -> str:
+    """Hydra's report of a command line that does not compose, in one line that names what is allowed."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, word = str(error.missing_cfg_file).rpartition("/")
+        return str(unknown(group or "config", word, error.options or []))
+    match = re.match(r"Could not override '([^']+)'", str(error))
+    if match:
+        return str(unknown("key", match[1].split("@")[0], _known_keys(stage, conf_dir), "keys"))
+    return str(error).splitlines()[0]
+
+
+def _known_keys(stage: str, conf_dir: str) -> list[str]:
+    """All keys of a stage's default config, dotted."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(conf_dir, version_base="1.3"):
+        cfg = compose(stage)
+
+    def walk(node: DictConfig, prefix: str) -> list[str]:
+        keys = []
+        for key in node:
+            name = f"{prefix}{key}"
+            child = OmegaConf.select(node, str(key))
+            keys += walk(child, f"{name}.") if isinstance(child, DictConfig) else [name]
+        return keys
+
+    return [k for k in cfg if k != "hydra"] + [k for k in walk(cfg, "") if "." in k]

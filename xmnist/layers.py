@@ -1,0 +1,105 @@
+"""Building blocks: input normalisation, the published initialisation, and access to a layer by its name."""
+
+import hashlib
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from xmnist.errors import unknown
+
+
+def derive_seed(seed: int, purpose: str) -> int:
+    """A seed for one purpose, so that no two purposes of the same run draw the same numbers."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {purpose}".encode()).digest()[:7], "big")
+
+
+class Normalize(nn.Module):
+    """Subtracts a mean and divides by a standard deviation for each channel.
+
+    It is a classifier's first layer, so that everything outside works on pixels in [0, 1].
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(channels, 1, 1))
+        self.register_buffer("std", torch.ones(channels, 1, 1))
+
+    @torch.no_grad()
+    def fit(self, images: Tensor) -> None:
+        """Take mean and standard deviation of images (N, C, H, W), which must be training images."""
+        self.mean.copy_(images.mean((0, 2, 3)).view(-1, 1, 1))
+        self.std.copy_(images.std((0, 2, 3)).view(-1, 1, 1).clamp_min(1e-6))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images - self.mean) / self.std
+
+
+def initialise(model: nn.Module) -> None:
+    """Draw every weight from Glorot's uniform distribution and set every bias to 0, as Keras does."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def freeze(model: nn.Module) -> nn.Module:
+    """Put a model into eval mode and stop its parameters from collecting gradients; returns it."""
+    return model.eval().requires_grad_(False)
+
+
+class _Reached(Exception):
+    """The layer that was asked for has answered; the rest of the forward pass is not needed."""
+
+
+class Encoder(nn.Module):
+    """The part of a classifier up to and including one named layer: images to codes.
+
+    Args:
+        classifier: any module; it is shared, not copied.
+        layer: dotted name of one of its submodules.
+
+    Raises:
+        InputError: there is no such layer.
+    """
+
+    def __init__(self, classifier: nn.Module, layer: str) -> None:
+        super().__init__()
+        modules = {name: module for name, module in classifier.named_modules() if name}
+        if layer not in modules:
+            named = list(getattr(classifier, "layers", modules))
+            raise unknown("layer", layer, named, "its named layers; any other submodule by its dotted path")
+        self.classifier = classifier
+        self.layer = layer
+
+    def forward(self, images: Tensor) -> Tensor:
+        code: list[Tensor] = []
+
+        def keep(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+            code.append(output)
+            raise _Reached
+
+        handle = self.classifier.get_submodule(self.layer).register_forward_hook(keep)
+        try:
+            self.classifier(images)
+        except _Reached:
+            pass
+        finally:
+            handle.remove()
+        return code[0]
+
+
+@torch.no_grad()
+def batched(function: Callable[[Tensor], Tensor], inputs: Tensor, batch_size: int = 250) -> Tensor:
+    """`function` of every row of `inputs`, computed in batches that stay in a processor's cache, without gradients."""
+    return torch.cat([function(part) for part in inputs.split(batch_size)])
+
+
+def size_of(model: nn.Module) -> int:
+    """How many numbers a model holds: parameters and BatchNorm statistics, as Keras counts them."""
+    statistics = (b for n, b in model.named_buffers() if n.endswith(("running_mean", "running_var")))
+    return sum(p.numel() for p in model.parameters()) + sum(b.numel() for b in statistics)

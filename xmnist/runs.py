@@ -1,0 +1,295 @@
+"""Runs on disk: directories named by content, status, atomic files, locks, checkpoints, reuse."""
+
+import csv
+import hashlib
+import json
+import logging
+import os
+import platform
+import shlex
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from omegaconf import OmegaConf
+
+from xmnist import config
+from xmnist.errors import InputError
+
+log = logging.getLogger(__name__)
+
+SEALED = ("model.pt", "metrics.json")
+"""Files whose checksums a finished run's status holds."""
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A temporary file that takes the name `path` when the block ends well, and is removed when it does not."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def run_id(stage: str, settings: config.Settings) -> str:
+    """A run's name: readable settings and 8 hex digits over everything that can change its result."""
+    text = json.dumps({"stage": stage, **config.identity(settings)}, sort_keys=True)
+    return f"{config.label(settings)}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One stage on one resolved config, in its own directory."""
+
+    stage: str
+    settings: config.Settings
+
+    @property
+    def path(self) -> Path:
+        """The run's directory: OUT/STAGE/DATASET/MODEL/ID."""
+        s = self.settings
+        parts = (self.stage, s["dataset"]["name"], s["model"]["name"], run_id(self.stage, s))
+        return Path(s["out_dir"]).joinpath(*parts)
+
+    def status(self) -> dict[str, Any]:
+        """What status.json says; empty where there is none that can be read."""
+        return self._read("status.json")
+
+    def metrics(self) -> dict[str, Any]:
+        """The run's figures."""
+        return self._read("metrics.json")
+
+    def _read(self, name: str) -> dict[str, Any]:
+        try:
+            content = json.loads((self.path / name).read_text())
+        except (OSError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    def finished(self) -> bool:
+        """Whether the run is done and its files are those that it wrote.
+
+        Raises:
+            InputError: one of them is another file now.
+        """
+        status = self.status()
+        if status.get("state") != "done":
+            return False
+        for name, digest in dict(status.get("files", {})).items():
+            file = self.path / name
+            if not file.is_file():
+                log.warning("%s is gone: this run is done again", file)
+                return False
+            if _digest(file) != digest:
+                raise InputError(
+                    f"{file} is not the file that this run wrote: it was damaged, or comes from another model; put the "
+                    f"right one back, or redo the run with force=true"
+                )
+        return True
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Write a JSON file."""
+        with atomic(self.path / name) as file:
+            file.write_text(json.dumps(content, indent=2) + "\n")
+
+    def write_csv(self, name: str, rows: Sequence[dict[str, Any]]) -> None:
+        """Write a CSV file with a line a row; the first row's keys are the columns."""
+        with atomic(self.path / name) as file, file.open("w", newline="") as out:
+            writer = csv.DictWriter(out, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def save(self, name: str, state: dict[str, Any]) -> None:
+        """Write a checkpoint."""
+        import torch
+
+        # An open file, not a path: torch writes the path's name into the file, and equal states must give equal files.
+        with atomic(self.path / name) as file, file.open("wb") as out:
+            torch.save(state, out)
+
+    def load(self, name: str) -> dict[str, Any] | None:
+        """Read a checkpoint, nothing but tensors and plain values; None where there is none.
+
+        Raises:
+            InputError: it is damaged, or holds anything else.
+        """
+        import torch
+
+        path = self.path / name
+        if not path.is_file():
+            return None
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            if isinstance(state, dict):
+                return state
+            reason = f"it holds a {type(state).__name__}"
+        except Exception as error:  # a damaged file makes torch raise almost anything
+            reason = str(error) or type(error).__name__
+        raise self.refused(name, reason)
+
+    def load_into(self, model: Any, name: str) -> None:
+        """Put the weights of checkpoint `name` into a network.
+
+        Raises:
+            InputError: it is missing, damaged or of another network.
+        """
+        state = self.load(name)
+        if state is None:
+            raise self.refused(name, "it is missing")
+        try:
+            model.load_state_dict(state)
+        except RuntimeError as error:
+            raise self.refused(name, str(error)) from None
+
+    def refused(self, name: str, reason: str) -> InputError:
+        """The error that says why checkpoint `name` is not used."""
+        lines = [line.strip() for line in reason.splitlines() if line.strip()]
+        reason = lines[1] if len(lines) > 1 and lines[0].endswith(":") else lines[0]
+        return InputError(
+            f"{self.path / name} is no checkpoint of this run: {reason[:150].rstrip('. ')}; remove it, or redo the run "
+            f"with force=true"
+        )
+
+
+@contextmanager
+def claim(run: Run, command: str) -> Iterator[bool]:
+    """Hold a run for this process; yields whether there is work to do.
+
+    Another process that holds it is waited for. The status is `running` inside, `done`, `failed` or `interrupted`
+    afterwards; bad input leaves it as it was. While it is held, the log also goes to the run's own file.
+    """
+    run.path.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(run.path / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.info("another process is at work on %s: waiting for it", run.path)
+        lock.acquire()
+    handler = logging.FileHandler(run.path / f"{run.stage}.log")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.getLogger().addHandler(handler)
+    try:
+        if not run.settings["force"] and run.finished():
+            yield False
+            return
+        before = run.status()
+        if run.settings["force"]:
+            (run.path / "last.pt").unlink(missing_ok=True)
+        _write_config(run, command)
+        status = {"state": "running", "started": _now(), "host": socket.gethostname(), "pid": os.getpid()}
+        run.write_json("status.json", {**status, "command": command})
+        start = time.monotonic()
+        try:
+            yield True
+        except InputError:
+            run.write_json("status.json", before) if before else (run.path / "status.json").unlink()
+            raise
+        except BaseException as error:
+            state = "failed" if isinstance(error, Exception) else "interrupted"
+            if state == "failed":  # the terminal gets one line, the run's own log the whole story
+                handler.emit(log.makeRecord(log.name, logging.ERROR, __file__, 0, "failed", (), sys.exc_info()))
+            end = {"state": state, "error": f"{type(error).__name__}: {error}".rstrip(": "), "ended": _now()}
+            run.write_json("status.json", {**status, **end, "command": command})
+            raise
+        files = {name: _digest(run.path / name) for name in SEALED if (run.path / name).is_file()}
+        end = {"state": "done", "ended": _now(), "seconds": round(time.monotonic() - start, 3), "files": files}
+        run.write_json("status.json", {**status, **end, "command": command})
+        (run.path / "last.pt").unlink(missing_ok=True)
+    finally:
+        logging.getLogger().removeHandler(handler)
+        handler.close()
+        lock.release()
+
+
+def _write_config(run: Run, command: str) -> None:
+    with atomic(run.path / "config.yaml") as file:
+        OmegaConf.save(OmegaConf.create(run.settings), file)
+    if not (run.path / ".hydra").is_dir():  # a run that another one needed: Hydra has not been here
+        (run.path / ".hydra").mkdir()
+        with atomic(run.path / ".hydra" / "overrides.yaml") as file:
+            OmegaConf.save(OmegaConf.create(shlex.split(command)[2:]), file)
+        with atomic(run.path / ".hydra" / "config.yaml") as file:
+            OmegaConf.save(OmegaConf.create(run.settings), file)
+
+
+def write_environment(run: Run, device: Any, threads: int) -> None:
+    """Write down what the run was made with: versions, machine, device, threads, seed, commit."""
+    packages = ("xmnist", "torch", "torchvision", "numpy", "hydra-core", "omegaconf")
+    run.write_json(
+        "environment.json",
+        {
+            "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
+            "platform": platform.platform(),
+            "processor": platform.processor() or platform.machine(),
+            "cores": os.cpu_count(),
+            "device": str(device),
+            "threads": threads,
+            "seed": run.settings["seed"],
+            "commit": _commit(),
+        },
+    )
+
+
+def command(stage: str, overrides: Sequence[str], **changes: Any) -> str:
+    """The command line of a run; `changes` replace what the overrides say of a key and all below it, None drops it."""
+
+    def replaced(override: str) -> bool:
+        key = override.lstrip("+~").split("=")[0].split("@")[0]
+        return any(key == name or key.startswith(f"{name}.") for name in changes)
+
+    words = [o for o in overrides if not replaced(o)]
+    words += [f"{name}={value}" for name, value in changes.items() if value is not None]
+    return shlex.join(["xmnist", stage, *words])
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The commit of the checkout that the package runs from, with `+` where it has changes; None for an installed one."""
+    here = Path(__file__).resolve().parent.parent
+    if not (here / ".git").exists():
+        return None
+    git = ["git", "-C", str(here)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head + ("+" if changed.strip() else "")

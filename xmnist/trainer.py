@@ -1,0 +1,213 @@
+"""The one training loop. It knows no model: a loss and tensors go in, a history comes out."""
+
+import copy
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import ConstantLR, OneCycleLR, ReduceLROnPlateau, StepLR
+from tqdm import tqdm
+
+from xmnist.layers import derive_seed
+
+log = logging.getLogger(__name__)
+
+Row = dict[str, float]
+"""One epoch: `epoch` (from 1), `lr` at its end, `train_loss`, `val_...`, `seconds`, `images_per_second`."""
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "sgd": lambda p, lr, weight_decay, eps, momentum: torch.optim.SGD(
+        p, lr, momentum=momentum, weight_decay=weight_decay, fused=True
+    ),
+    "adam": lambda p, lr, weight_decay, eps, momentum: torch.optim.Adam(
+        p, lr, eps=eps, weight_decay=weight_decay, fused=True
+    ),
+    "adamw": lambda p, lr, weight_decay, eps, momentum: torch.optim.AdamW(
+        p, lr, eps=eps, weight_decay=weight_decay, fused=True
+    ),
+}
+
+
+class NotFiniteError(RuntimeError):
+    """The loss became NaN or infinite; the message names epoch and step."""
+
+
+class StateError(ValueError):
+    """A saved state does not belong to this training."""
+
+
+def fit(
+    model: nn.Module,
+    loss: Callable[..., Tensor],
+    data: Sequence[Tensor],
+    validate: Callable[[], Row],
+    *,
+    seed: int,
+    epochs: int,
+    batch_size: int,
+    optimizer: str,
+    lr: float,
+    weight_decay: float,
+    eps: float,
+    momentum: float,
+    schedule: str,
+    warmup: float,
+    step_epochs: int,
+    factor: float,
+    patience: int,
+    keep: str,
+    stop_patience: int | None,
+    stop_delta: float,
+    state: dict[str, Any] | None = None,
+    save: Callable[[dict[str, Any]], None] = lambda state: None,
+) -> list[Row]:
+    """Train `model` in place and leave the best or the last epoch's weights in it.
+
+    All randomness of an epoch comes from `seed` and the epoch's number, so that a training that goes on from a saved
+    state ends bit for bit like one that was never stopped (on a CPU with the same number of threads).
+
+    Args:
+        loss: mean loss of a batch, called with the same rows of every tensor in `data`.
+        data: tensors with one row an example, on the model's device.
+        validate: figures after an epoch, `loss` among them; called with the model in eval mode.
+        warmup: share of the steps in which the one-cycle schedule goes up.
+        step_epochs, factor, patience: `step` multiplies the learning rate by `factor` every `step_epochs` epochs,
+            `plateau` once the validation loss has not fallen for more than `patience` epochs.
+        keep: `best` (lowest validation loss) or `last`.
+        stop_patience: stop once the validation loss has not fallen by `stop_delta` for more epochs than this.
+        state: what `save` was given last, to go on from there.
+        save: called after every epoch with everything that is needed to go on.
+
+    Raises:
+        NotFiniteError: the training or validation loss is NaN or infinite.
+        StateError: `state` belongs to another network or optimiser.
+    """
+    steps = math.ceil(len(data[0]) / batch_size)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    descent = OPTIMIZERS[optimizer](parameters, lr=lr, weight_decay=weight_decay, eps=eps, momentum=momentum)
+    scheduler = _scheduler(schedule, descent, lr, steps * epochs, warmup, step_epochs, factor, patience)
+    history: list[Row] = []
+    best: dict[str, Any] = {}
+    if state is not None:
+        try:
+            model.load_state_dict(state["model"])
+            descent.load_state_dict(state["optimizer"])
+            scheduler.load_state_dict(state["scheduler"])
+            history, best = list(state["history"]), dict(state["best"])
+        except (RuntimeError, KeyError, ValueError, TypeError) as error:
+            raise StateError(str(error)) from None
+    while len(history) < epochs and not _stopped(history, stop_patience, stop_delta):
+        epoch = len(history) + 1
+        torch.manual_seed(derive_seed(seed, f"epoch {epoch}"))
+        start = time.perf_counter()
+        train_loss = _epoch(
+            model, loss, data, batch_size, descent, scheduler if schedule == "one_cycle" else None, (epoch, epochs)
+        )
+        seconds = time.perf_counter() - start
+        model.eval()
+        figures = validate()
+        if not math.isfinite(figures["loss"]):
+            raise NotFiniteError(f"the validation loss is {figures['loss']} after epoch {epoch}")
+        if isinstance(scheduler, ReduceLROnPlateau):
+            scheduler.step(figures["loss"])
+        elif schedule != "one_cycle":
+            scheduler.step()
+        row = {"epoch": epoch, "lr": descent.param_groups[0]["lr"], "train_loss": train_loss}
+        row |= {f"val_{name}": value for name, value in figures.items()}
+        history.append(row | {"seconds": seconds, "images_per_second": len(data[0]) / seconds})
+        if keep == "last" or not best or figures["loss"] < best["loss"]:
+            best = {"loss": figures["loss"], "model": copy.deepcopy(model.state_dict())}
+        log.info(_line(history[-1], epochs))
+        save(
+            {
+                "model": model.state_dict(),
+                "optimizer": descent.state_dict(),
+                "scheduler": scheduler.state_dict(),
+                "history": history,
+                "best": best,
+            }
+        )
+    model.load_state_dict(best["model"])
+    model.eval()
+    return history
+
+
+def _epoch(
+    model: nn.Module,
+    loss: Callable[..., Tensor],
+    data: Sequence[Tensor],
+    batch_size: int,
+    optimizer: torch.optim.Optimizer,
+    scheduler: Any,
+    place: tuple[int, int],
+) -> float:
+    """Train on every row once, in random order; returns the mean loss over rows."""
+    model.train()
+    order = torch.randperm(len(data[0])).to(data[0].device)  # drawn on the CPU: the same order on every device
+    batches = order.split(batch_size)
+    losses = torch.zeros(len(batches), device=data[0].device)
+    seen = 0
+    with tqdm(total=len(order), desc=f"epoch {place[0]}/{place[1]}", unit="img", leave=False, disable=None) as bar:
+        for step, rows in enumerate(batches):
+            value = loss(*(tensor[rows] for tensor in data))
+            optimizer.zero_grad(set_to_none=True)
+            value.backward()
+            optimizer.step()
+            if scheduler is not None:
+                scheduler.step()
+            losses[step] = value.detach()
+            if bar.update(len(rows)):  # true when the bar was redrawn: the only time to wait for the device
+                _check_finite(losses[seen : step + 1], place[0], seen)
+                bar.set_postfix(loss=f"{losses[seen : step + 1].mean().item():.4g}", refresh=False)
+                seen = step + 1
+    _check_finite(losses, place[0], 0)
+    sizes = torch.tensor([len(rows) for rows in batches], dtype=torch.float64)
+    return (losses.double().cpu() @ sizes / sizes.sum()).item()
+
+
+def _check_finite(losses: Tensor, epoch: int, first: int) -> None:
+    bad = (~losses.isfinite()).nonzero().flatten()
+    if len(bad):
+        step = first + int(bad[0]) + 1
+        raise NotFiniteError(f"the loss is {losses[bad[0]].item()} in epoch {epoch}, step {step}: try a smaller trainer.lr")
+
+
+def _scheduler(
+    name: str,
+    optimizer: torch.optim.Optimizer,
+    lr: float,
+    steps: int,
+    warmup: float,
+    step_epochs: int,
+    factor: float,
+    patience: int,
+) -> Any:
+    build: dict[str, Callable[[], Any]] = {
+        "constant": lambda: ConstantLR(optimizer, factor=1.0),
+        "one_cycle": lambda: OneCycleLR(optimizer, lr, total_steps=steps, pct_start=warmup),
+        "step": lambda: StepLR(optimizer, step_epochs, factor),
+        "plateau": lambda: ReduceLROnPlateau(optimizer, factor=factor, patience=patience),
+    }
+    return build[name]()
+
+
+def _stopped(history: Sequence[Row], patience: int | None, delta: float) -> bool:
+    """Whether the validation loss has not fallen by `delta` for more than `patience` epochs."""
+    if patience is None:
+        return False
+    best, waited = math.inf, 0
+    for row in history:
+        if row["val_loss"] < best - delta:
+            best, waited = row["val_loss"], 0
+        else:
+            waited += 1
+    return waited > patience
+
+
+def _line(row: Row, epochs: int) -> str:
+    figures = "  ".join(f"{k} {v:.4f}" for k, v in row.items() if k.startswith(("train_", "val_")))
+    return f"epoch {int(row['epoch'])}/{epochs}  {figures}  {row['images_per_second']:,.0f} images/s"
