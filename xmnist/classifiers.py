@@ -37,9 +37,7 @@ class VggSmall(nn.Sequential):
 
 
 def _block(channels: int, width: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(), nn.BatchNorm2d(width), nn.MaxPool2d(2)
-    )
+    return nn.Sequential(nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(), nn.BatchNorm2d(width), nn.MaxPool2d(2))
 
 
 CLASSIFIERS = {"vgg_small": VggSmall}

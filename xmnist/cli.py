@@ -14,6 +14,9 @@ from xmnist.errors import InputError, unknown
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+TRACEBACK = "XMNIST_TRACEBACK"
+"""Environment variable that tells jobs in other processes that the user asked for tracebacks."""
+
 STAGES = {"train": "fit a classifier, a ClaDec decoder or a reference autoencoder"}
 USAGE = f"""xmnist {__version__}: train image classifiers and look at what they have seen
 
@@ -55,12 +58,13 @@ def main() -> None:
     if stage not in STAGES:
         fail(unknown("stage", stage, STAGES, "stages"), 2)
     overrides = [a for a in argv if a.startswith("~") or ("=" in a and not a.startswith("-"))]
-    sys.argv[1:] = overrides + [a for a in argv if a not in overrides]  # Hydra wants them in one block, before flags
+    flags = [a for a in argv if a not in overrides]
+    # A decoder's training may override any key of `trainer`, also those that the chosen config does not.
+    overrides = [f"++{a}" if a.startswith("trainer.decoder.") else a for a in overrides]
+    sys.argv[1:] = overrides + flags  # Hydra wants them in one block, before flags
 
     import hydra
     from hydra._internal.utils import get_args_parser
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
 
     from xmnist import hooks
 
@@ -68,18 +72,23 @@ def main() -> None:
     parser.error = lambda message: fail(message, 2)  # type: ignore[method-assign]
     parser.parse_args()
     hooks.register(sys.argv[1:])
-    wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra would print its own report and leave; we say it in one line
+    if os.environ.get("HYDRA_FULL_ERROR") == "1":
+        os.environ[TRACEBACK] = "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # without it, Hydra would print its own report and leave
     try:
         hydra.main(version_base="1.3", config_path=conf_dir(), config_name=stage)(job)()
     except KeyboardInterrupt:
         fail("interrupted; the same command goes on from the last finished epoch", 130)
+    except JobFailed as error:
+        sys.exit(error.args[0])  # the job has said why
     except Exception as error:
-        if wants_traceback:
+        if os.environ.get(TRACEBACK):
             raise
-        if isinstance(error, HydraException | OmegaConfBaseException):
-            fail(hooks.explain(error, stage, conf_dir()), 2)
-        fail(error, 2 if isinstance(error, InputError) else 1)
+        fail(hooks.explain(error, stage, conf_dir()), 2)  # no job has begun: the command line does not compose
+
+
+class JobFailed(Exception):
+    """A job of a sweep failed, and has said why; its argument is the exit code."""
 
 
 def job(cfg: "DictConfig") -> Any:
@@ -94,15 +103,25 @@ def job(cfg: "DictConfig") -> Any:
         stage = import_module(f"xmnist.{own.job.config_name}")
         return stage.main(config.resolve(cfg), list(own.overrides.task))
     except Exception as error:
-        if own.mode == RunMode.MULTIRUN or os.environ.get("XMNIST_TRACEBACK"):
+        if os.environ.get(TRACEBACK):
             raise
-        fail(error, 2 if isinstance(error, InputError) else 1)
+        code = 2 if isinstance(error, InputError) else 1
+        if own.mode == RunMode.MULTIRUN:  # the other jobs go on
+            report(error)
+            raise JobFailed(code) from error
+        fail(error, code)
 
 
-def fail(error: object, code: int) -> NoReturn:
-    """Say in one line what went wrong, and leave."""
-    text = str(error) if isinstance(error, InputError | str) else f"{type(error).__name__}: {error}"
+def report(error: Exception | str) -> None:
+    """Say in one line what went wrong."""
+    bare = isinstance(error, InputError | str)
+    text = str(error) if bare else f"{type(error).__name__}: {error}"
     print("xmnist: " + " ".join(text.split()), file=sys.stderr)
+
+
+def fail(error: Exception | str, code: int) -> NoReturn:
+    """Say in one line what went wrong, and leave."""
+    report(error)
     sys.exit(code)
 
 

@@ -58,7 +58,10 @@ def whole(low: int, high: int | None = None) -> Rule:
         _raise_unless(isinstance(value, int) and not isinstance(value, bool), value)
         return _raise_unless(low <= value and (high is None or value <= high), value)
 
-    return Rule(f"a whole number of at least {low}" if high is None else f"a whole number from {low} to {high}", convert)
+    return Rule(
+        f"a whole number of at least {low}" if high is None else f"a whole number from {low} to {high}",
+        convert,
+    )
 
 
 def choice(*words: str) -> Rule:
@@ -178,7 +181,9 @@ def resolve(cfg: DictConfig) -> Settings:
     """
     try:
         plain = OmegaConf.to_container(
-            OmegaConf.masked_copy(cfg, [str(k) for k in cfg if k != "hydra"]), resolve=True, throw_on_missing=True
+            OmegaConf.masked_copy(cfg, [str(k) for k in cfg if k != "hydra"]),
+            resolve=True,
+            throw_on_missing=True,
         )
     except OmegaConfBaseException as error:
         raise InputError(str(error).splitlines()[0]) from None

@@ -29,7 +29,7 @@ def curves(history: Sequence[dict[str, float]], title: str, path: Path) -> None:
     """Draw a training's history: one panel a figure, training and validation in one where there are both."""
     names = [n for n in _NAMES if f"val_{n}" in history[0]]
     figure = Figure(figsize=(3.4 * len(names), 3.2), layout="constrained")
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title, fontsize=10, parse_math=False)
     epochs = [row["epoch"] for row in history]
     for column, name in enumerate(names):
         axes = figure.add_subplot(1, len(names), column + 1)
@@ -61,15 +61,15 @@ def examples(
     """
     count = len(truth)
     wide = max(map(len, truth)) > 2
-    figure = Figure(figsize=((1.35 if wide else 0.95) * count + 1.1, 1.25 * len(rows) + 0.5), layout="constrained")
-    figure.suptitle(title, fontsize=10)
+    figure = Figure(figsize=((1.35 if wide else 0.95) * count + 1.1, 1.12 * len(rows) + 0.35), layout="constrained")
+    figure.suptitle(title, fontsize=10, parse_math=False)
     for r, (name, images, predicted) in enumerate(rows):
         for c in range(count):
             axes = figure.add_subplot(len(rows), count, r * count + c + 1)
             _image(axes, images[c])
             wrong = predicted[c] != truth[c]
             text = f"{truth[c]} - {predicted[c]}" if wrong else truth[c]
-            axes.set_title(text, fontsize=6.5 if wide else 8, color=RED if wrong else "black", pad=2)
+            axes.set_title(text, fontsize=6.5 if wide else 8, color=RED if wrong else "black", pad=2, parse_math=False)
             if c == 0:
                 axes.set_ylabel(name, fontsize=8, rotation=0, ha="right", va="center")
     _save(figure, path)

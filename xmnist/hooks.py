@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
@@ -83,24 +83,19 @@ def explain(error: Exception, stage: str, conf_dir: str) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, word = str(error.missing_cfg_file).rpartition("/")
         return str(unknown(group or "config", word, error.options or []))
-    match = re.match(r"Could not override '([^']+)'", str(error))
+    match = re.match(r"Could not override '([^'@]+)", str(error))
     if match:
-        return str(unknown("key", match[1].split("@")[0], _known_keys(stage, conf_dir), "keys"))
-    return str(error).splitlines()[0]
+        parent, dot, _ = match[1].rpartition(".")
+        siblings = [f"{parent}{dot}{key}" for key in _keys_below(parent, stage, conf_dir)]
+        return str(unknown("key", match[1], siblings, "keys"))
+    typed = f"cannot read '{error.override}': " if isinstance(error, OverrideParseException) else ""
+    return typed + str(error).splitlines()[0]
 
 
-def _known_keys(stage: str, conf_dir: str) -> list[str]:
-    """All keys of a stage's default config, dotted."""
+def _keys_below(parent: str, stage: str, conf_dir: str) -> list[str]:
+    """The keys of one group of a stage's default config, or its top-level keys."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(conf_dir, version_base="1.3"):
         cfg = compose(stage)
-
-    def walk(node: DictConfig, prefix: str) -> list[str]:
-        keys = []
-        for key in node:
-            name = f"{prefix}{key}"
-            child = OmegaConf.select(node, str(key))
-            keys += walk(child, f"{name}.") if isinstance(child, DictConfig) else [name]
-        return keys
-
-    return [k for k in cfg if k != "hydra"] + [k for k in walk(cfg, "") if "." in k]
+    node = OmegaConf.select(cfg, parent) if parent else cfg
+    return [str(key) for key in node if key != "hydra"] if isinstance(node, DictConfig) else [str(k) for k in cfg]

@@ -38,6 +38,13 @@ class Normalize(nn.Module):
         return (images - self.mean) / self.std
 
 
+def fit_normalisation(model: nn.Module, images: Tensor) -> None:
+    """Fit a model's `Normalize` layers to training images (N, C, H, W)."""
+    for module in model.modules():
+        if isinstance(module, Normalize):
+            module.fit(images)
+
+
 def initialise(model: nn.Module) -> None:
     """Draw every weight from Glorot's uniform distribution and set every bias to 0, as Keras does."""
     for module in model.modules():
@@ -50,6 +57,11 @@ def initialise(model: nn.Module) -> None:
 def freeze(model: nn.Module) -> nn.Module:
     """Put a model into eval mode and stop its parameters from collecting gradients; returns it."""
     return model.eval().requires_grad_(False)
+
+
+def place(model: nn.Module, device: torch.device) -> nn.Module:
+    """Move a model to a device, convolution weights channels last: the faster layout on CPUs and GPUs; returns it."""
+    return nn.Module.to(model.to(device), memory_format=torch.channels_last)
 
 
 class _Reached(Exception):

@@ -199,24 +199,25 @@ def claim(run: Run, command: str) -> Iterator[bool]:
         if run.settings["force"]:
             (run.path / "last.pt").unlink(missing_ok=True)
         _write_config(run, command)
-        status = {"state": "running", "started": _now(), "host": socket.gethostname(), "pid": os.getpid()}
-        run.write_json("status.json", {**status, "command": command})
         start = time.monotonic()
+        status: dict[str, Any] = {"state": "running", "command": command, "started": _now()}
+        status |= {"host": socket.gethostname(), "pid": os.getpid()}
+        run.write_json("status.json", status)
         try:
             yield True
         except InputError:
             run.write_json("status.json", before) if before else (run.path / "status.json").unlink()
             raise
         except BaseException as error:
-            state = "failed" if isinstance(error, Exception) else "interrupted"
-            if state == "failed":  # the terminal gets one line, the run's own log the whole story
+            status |= {"state": "failed" if isinstance(error, Exception) else "interrupted", "ended": _now()}
+            if isinstance(error, Exception):  # the terminal gets one line, the run's own log the whole story
+                status["error"] = f"{type(error).__name__}: {error}"
                 handler.emit(log.makeRecord(log.name, logging.ERROR, __file__, 0, "failed", (), sys.exc_info()))
-            end = {"state": state, "error": f"{type(error).__name__}: {error}".rstrip(": "), "ended": _now()}
-            run.write_json("status.json", {**status, **end, "command": command})
+            run.write_json("status.json", status)
             raise
-        files = {name: _digest(run.path / name) for name in SEALED if (run.path / name).is_file()}
-        end = {"state": "done", "ended": _now(), "seconds": round(time.monotonic() - start, 3), "files": files}
-        run.write_json("status.json", {**status, **end, "command": command})
+        status |= {"state": "done", "ended": _now(), "seconds": round(time.monotonic() - start, 3)}
+        status["files"] = {name: _digest(run.path / name) for name in SEALED if (run.path / name).is_file()}
+        run.write_json("status.json", status)
         (run.path / "last.pt").unlink(missing_ok=True)
     finally:
         logging.getLogger().removeHandler(handler)
@@ -282,7 +283,7 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """The commit of the checkout that the package runs from, with `+` where it has changes; None for an installed one."""
+    """The commit of the checkout that the package runs from, with `+` where it has changes; None elsewhere."""
     here = Path(__file__).resolve().parent.parent
     if not (here / ".git").exists():
         return None

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from xmnist import decoders, losses
 from xmnist.data.base import Data, Split
-from xmnist.layers import Encoder, batched
+from xmnist.layers import Encoder, batched, place
 from xmnist.metrics.classification import classification
 from xmnist.metrics.reconstruction import reconstruction as reconstruction_metrics
 
@@ -100,7 +100,7 @@ def refae(explained: nn.Module, fresh: nn.Module, data: Data, layer: str, decode
 
 def _decoder(name: str, code: Tensor, data: Data) -> nn.Module:
     model = decoders.build(name, tuple(code.shape[1:]), data.info.shape)
-    return model.to(code.device, memory_format=torch.channels_last)
+    return place(model, code.device)
 
 
 def _decoder_test(
@@ -109,7 +109,7 @@ def _decoder_test(
     def test(split: Split) -> dict[str, float]:
         images, labels = split.images, split.labels
         made = reconstruct(images)
-        logits = [batched(explained, part) for part in (images, made)]
-        return reconstruction_metrics(images, made, labels, *logits, alpha=alpha, convention=convention)
+        logits, kept = batched(explained, images), batched(explained, made)
+        return reconstruction_metrics(images, made, labels, logits, kept, alpha, convention)
 
     return test

@@ -11,7 +11,7 @@ from xmnist import classifiers, data, decoders, figures, runs, tasks, trainer
 from xmnist.config import Settings, explained_classifier, training
 from xmnist.data.base import Data, Info, Split
 from xmnist.errors import InputError
-from xmnist.layers import Encoder, batched, derive_seed, freeze
+from xmnist.layers import Encoder, batched, derive_seed, fit_normalisation, freeze, place
 from xmnist.runs import Run
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ def check(settings: Settings, overrides: Sequence[str] = ()) -> None:
             not be trained; a finished run whose files were changed.
     """
     find_device(settings["device"])
-    if Run("train", settings).finished() and not settings["force"]:
+    if not settings["force"] and Run("train", settings).finished():
         return
     info = data.info(settings["dataset"])
     with torch.device("meta"):
@@ -79,7 +79,7 @@ def load_classifier(settings: Settings, images: Data, device: torch.device, over
     train(run.settings, overrides)
     model = _new_classifier(settings, images.info)
     run.load_into(model, "model.pt")
-    return freeze(model.to(device, memory_format=torch.channels_last))
+    return freeze(place(model, device))
 
 
 def find_device(name: str) -> torch.device:
@@ -121,7 +121,7 @@ def _command(settings: Settings, overrides: Sequence[str]) -> str:
     elif alpha is not None:
         changes |= {"alpha": str(alpha).replace(" ", "")}
     if not any(o.startswith("dataset=") for o in overrides):
-        changes |= {"dataset": settings["dataset"]["name"]}
+        overrides = [f"dataset={settings['dataset']['name']}", *overrides]
     return runs.command("train", overrides, **changes)
 
 
@@ -131,8 +131,8 @@ def _task(settings: Settings, images: Data, device: torch.device, overrides: Seq
 
     def fresh() -> nn.Module:
         model = _new_classifier(settings, images.info)
-        model.get_submodule("normalize").fit(images.train.images)
-        return model.to(device, memory_format=torch.channels_last)
+        fit_normalisation(model, images.train.images)
+        return place(model, device)
 
     build: dict[str, Callable[[Any], tasks.Task]] = {
         "classifier": lambda _: tasks.classifier(fresh(), images),

@@ -105,7 +105,13 @@ def fit(
         torch.manual_seed(derive_seed(seed, f"epoch {epoch}"))
         start = time.perf_counter()
         train_loss = _epoch(
-            model, loss, data, batch_size, descent, scheduler if schedule == "one_cycle" else None, (epoch, epochs)
+            model,
+            loss,
+            data,
+            batch_size,
+            descent,
+            scheduler if schedule == "one_cycle" else None,
+            (epoch, epochs),
         )
         seconds = time.perf_counter() - start
         model.eval()
@@ -121,7 +127,6 @@ def fit(
         history.append(row | {"seconds": seconds, "images_per_second": len(data[0]) / seconds})
         if keep == "last" or not best or figures["loss"] < best["loss"]:
             best = {"loss": figures["loss"], "model": copy.deepcopy(model.state_dict())}
-        log.info(_line(history[-1], epochs))
         save(
             {
                 "model": model.state_dict(),
@@ -131,6 +136,7 @@ def fit(
                 "best": best,
             }
         )
+        log.info(_line(history[-1], epochs))
     model.load_state_dict(best["model"])
     model.eval()
     return history
@@ -157,7 +163,7 @@ def _epoch(
             optimizer.zero_grad(set_to_none=True)
             value.backward()
             optimizer.step()
-            if scheduler is not None:
+            if scheduler is not None and scheduler.last_epoch + 1 < scheduler.total_steps:
                 scheduler.step()
             losses[step] = value.detach()
             if bar.update(len(rows)):  # true when the bar was redrawn: the only time to wait for the device
@@ -173,7 +179,9 @@ def _check_finite(losses: Tensor, epoch: int, first: int) -> None:
     bad = (~losses.isfinite()).nonzero().flatten()
     if len(bad):
         step = first + int(bad[0]) + 1
-        raise NotFiniteError(f"the loss is {losses[bad[0]].item()} in epoch {epoch}, step {step}: try a smaller trainer.lr")
+        raise NotFiniteError(
+            f"the loss is {losses[bad[0]].item()} in epoch {epoch}, step {step}: try a smaller trainer.lr"
+        )
 
 
 def _scheduler(
@@ -209,5 +217,6 @@ def _stopped(history: Sequence[Row], patience: int | None, delta: float) -> bool
 
 
 def _line(row: Row, epochs: int) -> str:
-    figures = "  ".join(f"{k} {v:.4f}" for k, v in row.items() if k.startswith(("train_", "val_")))
-    return f"epoch {int(row['epoch'])}/{epochs}  {figures}  {row['images_per_second']:,.0f} images/s"
+    figures = "  ".join(f"{name.removeprefix('val_')} {v:.4f}" for name, v in row.items() if name.startswith("val_"))
+    speed = f"{row['images_per_second']:,.0f} images/s"
+    return f"epoch {row['epoch']}/{epochs}  training loss {row['train_loss']:.4f}  validation {figures}  {speed}"

@@ -48,7 +48,10 @@ class Data:
     def to(self, device: torch.device) -> "Data":
         """The same data on another device."""
         return replace(
-            self, train=self.train.to(device), validation=self.validation.to(device), test=self.test.to(device)
+            self,
+            train=self.train.to(device),
+            validation=self.validation.to(device),
+            test=self.test.to(device),
         )
 
 

@@ -56,7 +56,9 @@ def check_idx(path: Path) -> tuple[int, ...]:
     wanted, found = 4 + 4 * dims + math.prod(shape), path.stat().st_size
     if wanted != found:
         state = "truncated" if found < wanted else "too long"
-        raise InputError(f"{path} is {state}: {found} bytes where its header says {wanted}; remove it, or fetch it again")
+        raise InputError(
+            f"{path} is {state}: {found} bytes where its header says {wanted}; remove it, or fetch it again"
+        )
     return shape
 
 

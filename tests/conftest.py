@@ -1,0 +1,80 @@
+"""Fixtures: settings, tiny data, the command line as a user types it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.core.global_hydra import GlobalHydra
+
+from helpers import composed
+from xmnist import config
+from xmnist.data.base import Data, Info, Split
+
+UNREACHABLE = """
+from xmnist.data import files
+files.MIRRORS["mnist"] = ("127.0.0.1", 9)
+from xmnist.cli import main
+main()
+"""
+
+
+@pytest.fixture(autouse=True)
+def _isolated(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No test sees the user's data or a data set that another test settled on."""
+    monkeypatch.delenv("XMNIST_DEFAULT_DATASET", raising=False)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    torch.manual_seed(0)
+    yield
+    GlobalHydra.instance().clear()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Callable[..., config.Settings]:
+    """`settings("alpha=0.5", ...)`: resolved settings that write below the test's own folder."""
+
+    def resolved(*overrides: str) -> config.Settings:
+        return config.resolve(composed(*overrides, f"out_dir={tmp_path / 'out'}"))
+
+    return resolved
+
+
+@pytest.fixture
+def xmnist(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`xmnist("train", ...)`: the command line in a fresh process and an empty folder, without network or data."""
+    (tmp_path / "work").mkdir()
+
+    def run(*words: str, unreachable: bool = False, **environment: str) -> subprocess.CompletedProcess[str]:
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("XMNIST_", "HYDRA_"))}
+        return subprocess.run(
+            [sys.executable, *(["-c", UNREACHABLE] if unreachable else ["-m", "xmnist"]), *words],
+            cwd=tmp_path / "work",
+            env=clean | environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    return run
+
+
+@pytest.fixture
+def tiny_data() -> Data:
+    """60 + 20 + 20 random images of 28x28 in three classes."""
+
+    def split(count: int) -> Split:
+        return Split(torch.rand(count, 1, 28, 28), torch.arange(count) % 3)
+
+    return Data(split(60), split(20), split(20), Info((1, 28, 28), ("a", "b", "c")))
+
+
+@pytest.fixture
+def real_data() -> str:
+    """The folder of the real data sets; without one the test is skipped."""
+    folder = os.environ.get("XMNIST_DATA", "")
+    if not Path(folder, "MNIST").is_dir():
+        pytest.skip("XMNIST_DATA does not name a folder with the real data sets")
+    return folder

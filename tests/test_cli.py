@@ -1,0 +1,178 @@
+"""The command line as a user types it, each time in a fresh process."""
+
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from test_data import idx, images, labels
+
+from helpers import TINY
+from xmnist.data import files
+
+Xmnist = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def test_help_answers_at_once_and_without_torch(xmnist: Xmnist) -> None:
+    answer = xmnist("--help")
+    assert answer.returncode == 0 and answer.stderr == ""
+    for word in ("train", "model=cladec layer=dense alpha=0.25", "--cfg job", "-m "):
+        assert word in answer.stdout
+    code = "import sys\nfrom xmnist.cli import main\ntry: main()\nfinally: print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True).stdout.split()
+    assert not {"torch", "hydra", "omegaconf", "numpy"} & set(modules)
+
+
+def test_version(xmnist: Xmnist) -> None:
+    assert re.fullmatch(r"\d+\.\d+\.\d+\n", xmnist("--version").stdout)
+
+
+def test_no_stage_shows_the_usage(xmnist: Xmnist) -> None:
+    answer = xmnist()
+    assert answer.returncode == 2 and "usage: xmnist STAGE" in answer.stderr
+
+
+def test_a_stages_help_shows_groups_options_and_defaults(xmnist: Xmnist) -> None:
+    answer = xmnist("train", "--help")
+    assert answer.returncode == 0
+    for line in ("dataset: cifar10, cifar100, emnist, fashion_mnist, glyphs, kmnist, mnist", "alpha: 0.25"):
+        assert line in answer.stdout
+
+
+def test_cfg_prints_the_config_and_writes_nothing(xmnist: Xmnist, tmp_path: Path) -> None:
+    answer = xmnist("train", "--cfg", "job", "dataset=mnist", "alpha=0.5", "trainer.decoder.epochs=3")
+    assert answer.returncode == 0 and "alpha: 0.5" in answer.stdout and "epochs: 3" in answer.stdout
+    assert not list((tmp_path / "work").iterdir())
+
+
+def test_flags_may_stand_anywhere(xmnist: Xmnist) -> None:
+    answer = xmnist("train", "dataset=mnist", "--cfg", "job", "alpha=0.5")
+    assert answer.returncode == 0 and "alpha: 0.5" in answer.stdout
+
+
+MISSING = "it would be trained by: xmnist train dataset=glyphs model=classifier alpha=null"
+RANGE = "alpha must be a number in [0, 1], or a list of different ones with model=cladec, got 7"
+WRONG = [
+    (["trian"], "no stage 'trian'; did you mean 'train'? (stages: train)"),
+    (["train", "modle=cladec"], "no key 'modle'; did you mean 'model'?"),
+    (["train", "model=cladc"], "no model 'cladc'; did you mean 'cladec'? (allowed: cladec, classifier, refae)"),
+    (["train", "trainer.epoch=1"], "no key 'trainer.epoch'; did you mean 'trainer.epochs'? (keys: trainer."),
+    (["train", "trainer.decoder.epoch=1"], "no key 'trainer.decoder.epoch'; did you mean 'trainer.decoder.epochs'?"),
+    (["train", "layer.x=1"], "no key 'layer.x'"),
+    (["train", "+foo=3"], "no key 'foo' (keys: "),
+    (["train", "+experiment=smok"], "no experiment 'smok'; did you mean 'smoke'? (allowed: smoke)"),
+    (["train", "dataset=glyhps"], "no dataset 'glyhps'; did you mean 'glyphs'?"),
+    (["train", "alpha=7"], "alpha must be a number in [0, 1]"),
+    (["train", "alpha=abc"], "alpha must be a number in [0, 1]"),
+    (["train", "alpha=[0,1"], "cannot read 'alpha=[0,1'"),
+    (["train", "trainer=null"], "must be a string or a list"),
+    (["train", "layer=dens"], "no layer 'dens'; did you mean 'dense'?"),
+    (["train", "layer=dens"], "conv, dense, logits)"),
+    (["train", "model.decoder=conv64"], "model.decoder=conv64 takes a code of (C, H/4, W/4)"),
+    (["train", "device=cuda:99"], "device=cuda:99: there is none here"),
+    (["train", "--foo"], "unrecognized arguments: --foo"),
+    (["train", "train_missing=false"], MISSING),
+    (["train", "-m", "alpha=0,0.5,7"], f"{RANGE} (in the job dataset=glyphs alpha=7)"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), WRONG)
+def test_a_wrong_word_costs_one_line_and_writes_nothing(
+    xmnist: Xmnist, tmp_path: Path, words: list[str], message: str
+) -> None:
+    given = [words[0], *(["dataset=glyphs"] if not any("dataset" in w for w in words) else []), *words[1:]]
+    answer = xmnist(*given) if words[0] == "train" else xmnist(*words)
+    assert answer.returncode == 2, answer
+    assert answer.stdout == "" and len(answer.stderr.splitlines()) == 1, answer
+    assert answer.stderr.startswith("xmnist: ") and message in answer.stderr
+    assert not [p for p in (tmp_path / "work").rglob("*") if p.is_file()]
+
+
+@pytest.mark.parametrize("place", ["/proc/nowhere", "file/below"])
+def test_an_out_dir_that_cannot_be_written_is_named(xmnist: Xmnist, tmp_path: Path, place: str) -> None:
+    (tmp_path / "work" / "file").touch()
+    answer = xmnist("train", "dataset=glyphs", f"out_dir={place}")
+    assert answer.returncode == 2 and answer.stderr.startswith(f"xmnist: out_dir={place}: nothing can be written there")
+
+
+def test_a_named_data_set_is_never_replaced(xmnist: Xmnist, tmp_path: Path) -> None:
+    answer = xmnist("train", "dataset=kmnist", f"data_dir={tmp_path / 'nothing'}", http_proxy="http://127.0.0.1:9")
+    assert answer.returncode == 2 and len(answer.stderr.splitlines()) == 1
+    for word in ("kmnist: ", str(tmp_path / "nothing"), "XMNIST_DATA", "built-in data set: glyphs"):
+        assert word in answer.stderr
+    assert not (tmp_path / "work" / "outputs" / "train").exists() and not (tmp_path / "nothing").exists()
+
+
+def test_a_truncated_file_is_named_before_anything_is_written(xmnist: Xmnist, tmp_path: Path) -> None:
+    for path, array in zip(files.expected("mnist", str(tmp_path)), (images(40), labels(40)) * 2, strict=True):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(idx(array)[: -100 if "t10k-images" in path.name else None])
+    answer = xmnist("train", "dataset=mnist", XMNIST_DATA=str(tmp_path))
+    assert answer.returncode == 2 and "t10k-images-idx3-ubyte is truncated" in answer.stderr
+    assert not [p for p in (tmp_path / "work").rglob("*") if p.is_file()]
+
+
+def test_without_data_the_default_is_glyphs_and_says_so(xmnist: Xmnist) -> None:
+    answer = xmnist("train", "--cfg", "job", "data_dir=nowhere", unreachable=True)
+    assert answer.returncode == 0 and "name: glyphs" in answer.stdout
+    assert "mnist is neither in nowhere/ nor can it be fetched: using the built-in glyphs" in answer.stderr
+
+
+def test_with_data_the_default_is_mnist(xmnist: Xmnist, tmp_path: Path) -> None:
+    for path in files.expected("mnist", str(tmp_path)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    answer = xmnist("train", "--cfg", "job", XMNIST_DATA=str(tmp_path))
+    assert "name: mnist" in answer.stdout and answer.stderr == ""
+
+
+def test_an_experiments_data_set_is_no_reason_to_warn(xmnist: Xmnist) -> None:
+    answer = xmnist("train", "+experiment=smoke", "--cfg", "job", unreachable=True)
+    assert "name: glyphs" in answer.stdout and answer.stderr == ""
+
+
+def test_own_configs_join_the_groups(xmnist: Xmnist, tmp_path: Path) -> None:
+    own = tmp_path / "mine" / "trainer"
+    own.mkdir(parents=True)
+    (own / "short.yaml").write_text("defaults: [default, _self_]\nepochs: 1\n")
+    answer = xmnist("train", *TINY, "trainer=short", "--config-dir", str(tmp_path / "mine"), "--cfg", "job")
+    assert answer.returncode == 0 and "epochs: 1" in answer.stdout
+
+
+def test_a_traceback_for_those_who_ask(xmnist: Xmnist) -> None:
+    answer = xmnist("train", "dataset=glyphs", "modle=x", HYDRA_FULL_ERROR="1")
+    assert answer.returncode == 1 and "Traceback" in answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [("xmnist tr", {"train"}), ("xmnist train model=cla", {"model=cladec", "model=classifier"})],
+)
+def test_completion(line: str, words: set[str]) -> None:
+    environment = os.environ | {"COMP_LINE": line, "COMP_POINT": str(len(line))}
+    command = [sys.executable, "-m", "xmnist", "-sc", "query=bash"]
+    answer = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert set(answer.stdout.split()) == words
+
+
+def test_progress_is_shown_on_a_terminal(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 100))
+    command = [sys.executable, "-m", "xmnist", "train", "+experiment=smoke", "model=classifier", "trainer.epochs=1"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    shown, end = b"", time.monotonic() + 60
+    while time.monotonic() < end and select.select([ours], [], [], 60)[0]:
+        try:
+            shown += os.read(ours, 10_000)
+        except OSError:  # the other end is closed
+            break
+    assert process.wait(60) == 0
+    assert re.search(rb"epoch 1/1: .*img/s.*loss=", shown)

@@ -1,0 +1,112 @@
+"""Every YAML file composes, passes the checks, and names what the code has."""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from helpers import OPTIONS, TINY
+from xmnist import classifiers, config, data, decoders, losses, tasks, trainer
+from xmnist.cli import conf_dir
+from xmnist.data import glyphs
+from xmnist.data.downloaded import SOURCES
+from xmnist.layers import Encoder
+
+Settings = Callable[..., config.Settings]
+GROUPS = ("classifier", "dataset", "model", "trainer")
+FILES = [(group, path.stem) for group in GROUPS for path in sorted(Path(conf_dir(), group).glob("*.yaml"))]
+EXPERIMENTS = [path.stem for path in sorted(Path(conf_dir(), "experiment").glob("*.yaml"))]
+
+
+@pytest.mark.parametrize(("group", "name"), FILES)
+def test_every_option_composes_and_passes_the_checks(settings: Settings, group: str, name: str) -> None:
+    resolved = settings("dataset=mnist", f"{group}={name}")
+    if group != "trainer":
+        assert resolved[group]["name"] == name
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_composes(settings: Settings, name: str) -> None:
+    assert settings(f"+experiment={name}")["dataset"]["name"] in config.GROUPS["dataset"]
+
+
+@pytest.mark.parametrize("group", sorted(config.GROUPS))
+def test_every_option_has_a_file_and_every_file_an_option(group: str) -> None:
+    assert {name for g, name in FILES if g == group} == set(config.GROUPS[group])
+
+
+@pytest.mark.parametrize("dataset", sorted(config.GROUPS["dataset"]))
+@pytest.mark.parametrize("layer", ["conv", "dense", "logits"])
+def test_every_dataset_meets_classifier_and_decoder(settings: Settings, dataset: str, layer: str) -> None:
+    resolved = settings(f"dataset={dataset}", f"layer={layer}")
+    info = data.info(resolved["dataset"])
+    with torch.device("meta"):
+        model = classifiers.build(shape=info.shape, classes=len(info.classes), **resolved["classifier"])
+        code = Encoder(model.eval(), layer)(torch.empty(2, *info.shape))
+        assert model(torch.empty(2, *info.shape)).shape == (2, len(info.classes))
+        if info.shape == (1, 28, 28) or layer == "conv":
+            made = decoders.build("published", tuple(code.shape[1:]), info.shape)(code)
+            assert made.shape == (2, *info.shape)
+
+
+def parameters(function: Callable[..., object]) -> set[str]:
+    return set(inspect.signature(function).parameters)
+
+
+def test_the_schemas_name_the_arguments_of_what_they_describe() -> None:
+    rules = config.GROUPS
+    assert set(config._TRAINING) | {"seed"} == set(OPTIONS)
+    assert set(OPTIONS) | {"model", "loss", "data", "validate", "state", "save"} == parameters(trainer.fit)
+    assert set(rules["dataset"]["glyphs"]) - {"validation"} | {"name", "data_dir"} == parameters(glyphs.load)
+    assert set(rules["classifier"]["vgg_small"]) | {"shape", "classes"} == parameters(classifiers.VggSmall)
+    assert set(rules["model"]["cladec"]) < parameters(tasks.cladec)
+    assert set(rules["model"]["refae"]) < parameters(tasks.refae)
+
+
+@pytest.mark.parametrize(
+    ("rule", "table"),
+    [
+        (config._DECODER["decoder"], decoders.DECODERS),
+        (config._DECODER["reconstruction"], losses.RECONSTRUCTION),
+        (config._TRAINING["optimizer"], trainer.OPTIMIZERS),
+    ],
+)
+def test_choices_are_those_of_the_code(rule: config.Rule, table: dict[str, object]) -> None:
+    assert rule.text == "one of " + ", ".join(sorted(table, key=lambda word: rule.text.index(word)))
+
+
+def test_tables_cover_all_names() -> None:
+    assert set(config.GROUPS["dataset"]) == set(data.MODULES) == set(SOURCES) | {"glyphs"}
+    assert set(config.GROUPS["classifier"]) == set(classifiers.CLASSIFIERS)
+    assert set(config.GROUPS["model"]) == set(config.ALPHA)
+
+
+def test_the_paper_trainer_has_the_published_settings(settings: Settings) -> None:
+    """Keras study: Adam with epsilon 1e-4, 10 epochs of batch 32, rate 0.001 and 0.005, no schedule, last weights."""
+    common = {"optimizer": "adam", "epochs": 10, "batch_size": 32, "eps": 1e-4, "schedule": "constant", "keep": "last"}
+    common |= {"weight_decay": 0.0, "stop_patience": None}
+    for model, rate in (("classifier", 0.001), ("cladec", 0.005), ("refae", 0.005)):
+        used = config.training(settings("dataset=mnist", "trainer=paper", f"model={model}"))
+        assert {key: used[key] for key in common} == common and used["lr"] == rate
+
+
+def test_the_defaults_are_the_main_job(settings: Settings) -> None:
+    default = settings("dataset=mnist")
+    named = settings("dataset=mnist", "model=cladec", "layer=dense", "alpha=0.25", "trainer=default", "seed=0")
+    assert default == named
+    assert config.training(default)["epochs"] <= 10
+
+
+def test_an_experiment_changes_only_what_it_says(settings: Settings) -> None:
+    smoke, plain = settings(*TINY), settings("dataset=glyphs")
+    assert {k for k in plain if smoke[k] != plain[k]} == {"dataset", "trainer"}
+
+
+def test_no_config_names_a_constructor_but_for_hydras_own_callback() -> None:
+    found = [p for p in Path(conf_dir()).rglob("*.yaml") if "_target_" in p.read_text()]
+    assert [p.name for p in found] == ["_hydra.yaml"]
+    targets = yaml.safe_load(found[0].read_text())["callbacks"]
+    assert targets == {"check": {"_target_": "xmnist.hooks.Check"}}

@@ -1,0 +1,95 @@
+import pytest
+import torch
+from torch import nn
+
+from xmnist.errors import InputError
+from xmnist.layers import Encoder, Normalize, batched, derive_seed, freeze, initialise, size_of
+
+
+def net() -> nn.Sequential:
+    torch.manual_seed(1)
+    model = nn.Sequential()
+    model.add_module("first", nn.Sequential(nn.Linear(4, 6), nn.ReLU()))
+    model.add_module("second", nn.Linear(6, 3))
+    return model.double()
+
+
+def test_normalize_standardises_each_channel() -> None:
+    images = torch.rand(50, 3, 8, 8, dtype=torch.float64) * torch.tensor([1.0, 2.0, 3.0]).view(3, 1, 1)
+    layer = Normalize(3).double()
+    layer.fit(images)
+    out = layer(images)
+    torch.testing.assert_close(out.mean((0, 2, 3)), torch.zeros(3, dtype=torch.float64))
+    torch.testing.assert_close(out.std((0, 2, 3)), torch.ones(3, dtype=torch.float64))
+
+
+def test_normalize_survives_a_constant_channel() -> None:
+    layer = Normalize(1)
+    layer.fit(torch.zeros(5, 1, 4, 4))
+    assert layer(torch.zeros(5, 1, 4, 4)).isfinite().all()
+
+
+@pytest.mark.parametrize("layer", ["first", "first.0", "second"])
+def test_encoder_gives_the_named_layers_output(layer: str) -> None:
+    model, x = net(), torch.randn(5, 4, dtype=torch.float64)
+    wanted = {"first.0": model[0][0](x), "first": model[0](x), "second": model(x)}[layer]
+    assert torch.equal(Encoder(model, layer)(x), wanted)
+
+
+def test_encoder_does_not_run_what_comes_after_its_layer() -> None:
+    model = net()
+    model.add_module("trap", nn.Linear(99, 1))
+    assert Encoder(model, "first")(torch.randn(2, 4, dtype=torch.float64)).shape == (2, 6)
+
+
+def test_encoder_passes_gradients() -> None:
+    model, x = net(), torch.randn(5, 4, dtype=torch.float64, requires_grad=True)
+    Encoder(model, "first")(x).sum().backward()
+    assert x.grad is not None and x.grad.abs().sum() > 0
+
+
+def test_encoder_leaves_no_hook_behind_even_after_an_error() -> None:
+    model = net()
+    encoder = Encoder(model, "second")
+    with pytest.raises(RuntimeError):
+        encoder(torch.randn(5, 7, dtype=torch.float64))
+    encoder(torch.randn(5, 4, dtype=torch.float64))
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_encoder_names_the_layers_there_are() -> None:
+    with pytest.raises(InputError, match=r"did you mean .second.*first, first\.0, first\.1, second"):
+        Encoder(net(), "secnd")
+
+
+def test_batched_equals_one_call_and_keeps_no_graph() -> None:
+    model, x = net(), torch.randn(23, 4, dtype=torch.float64)
+    out = batched(model, x, batch_size=5)
+    torch.testing.assert_close(out, model(x))
+    assert not out.requires_grad
+
+
+def test_initialise_draws_glorot_weights_and_zero_biases() -> None:
+    layer = nn.Linear(300, 500)
+    initialise(layer)
+    limit = (6 / 800) ** 0.5
+    assert layer.bias.abs().max() == 0
+    assert layer.weight.abs().max() <= limit and layer.weight.abs().max() > 0.98 * limit
+    assert layer.weight.std().item() == pytest.approx(limit / 3**0.5, rel=0.02)
+
+
+def test_freeze_stops_gradients_and_batch_statistics() -> None:
+    model = freeze(nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 2)))
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    model(torch.randn(8, 4))
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+    assert not any(p.requires_grad for p in model.parameters())
+
+
+def test_size_counts_parameters_and_running_statistics() -> None:
+    assert size_of(nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))) == 20 + 4 + 4
+
+
+def test_derived_seeds_differ_by_seed_and_purpose() -> None:
+    seeds = {derive_seed(seed, purpose) for seed in range(20) for purpose in ("epoch 1", "epoch 11", "1 epoch 1")}
+    assert len(seeds) == 60 and all(0 <= s < 2**63 for s in seeds)

@@ -1,0 +1,339 @@
+"""Whole commands on the built-in data: what lands on disk, reuse, resuming, refusals."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from helpers import TINY
+from xmnist import classifiers, config, data, train
+from xmnist.data.base import Data
+from xmnist.errors import InputError
+from xmnist.runs import Run
+from xmnist.trainer import NotFiniteError
+
+Settings = Callable[..., config.Settings]
+Xmnist = Callable[..., "subprocess.CompletedProcess[str]"]
+
+FILES = {
+    *("config.yaml", "status.json", "environment.json", "train.log", "history.csv", "metrics.json", "model.pt"),
+    *("curves.png", ".hydra", ".lock"),
+}
+
+
+def only(folder: Path, pattern: str) -> Path:
+    (found,) = folder.glob(pattern)
+    return found
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def test_the_main_job_as_a_user_types_it(xmnist: Xmnist, tmp_path: Path) -> None:
+    words = ("train", *TINY, "model=cladec", "layer=dense", "alpha=0.25")
+    first = xmnist(*words)
+    assert first.returncode == 0, first.stderr
+    assert first.stderr == ""
+    out = tmp_path / "work" / "outputs" / "train" / "glyphs"
+    run, classifier = only(out, "cladec/layer=dense,alpha=0.25,seed=0-*"), only(out, "classifier/*")
+    assert {p.name for p in run.iterdir()} == FILES | {"examples.png"}
+    assert {p.name for p in classifier.iterdir()} == FILES
+    assert "it is trained first" in first.stdout and str(run.relative_to(tmp_path / "work")) in first.stdout
+    for folder, figures in (
+        (classifier, {"accuracy", "loss"}),
+        (
+            run,
+            {"reconstruction_sse", "reconstruction_mse", "classification_loss", "total_loss", "accuracy", "agreement"},
+        ),
+    ):
+        metrics, status = read(folder / "metrics.json"), read(folder / "status.json")
+        assert set(metrics) == figures | {"epochs", "seconds", "images_per_second"}
+        assert status["state"] == "done" and status["files"].keys() == {"model.pt", "metrics.json"}
+        assert {"versions", "device", "threads", "seed", "commit"} <= read(folder / "environment.json").keys()
+        rows = list(csv.DictReader((folder / "history.csv").open()))
+        assert [row["epoch"] for row in rows] == ["1", "2"] and float(rows[-1]["val_loss"]) > 0
+        for picture in folder.glob("*.png"):
+            assert min(Image.open(picture).size) > 200
+    metrics = read(run / "metrics.json")
+    assert metrics["reconstruction_sse"] == pytest.approx(784 * metrics["reconstruction_mse"], rel=1e-5)
+    assert metrics["total_loss"] == pytest.approx(
+        0.75 * metrics["reconstruction_sse"] + 0.25 * metrics["classification_loss"], rel=1e-6
+    )
+    weights, stamp = (run / "model.pt").read_bytes(), (run / "status.json").stat().st_mtime_ns
+
+    again = xmnist(*words)
+    assert again.returncode == 0 and "already done" in again.stdout and "epoch" not in again.stdout
+    assert (run / "model.pt").read_bytes() == weights and (run / "status.json").stat().st_mtime_ns == stamp
+
+    forced = xmnist(*words, "force=true")
+    assert forced.returncode == 0 and "epoch 2/2" in forced.stdout
+    assert forced.stdout.count("already done") == 1  # the classifier is not done again
+    assert (run / "model.pt").read_bytes() == weights  # same seed, same weights
+
+    repeated = xmnist(*read(run / "status.json")["command"].split()[1:])
+    assert "already done: " + str(run.relative_to(tmp_path / "work")) in repeated.stdout
+
+
+def loaded(settings: config.Settings) -> Data:
+    return data.load(settings["dataset"], settings["data_dir"], settings["seed"])
+
+
+def test_the_saved_weights_give_the_reported_figures(settings: Settings) -> None:
+    own = settings(*TINY, "model=classifier")
+    reported = train.main(own)
+    whole = loaded(own)
+    model = classifiers.build(shape=(1, 28, 28), classes=10, **own["classifier"]).eval()
+    Run("train", own).load_into(model, "model.pt")
+    right = model(whole.test.images).argmax(1) == whole.test.labels
+    assert right.float().mean().item() == pytest.approx(reported["accuracy"])
+
+
+def test_the_classifier_is_normalised_by_its_training_images(settings: Settings) -> None:
+    own = settings(*TINY, "model=classifier")
+    train.main(own)
+    state = Run("train", own).load("model.pt")
+    assert state is not None
+    images = loaded(own).train.images
+    assert state["normalize.mean"].item() == pytest.approx(images.mean().item(), rel=1e-5)
+    assert state["normalize.std"].item() == pytest.approx(images.std().item(), rel=1e-5)
+
+
+def test_the_test_set_is_not_trained_on(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other test images, other figures, but the same weights."""
+    own = settings(*TINY)
+    real, weights, figures = data.load, [], []
+
+    def spoiled(*args: Any) -> Data:
+        whole = real(*args)
+        return Data(
+            whole.train, whole.validation, type(whole.test)(1 - whole.test.images, whole.test.labels), whole.info
+        )
+
+    for load in (real, spoiled):
+        monkeypatch.setattr(data, "load", load)
+        figures.append(train.main({**own, "force": True})["reconstruction_sse"])
+        weights.append((Run("train", own).path / "model.pt").read_bytes())
+    assert weights[0] == weights[1] and figures[0] != figures[1]
+
+
+def test_a_list_of_alphas_trains_each_in_its_own_run(settings: Settings) -> None:
+    several = settings(*TINY, "alpha=[0,0.5]")
+    table = train.main(several)
+    single = train.main(settings(*TINY, "alpha=0.5"))
+    assert table["alpha=0.5"] == {"alpha": 0.5, **single}
+    folder = Run("train", several).path
+    rows = list(csv.DictReader((folder / "metrics.csv").open()))
+    assert [float(row["alpha"]) for row in rows] == [0, 0.5]
+    assert (
+        Image.open(folder / "examples.png").size[1]
+        > Image.open(only(folder.parent, "*alpha=0.5,*") / "examples.png").size[1]
+    )
+    assert Run("train", several).finished() and len(list(folder.parent.iterdir())) == 3
+
+
+def rows_of_the_picture(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    names: list[str] = []
+    monkeypatch.setattr("xmnist.figures.examples", lambda rows, *_: names.extend(name for name, *_ in rows))
+    return names
+
+
+def test_a_finished_refae_joins_the_picture(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    train.main(settings(*TINY, "model=refae"))
+    train.main(settings(*TINY, "model=refae", "layer=conv"))  # another layer's does not
+    names = rows_of_the_picture(monkeypatch)
+    train.main(settings(*TINY))
+    assert names == ["original", "RefAE", "ClaDec\nalpha 0.25"]
+
+
+def test_a_damaged_refae_is_left_out_and_named(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    train.main(settings(*TINY, "model=refae"))
+    (Run("train", settings(*TINY, "model=refae")).path / "model.pt").write_bytes(b"damaged")
+    names = rows_of_the_picture(monkeypatch)
+    train.main(settings(*TINY))
+    assert names == ["original", "ClaDec\nalpha 0.25"]
+    assert "drawn without a RefAE" in caplog.text
+
+
+def test_the_picture_shows_right_and_wrong_images() -> None:
+    labels = torch.tensor([0, 1, 1, 2, 0, 2])
+    predicted = torch.tensor([1, 1, 1, 0, 0, 2])
+    assert train._choose(labels, predicted).tolist() == [4, 1, 5, 0, 3]
+
+
+class Stop(BaseException):
+    """Like a kill at a certain place."""
+
+
+@pytest.mark.parametrize("model", ["classifier", "cladec", "refae"])
+def test_a_run_stopped_in_its_third_epoch_goes_on_there_bit_for_bit(
+    settings: Settings, model: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    overrides = (*TINY, f"model={model}", "trainer.epochs=4")
+    whole = settings(*overrides)
+    train.main(whole)
+    stopped = {**whole, "out_dir": whole["out_dir"] + "-stopped"}
+    real, saves = Run.save, []
+
+    def save(run: Run, name: str, state: dict[str, Any]) -> None:
+        if run.settings["model"]["name"] == model and name == "last.pt":
+            saves.append(name)
+            if len(saves) == 3:
+                raise Stop
+        real(run, name, state)
+
+    monkeypatch.setattr(Run, "save", save)
+    with pytest.raises(Stop):
+        train.main(stopped)
+    run = Run("train", stopped)
+    assert run.status()["state"] == "interrupted" and len((run.path / "history.csv").read_text().splitlines()) == 3
+    monkeypatch.setattr(Run, "save", real)
+    caplog.set_level("INFO")
+    train.main(stopped)
+    assert "going on after epoch 2" in caplog.text
+    assert (run.path / "model.pt").read_bytes() == (Run("train", whole).path / "model.pt").read_bytes()
+    assert len((run.path / "history.csv").read_text().splitlines()) == 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_killed_process_is_resumed_by_the_same_command(xmnist: Xmnist, tmp_path: Path, how: signal.Signals) -> None:
+    words = ["train", "+experiment=smoke", "model=classifier", "trainer.epochs=5"]
+    folder = tmp_path / "work"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "xmnist", *words], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        logs = list(folder.rglob("train.log"))
+        if logs and "epoch 2/5" in logs[0].read_text():
+            break
+        time.sleep(0.01)
+    process.send_signal(how)
+    message = process.communicate(timeout=60)[1].decode()
+    run = logs[0].parent
+    state = read(run / "status.json")["state"]
+    if how == signal.SIGKILL:
+        assert state == "running"
+    else:
+        assert state == "interrupted" and process.returncode == 130
+        assert message == "xmnist: interrupted; the same command goes on from the last finished epoch\n"
+    resumed = xmnist(*words)
+    assert resumed.returncode == 0 and re.search(r"going on after epoch [23]", resumed.stdout)
+    (folder / "outputs").rename(folder / "resumed")
+    assert xmnist(*words).returncode == 0
+    assert run.is_dir() and not list(run.glob("last.pt"))
+    again = folder / "resumed" / run.relative_to(folder / "outputs")
+    assert (run / "model.pt").read_bytes() == (again / "model.pt").read_bytes()
+
+
+def other_network() -> dict[str, torch.Tensor]:
+    return classifiers.build("vgg_small", (3, 32, 32), 7, dropout=0.5).state_dict()
+
+
+def test_a_checkpoint_of_another_network_in_a_finished_run_is_refused(xmnist: Xmnist, tmp_path: Path) -> None:
+    assert xmnist("train", *TINY, "model=classifier").returncode == 0
+    path = only(tmp_path / "work", "outputs/train/glyphs/classifier/*/model.pt")
+    torch.save(other_network(), path)
+    for words in (["model=classifier"], ["model=cladec"]):
+        answer = xmnist("train", *TINY, *words)
+        assert answer.returncode == 2 and answer.stdout == "" and len(answer.stderr.splitlines()) == 1
+        assert "model.pt is not the file that this run wrote" in answer.stderr and "force=true" in answer.stderr
+    assert not list((tmp_path / "work").glob("outputs/train/glyphs/cladec/*"))
+    assert xmnist("train", *TINY, "model=classifier", "force=true").returncode == 0
+    assert xmnist("train", *TINY, "model=cladec").returncode == 0
+
+
+def test_a_last_checkpoint_of_another_network_is_refused_and_kept(settings: Settings) -> None:
+    own = settings(*TINY, "model=classifier")
+    run = Run("train", own)
+    run.path.mkdir(parents=True)
+    state = {"model": other_network(), "optimizer": {}, "scheduler": {}, "history": [], "best": {}}
+    run.save("last.pt", state)
+    before = (run.path / "last.pt").read_bytes()
+    with pytest.raises(InputError, match="last.pt is no checkpoint of this run: size mismatch for normalize.mean"):
+        train.main(own)
+    assert (run.path / "last.pt").read_bytes() == before and run.status() == {}
+
+
+def test_train_missing_false_names_the_command_that_helps(settings: Settings) -> None:
+    own = settings(*TINY, "train_missing=false", "layer=conv")
+    typed = [*TINY, "train_missing=false", "layer=conv", "alpha=0.25"]
+    with pytest.raises(InputError, match="trained by: xmnist train .*model=classifier") as caught:
+        train.check(own, typed)
+    words = str(caught.value).split("xmnist train ")[1].split()
+    train.main(settings(*words))
+    train.check(own, typed)
+    assert train.main(own)["epochs"] == 2
+
+
+def test_a_loss_that_is_not_finite_fails_the_run_and_keeps_the_last_good_state(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = settings(*TINY, "model=classifier", "trainer.epochs=3")
+    real = torch.nn.functional.cross_entropy
+    calls = iter(range(10**6))
+    monkeypatch.setattr(  # 3 steps and 1 validation batch an epoch
+        "xmnist.tasks.F.cross_entropy", lambda *a: real(*a) * (float("nan") if next(calls) > 8 else 1)
+    )
+    with pytest.raises(NotFiniteError, match=r"nan in epoch \d, step \d"):
+        train.main(own)
+    run = Run("train", own)
+    status, state = run.status(), run.load("last.pt")
+    assert status["state"] == "failed" and re.search(r"nan in epoch \d, step \d", status["error"])
+    assert state is not None and all(v.isfinite().all() for v in state["model"].values() if v.is_floating_point())
+    assert "Traceback" in (run.path / "train.log").read_text()
+
+
+def test_a_failed_run_is_one_line_and_exit_code_1(xmnist: Xmnist) -> None:
+    answer = xmnist("train", *TINY, "model=classifier", "trainer.optimizer=sgd", "trainer.lr=1e30")
+    assert answer.returncode == 1 and len(answer.stderr.splitlines()) == 1
+    assert re.search(
+        r"xmnist: NotFiniteError: the loss is .* in epoch 1, step \d: try a smaller trainer.lr", answer.stderr
+    )
+
+
+@pytest.mark.slow
+def test_a_sweep_and_single_runs_share_their_work(xmnist: Xmnist, tmp_path: Path) -> None:
+    assert xmnist("train", *TINY, "alpha=0.5").returncode == 0
+    sweep = xmnist("train", "-m", *TINY, "alpha=0,0.5")
+    assert sweep.returncode == 0, sweep.stderr
+    runs = list((tmp_path / "work").glob("outputs/train/glyphs/cladec/*"))
+    assert len(runs) == 2 and all(read(r / "status.json")["state"] == "done" for r in runs)
+    assert re.search(r"already done: \S*alpha=0\.5", sweep.stdout)
+
+
+@pytest.mark.slow
+def test_two_processes_want_the_same_run_and_one_trains(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "xmnist", "train", "+experiment=smoke", "model=classifier"]
+    pair = [
+        subprocess.Popen(
+            command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        )
+        for _ in range(2)
+    ]
+    told = [process.communicate(timeout=120)[0] for process in pair]
+    assert [process.returncode for process in pair] == [0, 0]
+    assert sorted("epoch 2/2" in text for text in told) == [False, True]
+    assert any("waiting for it" in text or "already done" in text for text in told)
+
+
+@pytest.mark.slow
+def test_real_images_are_learnt(real_data: str, tmp_path: Path, settings: Settings) -> None:
+    small = ("dataset=mnist", "dataset.train=6000", "dataset.test=1000", "trainer.epochs=3", f"data_dir={real_data}")
+    assert train.main(settings(*small, "model=classifier"))["accuracy"] > 0.95
+    decoded = train.main(settings(*small, "layer=conv"))
+    assert decoded["reconstruction_sse"] < 15 and decoded["accuracy"] > 0.93

@@ -1,0 +1,165 @@
+import copy
+import itertools
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from helpers import OPTIONS
+from xmnist import trainer
+
+
+class Problem:
+    """Linear regression with dropout, which makes every epoch depend on its random numbers."""
+
+    def __init__(self, dropout: float = 0.2) -> None:
+        torch.manual_seed(7)
+        self.model = nn.Sequential(nn.Dropout(dropout), nn.Linear(5, 1)).double()
+        self.x = torch.randn(30, 5, dtype=torch.float64)
+        self.y = self.x @ torch.arange(5.0, dtype=torch.float64).view(5, 1) + 1
+
+    def loss(self, x: Tensor, y: Tensor) -> Tensor:
+        return F.mse_loss(self.model(x), y)
+
+    def validate(self) -> dict[str, float]:
+        return {"loss": self.loss(self.x, self.y).item()}
+
+    def fit(self, **options: Any) -> list[trainer.Row]:
+        return trainer.fit(self.model, self.loss, (self.x, self.y), self.validate, **{**OPTIONS, **options})
+
+
+def test_it_finds_the_least_squares_solution() -> None:
+    problem = Problem(dropout=0.0)
+    problem.fit(epochs=300, lr=0.1, schedule="one_cycle")
+    layer = problem.model[1]
+    torch.testing.assert_close(layer.weight.flatten(), torch.arange(5.0, dtype=torch.float64), rtol=1e-4, atol=1e-4)
+    assert layer.bias.item() == pytest.approx(1, abs=1e-4)
+
+
+def test_history_has_a_row_an_epoch_with_the_mean_loss_over_rows() -> None:
+    problem = Problem(dropout=0.0)
+    before = problem.validate()["loss"]
+    history = problem.fit(lr=1e-12)  # 30 rows in batches of 8: the last batch is smaller and must count less
+    assert [row["epoch"] for row in history] == [1, 2, 3, 4]
+    assert history[0]["train_loss"] == pytest.approx(before, rel=1e-6)
+    assert history[-1]["val_loss"] == pytest.approx(before, rel=1e-6)
+    assert all(row["seconds"] > 0 and row["images_per_second"] > 0 for row in history)
+
+
+def test_every_epoch_visits_every_row_once_in_a_new_order() -> None:
+    problem, seen = Problem(), []
+
+    def spy(x: Tensor, y: Tensor) -> Tensor:
+        seen.extend(x[:, 0].tolist())
+        return problem.loss(x, y)
+
+    trainer.fit(problem.model, spy, (problem.x, problem.y), problem.validate, **{**OPTIONS, "epochs": 2})
+    first, second = seen[:30], seen[30:]
+    assert sorted(first) == sorted(second) == sorted(problem.x[:, 0].tolist())
+    assert first != second
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("schedule", ["constant", "one_cycle", "step", "plateau"])
+def test_resumed_equals_uninterrupted(optimizer: str, schedule: str) -> None:
+    states: list[dict[str, Any]] = []
+    whole = Problem()
+    options = {"optimizer": optimizer, "schedule": schedule, "keep": "best"}
+    history = whole.fit(**options, save=lambda state: states.append(copy.deepcopy(state)))
+    for state in states[:-1]:
+        resumed = Problem()
+        rows = resumed.fit(**options, state=state)
+        assert all(torch.equal(a, b) for a, b in zip(whole.model.parameters(), resumed.model.parameters(), strict=True))
+        timeless = [[{k: v for k, v in r.items() if "second" not in k} for r in h] for h in (history, rows)]
+        assert timeless[0] == timeless[1]
+
+
+def test_the_seed_decides() -> None:
+    weights = []
+    for seed in (0, 0, 1):
+        problem = Problem()
+        problem.fit(seed=seed)
+        weights.append(problem.model[1].weight.detach().clone())
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+
+
+@pytest.mark.parametrize(
+    ("schedule", "rates"),
+    [("constant", [0.08] * 4), ("step", [0.08, 0.04, 0.04, 0.02]), ("plateau", [0.08, 0.04, 0.02, 0.01])],
+)
+def test_learning_rates_after_each_epoch(schedule: str, rates: list[float]) -> None:
+    problem = Problem()
+    problem.validate = lambda: {"loss": 1.0}  # never falls: the plateau schedule steps after every epoch but the first
+    history = problem.fit(schedule=schedule, lr=0.08)
+    assert [row["lr"] for row in history] == pytest.approx(rates)
+
+
+def test_one_cycle_goes_up_and_ends_near_zero() -> None:
+    rates = [row["lr"] for row in Problem().fit(schedule="one_cycle", lr=0.1, epochs=10, warmup=0.3)]
+    assert max(rates) == pytest.approx(0.1, rel=0.05) and rates.index(max(rates)) in (2, 3)
+    assert rates[-1] < 1e-5
+
+
+@pytest.mark.parametrize(("keep", "kept"), [("best", 2), ("last", 4)])
+def test_it_keeps_the_best_or_the_last_weights(keep: str, kept: int) -> None:
+    problem, weights = Problem(), []
+    losses = iter([3.0, 1.0, 2.0, 2.0])
+
+    def validate() -> dict[str, float]:
+        weights.append(problem.model[1].weight.detach().clone())
+        return {"loss": next(losses)}
+
+    problem.validate = validate
+    problem.fit(keep=keep)
+    assert torch.equal(problem.model[1].weight, weights[kept - 1])
+
+
+@pytest.mark.parametrize(("delta", "epochs"), [(0.0, 10), (0.5, 3)])
+def test_early_stopping(delta: float, epochs: int) -> None:
+    problem, losses = Problem(), itertools.count(10, -0.1)
+    problem.validate = lambda: {"loss": next(losses)}
+    assert len(problem.fit(epochs=10, stop_patience=1, stop_delta=delta)) == epochs
+
+
+@pytest.mark.parametrize("epoch", [1, 3])
+def test_a_loss_that_is_not_finite_stops_and_names_the_place(epoch: int) -> None:
+    problem, calls, saved = Problem(), itertools.count(1), []
+    bad = 4 * (epoch - 1) + 3  # 4 steps an epoch; the third one
+
+    def loss(x: Tensor, y: Tensor) -> Tensor:
+        return problem.loss(x, y) * (math.nan if next(calls) == bad else 1.0)
+
+    with pytest.raises(trainer.NotFiniteError, match=f"nan in epoch {epoch}, step 3"):
+        trainer.fit(problem.model, loss, (problem.x, problem.y), problem.validate, **OPTIONS, save=saved.append)
+    assert len(saved) == epoch - 1
+
+
+def test_a_validation_loss_that_is_not_finite_stops() -> None:
+    problem = Problem()
+    problem.validate = lambda: {"loss": math.inf}
+    with pytest.raises(trainer.NotFiniteError, match="validation loss is inf after epoch 1"):
+        problem.fit()
+
+
+def test_frozen_parameters_stay() -> None:
+    problem = Problem()
+    problem.model[1].bias.requires_grad_(False)
+    before = problem.model[1].bias.clone()
+    problem.fit(optimizer="adamw", weight_decay=0.5)
+    assert torch.equal(problem.model[1].bias, before)
+
+
+@pytest.mark.parametrize("damage", ["model", "optimizer", "history"])
+def test_a_state_of_another_training_is_refused(damage: str) -> None:
+    states: list[dict[str, Any]] = []
+    Problem().fit(epochs=1, save=lambda state: states.append(copy.deepcopy(state)))
+    state = states[0]
+    if damage == "model":
+        state["model"] = nn.Linear(3, 3).state_dict()
+    else:
+        del state[damage]
+    with pytest.raises(trainer.StateError):
+        Problem().fit(state=state)
