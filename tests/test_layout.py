@@ -20,7 +20,7 @@ LEVELS = [
     {"hooks"},
     {"train"},
     {"runs", "tasks", "trainer", "figures"},
-    {"config", "data"},
+    {"config", "data", "environment"},
     {"metrics"},
     {"classifiers", "decoders", "losses"},
     {"layers"},

@@ -1,6 +1,7 @@
 import json
 import os
 import pickle
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from xmnist import config, runs
+from xmnist import config, environment, runs
 from xmnist.errors import InputError
 from xmnist.runs import Run
 
@@ -225,6 +226,13 @@ def test_checkpoints_come_back_as_they_were_and_equal_states_give_equal_files(ru
     run.load_into(model, "model.pt")
     run.save("copy.pt", model.state_dict())
     assert (run.path / "copy.pt").read_bytes() == (run.path / "model.pt").read_bytes()
+
+
+def test_the_environment_names_what_a_result_depends_on() -> None:
+    facts = environment.describe("cpu", threads=2, seed=7)
+    assert (facts["device"], facts["threads"], facts["seed"]) == ("cpu", 2, 7)
+    assert facts["versions"]["torch"] == torch.__version__.split("+")[0] and facts["versions"]["xmnist"]
+    assert facts["commit"] is None or re.fullmatch(r"[0-9a-f]{40}\+?", facts["commit"])
 
 
 def test_commands_are_made_of_what_was_typed() -> None:

@@ -96,12 +96,15 @@ def job(cfg: "DictConfig") -> Any:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from xmnist import config
+    from xmnist import config, runs
 
     own = HydraConfig.get()
     try:
-        stage = import_module(f"xmnist.{own.job.config_name}")
-        return stage.main(config.resolve(cfg), list(own.overrides.task))
+        run = runs.Run(own.job.config_name, config.resolve(cfg))
+        if not run.reusable():
+            return import_module(f"xmnist.{run.stage}").main(run.settings, list(own.overrides.task))
+        run.tell("already done")  # without the seconds that importing torch takes
+        return run.metrics()
     except Exception as error:
         if os.environ.get(TRACEBACK):
             raise

@@ -42,10 +42,9 @@ def check_job(cfg: DictConfig, overrides: Sequence[str]) -> None:
     Raises:
         InputError: what is wrong with it.
     """
-    settings = config.resolve(cfg)
-    config.check_writable(settings["out_dir"])
-    stage = cfg.hydra.job.config_name
-    import_module(f"xmnist.{stage}").check(settings, overrides)
+    run = runs.Run(cfg.hydra.job.config_name, config.resolve(cfg))
+    if not run.reusable():
+        import_module(f"xmnist.{run.stage}").check(run.settings, overrides)
 
 
 class Check(Callback):
@@ -69,13 +68,17 @@ class Check(Callback):
         self._check(jobs)
 
     def _check(self, jobs: Sequence[tuple[DictConfig, list[str]]]) -> None:
-        for cfg, job in jobs:
-            try:
+        job: list[str] = []
+        try:
+            for cfg, job in jobs:
                 check_job(cfg, job or list(cfg.hydra.overrides.task))
-            except InputError as error:
-                where = f" (in the job {' '.join(job)})" if job else ""
-                print(f"xmnist: {error}{where}", file=sys.stderr)
-                sys.exit(2)  # Hydra turns an exception in a callback into a warning; only leaving stops the run
+            job = []
+            for out_dir in {cfg.out_dir for cfg, _ in jobs}:  # last, because it makes the folder
+                config.check_writable(out_dir)
+        except InputError as error:
+            where = f" (in the job {' '.join(job)})" if job else ""
+            print(f"xmnist: {error}{where}", file=sys.stderr)
+            sys.exit(2)  # Hydra turns an exception in a callback into a warning; only leaving stops the run
 
 
 def explain(error: Exception, stage: str, conf_dir: str) -> str:
@@ -89,7 +92,7 @@ def explain(error: Exception, stage: str, conf_dir: str) -> str:
         siblings = [f"{parent}{dot}{key}" for key in _keys_below(parent, stage, conf_dir)]
         return str(unknown("key", match[1], siblings, "keys"))
     typed = f"cannot read '{error.override}': " if isinstance(error, OverrideParseException) else ""
-    return typed + str(error).splitlines()[0]
+    return typed + (str(error) or type(error).__name__).strip().splitlines()[0]
 
 
 def _keys_below(parent: str, stage: str, conf_dir: str) -> list[str]:

@@ -5,10 +5,8 @@ import hashlib
 import json
 import logging
 import os
-import platform
 import shlex
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -16,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +27,9 @@ log = logging.getLogger(__name__)
 
 SEALED = ("model.pt", "metrics.json")
 """Files whose checksums a finished run's status holds."""
+
+EFFORT = ("epochs", "seconds", "images_per_second")
+"""Figures of `metrics.json` that say what a run cost, not what it is worth."""
 
 
 @contextmanager
@@ -110,6 +110,21 @@ class Run:
                 )
         return True
 
+    def reusable(self) -> bool:
+        """Whether the finished run answers this command, which must not ask to do it again."""
+        return not self.settings["force"] and self.finished()
+
+    def tell(self, what: str) -> None:
+        """Log where the run is and what its figures are."""
+
+        def line(figures: dict[str, Any]) -> str:
+            return "  ".join(f"{name} {value:.4f}" for name, value in figures.items() if name not in EFFORT)
+
+        metrics = self.metrics()
+        nested = all(isinstance(value, dict) for value in metrics.values())
+        rows = [f"{name}: {line(row)}" for name, row in metrics.items()] if nested else [f"test: {line(metrics)}"]
+        log.info("\n  ".join([f"{what}: {self.path}", *rows]))
+
     def write_json(self, name: str, content: Any) -> None:
         """Write a JSON file."""
         with atomic(self.path / name) as file:
@@ -188,41 +203,54 @@ def claim(run: Run, command: str) -> Iterator[bool]:
     except Timeout:
         log.info("another process is at work on %s: waiting for it", run.path)
         lock.acquire()
+    try:
+        if run.reusable():
+            yield False
+        else:
+            with _logged(run) as handler, _recorded(run, command, handler):
+                yield True
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _logged(run: Run) -> Iterator[logging.Handler]:
     handler = logging.FileHandler(run.path / f"{run.stage}.log")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logging.getLogger().addHandler(handler)
     try:
-        if not run.settings["force"] and run.finished():
-            yield False
-            return
-        before = run.status()
-        if run.settings["force"]:
-            (run.path / "last.pt").unlink(missing_ok=True)
-        _write_config(run, command)
-        start = time.monotonic()
-        status: dict[str, Any] = {"state": "running", "command": command, "started": _now()}
-        status |= {"host": socket.gethostname(), "pid": os.getpid()}
-        run.write_json("status.json", status)
-        try:
-            yield True
-        except InputError:
-            run.write_json("status.json", before) if before else (run.path / "status.json").unlink()
-            raise
-        except BaseException as error:
-            status |= {"state": "failed" if isinstance(error, Exception) else "interrupted", "ended": _now()}
-            if isinstance(error, Exception):  # the terminal gets one line, the run's own log the whole story
-                status["error"] = f"{type(error).__name__}: {error}"
-                handler.emit(log.makeRecord(log.name, logging.ERROR, __file__, 0, "failed", (), sys.exc_info()))
-            run.write_json("status.json", status)
-            raise
-        status |= {"state": "done", "ended": _now(), "seconds": round(time.monotonic() - start, 3)}
-        status["files"] = {name: _digest(run.path / name) for name in SEALED if (run.path / name).is_file()}
-        run.write_json("status.json", status)
-        (run.path / "last.pt").unlink(missing_ok=True)
+        yield handler
     finally:
         logging.getLogger().removeHandler(handler)
         handler.close()
-        lock.release()
+
+
+@contextmanager
+def _recorded(run: Run, command: str, handler: logging.Handler) -> Iterator[None]:
+    """Keep the run's status while the block works on it."""
+    before, start = run.status(), time.monotonic()
+    if run.settings["force"]:
+        (run.path / "last.pt").unlink(missing_ok=True)
+    _write_config(run, command)
+    status: dict[str, Any] = {"state": "running", "command": command, "started": _now()}
+    status |= {"host": socket.gethostname(), "pid": os.getpid()}
+    run.write_json("status.json", status)
+    try:
+        yield
+    except InputError:
+        run.write_json("status.json", before) if before else (run.path / "status.json").unlink()
+        raise
+    except BaseException as error:
+        status |= {"state": "failed" if isinstance(error, Exception) else "interrupted", "ended": _now()}
+        if isinstance(error, Exception):  # the terminal gets one line, the run's own log the whole story
+            status["error"] = f"{type(error).__name__}: {error}"
+            handler.emit(log.makeRecord(log.name, logging.ERROR, __file__, 0, "failed", (), sys.exc_info()))
+        run.write_json("status.json", status)
+        raise
+    status |= {"state": "done", "ended": _now(), "seconds": round(time.monotonic() - start, 3)}
+    status["files"] = {name: _digest(run.path / name) for name in SEALED if (run.path / name).is_file()}
+    run.write_json("status.json", status)
+    (run.path / "last.pt").unlink(missing_ok=True)
 
 
 def _write_config(run: Run, command: str) -> None:
@@ -234,24 +262,6 @@ def _write_config(run: Run, command: str) -> None:
             OmegaConf.save(OmegaConf.create(shlex.split(command)[2:]), file)
         with atomic(run.path / ".hydra" / "config.yaml") as file:
             OmegaConf.save(OmegaConf.create(run.settings), file)
-
-
-def write_environment(run: Run, device: Any, threads: int) -> None:
-    """Write down what the run was made with: versions, machine, device, threads, seed, commit."""
-    packages = ("xmnist", "torch", "torchvision", "numpy", "hydra-core", "omegaconf")
-    run.write_json(
-        "environment.json",
-        {
-            "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
-            "platform": platform.platform(),
-            "processor": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-            "device": str(device),
-            "threads": threads,
-            "seed": run.settings["seed"],
-            "commit": _commit(),
-        },
-    )
 
 
 def command(stage: str, overrides: Sequence[str], **changes: Any) -> str:
@@ -273,24 +283,3 @@ def _digest(path: Path) -> str:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _commit() -> str | None:
-    """The commit of the checkout that the package runs from, with `+` where it has changes; None elsewhere."""
-    here = Path(__file__).resolve().parent.parent
-    if not (here / ".git").exists():
-        return None
-    git = ["git", "-C", str(here)]
-    try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return head + ("+" if changed.strip() else "")

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xmnist import classifiers, data, decoders, figures, runs, tasks, trainer
+from xmnist import classifiers, data, decoders, environment, figures, runs, tasks, trainer
 from xmnist.config import Settings, explained_classifier, training
 from xmnist.data.base import Data, Info, Split
 from xmnist.errors import InputError
@@ -25,11 +25,9 @@ def check(settings: Settings, overrides: Sequence[str] = ()) -> None:
 
     Raises:
         InputError: no such device, layer or data; a decoder that does not fit; a classifier that is not there and may
-            not be trained; a finished run whose files were changed.
+            not be trained, or whose files were changed.
     """
     find_device(settings["device"])
-    if not settings["force"] and Run("train", settings).finished():
-        return
     info = data.info(settings["dataset"])
     with torch.device("meta"):
         encoder = Encoder(_new_classifier(settings, info).eval(), settings["layer"])
@@ -58,25 +56,23 @@ def train(settings: Settings, overrides: Sequence[str] = ()) -> Run:
         if needed:
             log.info("training %s: %s", settings["model"]["name"], run.path)
             device = find_device(settings["device"])
-            runs.write_environment(run, device, torch.get_num_threads())
+            _write_environment(run, device)
             images = data.load(settings["dataset"], settings["data_dir"], settings["seed"]).to(device)
             task = _task(settings, images, device, overrides)
             history = _fit(run, task, images.validation)
             _write_results(run, task, images, history)
-    figures = "  ".join(f"{k} {v:.4f}" for k, v in run.metrics().items() if k not in _EFFORT)
-    log.info("%s: %s\n  test: %s", "done" if needed else "already done", run.path, figures)
+        run.tell("done" if needed else "already done")
     return run
-
-
-_EFFORT = ("epochs", "seconds", "images_per_second")
 
 
 def load_classifier(settings: Settings, images: Data, device: torch.device, overrides: Sequence[str]) -> nn.Module:
     """The trained classifier that these settings explain, frozen; trained now where it is missing."""
     run = _needed_classifier(settings, overrides)
-    if not run.finished():
+    if run.finished():
+        log.info("explaining %s", run.path)
+    else:
         log.info("this needs a classifier that is not there yet: it is trained first")
-    train(run.settings, overrides)
+        train(run.settings, overrides)
     model = _new_classifier(settings, images.info)
     run.load_into(model, "model.pt")
     return freeze(place(model, device))
@@ -163,6 +159,10 @@ def _fit(run: Run, task: tasks.Task, validation: Split) -> list[trainer.Row]:
         raise run.refused("last.pt", str(error)) from None
 
 
+def _write_environment(run: Run, device: torch.device) -> None:
+    run.write_json("environment.json", environment.describe(device, torch.get_num_threads(), run.settings["seed"]))
+
+
 def _write_results(run: Run, task: tasks.Task, images: Data, history: list[trainer.Row]) -> None:
     seconds = sum(row["seconds"] for row in history)
     speed = len(history) * len(images.train) / seconds
@@ -181,15 +181,15 @@ def _train_each(settings: Settings, overrides: Sequence[str]) -> Run:
     run = Run("train", settings)
     with runs.claim(run, _command(settings, overrides)) as needed:
         if needed:
-            members = [train({**settings, "alpha": alpha, "force": False}, overrides) for alpha in settings["alpha"]]
+            members = [train({**settings, "alpha": alpha}, overrides) for alpha in settings["alpha"]]
             device = find_device(settings["device"])
-            runs.write_environment(run, device, torch.get_num_threads())
-            rows = [{"alpha": member.settings["alpha"], **member.metrics()} for member in members]
-            run.write_csv("metrics.csv", rows)
-            run.write_json("metrics.json", {f"alpha={row['alpha']:g}": row for row in rows})
+            _write_environment(run, device)
+            table = {f"alpha={member.settings['alpha']:g}": member.metrics() for member in members}
+            run.write_json("metrics.json", table)
+            run.write_csv("metrics.csv", [{"run": name, **row} for name, row in table.items()])
             images = data.load(settings["dataset"], settings["data_dir"], settings["seed"]).to(device)
             _draw_examples(run, images, [(member, _trained(member, images, device, overrides)) for member in members])
-    log.info("%s: %s", "done" if needed else "already done", run.path)
+        run.tell("done" if needed else "already done")
     return run
 
 

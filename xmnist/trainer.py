@@ -172,7 +172,7 @@ def _epoch(
                 seen = step + 1
     _check_finite(losses, place[0], 0)
     sizes = torch.tensor([len(rows) for rows in batches], dtype=torch.float64)
-    return (losses.double().cpu() @ sizes / sizes.sum()).item()
+    return (losses.cpu().double() @ sizes / sizes.sum()).item()
 
 
 def _check_finite(losses: Tensor, epoch: int, first: int) -> None:

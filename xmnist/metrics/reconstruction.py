@@ -38,5 +38,5 @@ def reconstruction(
         "classification_loss": kept["loss"],
         "total_loss": (1 - alpha) * errors[convention] + alpha * kept["loss"],
         "accuracy": kept["accuracy"],
-        "agreement": same.double().mean().item(),
+        "agreement": same.float().mean().item(),
     }
