@@ -40,9 +40,14 @@ def test_no_stage_shows_the_usage(xmnist: Xmnist) -> None:
 
 
 def test_a_stages_help_shows_groups_options_and_defaults(xmnist: Xmnist) -> None:
-    answer = xmnist("train", "--help")
-    assert answer.returncode == 0
-    for line in ("dataset: cifar10, cifar100, emnist, fashion_mnist, glyphs, kmnist, mnist", "alpha: 0.25"):
+    answer = xmnist("train", "--help", "dataset=glyphs")
+    assert answer.returncode == 0 and answer.stderr == ""
+    for line in (
+        "dataset.rotation      a number in [0, 180]",
+        "alpha                 a number in [0, 1], or a list of different ones",
+        "dataset: cifar10, cifar100, emnist, fashion_mnist, glyphs, kmnist, mnist",
+        "alpha: 0.25",
+    ):
         assert line in answer.stdout
 
 

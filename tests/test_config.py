@@ -22,7 +22,7 @@ Settings = Callable[..., config.Settings]
         (config.maybe(config.whole(1)), [None, 3], [0, "null"]),
         (config.one_or_more(config.number(0, 1)), [0.5, [0, 1]], [[], [0, 0.0], [0, 2], "x", [[0]]]),
         (config.DEVICE, ["auto", "cpu", "cuda", "cuda:3", "mps"], ["gpu", "cuda:", "cuda:x", 0, None]),
-        (config.TEXT, ["x"], ["", None, 3]),
+        (config.text("a folder"), ["x"], ["", None, 3]),
         (config.YES_NO, [True, False], [0, "true", None]),
     ],
 )

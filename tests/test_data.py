@@ -192,7 +192,9 @@ def test_a_class_too_small_to_split_is_named() -> None:
 
 
 def test_glyphs_are_the_same_for_the_same_seed_only() -> None:
-    first, again = (data.load(GLYPHS, "", seed=0) for _ in range(2))
+    first = data.load(GLYPHS, "", seed=0)
+    data._load.cache_clear()
+    again = data.load(GLYPHS, "", seed=0)
     other = data.load({**GLYPHS, "seed": 1}, "", seed=0)
     assert torch.equal(first.train.images, again.train.images)
     assert torch.equal(first.test.images, again.test.images)
@@ -286,3 +288,9 @@ def test_the_real_files_are_read_whole(real_data: str) -> None:
         both = torch.cat([whole.train.images, whole.validation.images])
         assert both.mean().item() == pytest.approx(mean, abs=5e-5)
         assert both.std().item() == pytest.approx(std, abs=5e-5)
+
+
+def test_the_same_data_set_is_read_once() -> None:
+    first = data.load(GLYPHS, "", seed=3)
+    assert data.load(dict(GLYPHS), "", seed=3) is first
+    assert data.load(GLYPHS, "", seed=4) is not first

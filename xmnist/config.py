@@ -92,7 +92,11 @@ def _device(value: Any) -> str:
     return _raise_unless(plain or numbered, value)
 
 
-TEXT = Rule("a text", lambda value: _raise_unless(isinstance(value, str) and bool(value), value))
+def text(what: str) -> Rule:
+    """A text that is not empty; `what` says of what kind."""
+    return Rule(what, lambda value: _raise_unless(isinstance(value, str) and bool(value), value))
+
+
 YES_NO = Rule("true or false", lambda value: _raise_unless(isinstance(value, bool), value))
 NOTHING = Rule("null", lambda value: _raise_unless(value is None, value))
 DEVICE = Rule("one of auto, cpu, cuda, cuda:N, mps", _device)
@@ -144,11 +148,11 @@ ALPHA = {"classifier": NOTHING, "cladec": one_or_more(number(0, 1)), "refae": NO
 """What `alpha` may be for each model."""
 
 COMMON = {
-    "layer": TEXT,
+    "layer": text("a layer of the classifier, by its name or dotted path"),
     "seed": SEED,
     "device": DEVICE,
-    "data_dir": TEXT,
-    "out_dir": TEXT,
+    "data_dir": text("a folder"),
+    "out_dir": text("a folder"),
     "train_missing": YES_NO,
     "force": YES_NO,
 }
@@ -189,11 +193,11 @@ def resolve(cfg: DictConfig) -> Settings:
         raise InputError(str(error).splitlines()[0]) from None
     assert isinstance(plain, dict)
     top = {str(k): v for k, v in plain.items()}
-    rules = {**COMMON, **{k: TEXT for k in ("alpha", "trainer", *GROUPS)}}
+    keys = [*COMMON, "alpha", "trainer", *GROUPS]
     for key in top:
-        if key not in rules:
-            raise unknown("key", key, rules, "keys")
-    for key in rules:
+        if key not in keys:
+            raise unknown("key", key, keys, "keys")
+    for key in keys:
         if key not in top:
             raise InputError(f"{key} is missing")
     out: Settings = {}
@@ -212,6 +216,18 @@ def resolve(cfg: DictConfig) -> Settings:
     decoder = _check_keys("trainer.decoder.", given.pop("decoder", None) or {}, _TRAINING, partial=True)
     out["trainer"] = {**_check_keys("trainer.", given, _TRAINING), "decoder": decoder}
     return out | _check_keys("", {k: v for k, v in top.items() if k in COMMON}, COMMON)
+
+
+def describe(chosen: Mapping[str, str]) -> str:
+    """Every key and what it takes, a line each, for the help text; `chosen` is the option taken in each group."""
+    lines = {key: rule.text for key, rule in COMMON.items()}
+    lines["alpha"] = ALPHA[chosen["model"]].text
+    for group, name in chosen.items():
+        lines |= {f"{group}.{key}": rule.text for key, rule in GROUPS[group][name].items()}
+    lines |= {f"trainer.{key}": rule.text for key, rule in _TRAINING.items()}
+    lines["trainer.decoder.*"] = "any key of trainer, for ClaDec and RefAE only"
+    width = max(map(len, lines))
+    return "\n".join(f"{key:<{width}}  {what}" for key, what in lines.items())
 
 
 def training(settings: Settings) -> Settings:

@@ -19,13 +19,18 @@ from xmnist.errors import InputError, unknown
 
 
 def register(argv: Sequence[str]) -> None:
-    """Make the resolvers known that the configs use: `default_dataset` and `run_id`."""
+    """Make the resolvers known that the configs use: `default_dataset`, `key_help` and `run_id`."""
     OmegaConf.register_new_resolver("default_dataset", lambda: _default_dataset(argv), replace=True)
+    OmegaConf.register_new_resolver("key_help", lambda *, _root_: _key_help(_root_), replace=True)
     OmegaConf.register_new_resolver("run_id", lambda *, _root_: _run_id(_root_), replace=True)
 
 
 def _run_id(root: DictConfig) -> str:
     return runs.run_id(root.hydra.job.config_name, config.resolve(root))
+
+
+def _key_help(root: DictConfig) -> str:
+    return config.describe({group: root[group].name for group in config.GROUPS})
 
 
 def _default_dataset(argv: Sequence[str]) -> str:

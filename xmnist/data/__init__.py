@@ -1,5 +1,6 @@
 """Data sets: images in pixel space, in memory, with labels, class names and, where there is ground truth, masks."""
 
+from functools import lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -29,10 +30,18 @@ def prepare(dataset: dict[str, Any], data_dir: str) -> None:
 
 
 def load(dataset: dict[str, Any], data_dir: str, seed: int) -> "Data":
-    """Read a data set; `seed` draws the validation images from the training set, the same share of every class."""
+    """Read a data set; `seed` draws the validation images from the training set, the same share of every class.
+
+    The last one read is kept, because a decoder and the classifier that it needs want the same.
+    """
+    return _load(tuple(sorted(dataset.items())), data_dir, seed)
+
+
+@lru_cache(maxsize=1)
+def _load(items: tuple[tuple[str, Any], ...], data_dir: str, seed: int) -> "Data":
     from xmnist.data.base import cut_validation
 
-    options = dict(dataset)
-    share = options.pop("validation")
-    train, test, facts = import_module(MODULES[dataset["name"]]).load(data_dir=data_dir, **options)
+    dataset = dict(items)
+    share = dataset.pop("validation")
+    train, test, facts = import_module(MODULES[dataset["name"]]).load(data_dir=data_dir, **dataset)
     return cut_validation(train, test, facts, share, seed)
