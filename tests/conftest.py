@@ -10,16 +10,9 @@ import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
 
-from helpers import composed
+from helpers import UNREACHABLE, composed
 from xmnist import config
 from xmnist.data.base import Data, Info, Split
-
-UNREACHABLE = """
-from xmnist.data import files
-files.MIRRORS["mnist"] = ("127.0.0.1", 9)
-from xmnist.cli import main
-main()
-"""
 
 
 @pytest.fixture(autouse=True)

@@ -4,13 +4,22 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
+from torch import nn
 
 from xmnist import hooks
-from xmnist.cli import conf_dir
+from xmnist.config import conf_dir
 
 TINY = ("+experiment=smoke", "dataset.train=300", "dataset.test=100")
 """The smoke experiment on even less data: a training takes about a second."""
 
+
+UNREACHABLE = """
+from xmnist.data import files
+files.MIRRORS["mnist"] = "http://127.0.0.1:9/"
+from xmnist.cli import main
+main()
+"""
+"""The command line on a machine that cannot reach MNIST's server."""
 
 OPTIONS: dict[str, Any] = {
     "seed": 0,
@@ -35,6 +44,12 @@ OPTIONS: dict[str, Any] = {
 
 def composed(*overrides: str) -> DictConfig:
     """The config of `xmnist train OVERRIDES` as Hydra composes it."""
-    hooks.register(["dataset=mnist"])
+    hooks.register("train", ["dataset=mnist"])
     with initialize_config_dir(conf_dir(), version_base="1.3"):
         return compose("train", list(overrides), return_hydra_config=False)
+
+
+def size_of(model: nn.Module) -> int:
+    """How many numbers a model holds: parameters and BatchNorm statistics, as Keras counts them."""
+    statistics = (b for n, b in model.named_buffers() if n.endswith(("running_mean", "running_var")))
+    return sum(p.numel() for p in model.parameters()) + sum(b.numel() for b in statistics)

@@ -1,9 +1,10 @@
 import pytest
 import torch
 
+from helpers import size_of
 from xmnist import classifiers
 from xmnist.errors import InputError
-from xmnist.layers import Encoder, fit_normalisation, size_of
+from xmnist.layers import Encoder, fit_normalisation
 
 
 def small(shape: tuple[int, int, int] = (1, 28, 28), classes: int = 10) -> torch.nn.Module:

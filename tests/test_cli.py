@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from test_data import idx, images, labels
 
-from helpers import TINY
+from helpers import TINY, UNREACHABLE
 from xmnist.data import files
 
 Xmnist = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -43,12 +43,12 @@ def test_a_stages_help_shows_groups_options_and_defaults(xmnist: Xmnist) -> None
     answer = xmnist("train", "--help", "dataset=glyphs")
     assert answer.returncode == 0 and answer.stderr == ""
     for line in (
-        "dataset.rotation      a number in [0, 180]",
-        "alpha                 a number in [0, 1], or a list of different ones",
         "dataset: cifar10, cifar100, emnist, fashion_mnist, glyphs, kmnist, mnist",
         "alpha: 0.25",
     ):
         assert line in answer.stdout
+    assert re.search(r"^dataset.rotation +a number in \[0, 180\]$", answer.stdout, re.M)
+    assert re.search(r"^alpha +a number in \[0, 1\], or a list of different ones$", answer.stdout, re.M)
 
 
 def test_cfg_prints_the_config_and_writes_nothing(xmnist: Xmnist, tmp_path: Path) -> None:
@@ -77,6 +77,7 @@ WRONG = [
     (["train", "alpha=7"], "alpha must be a number in [0, 1]"),
     (["train", "alpha=abc"], "alpha must be a number in [0, 1]"),
     (["train", "alpha=[0,1"], "cannot read 'alpha=[0,1'"),
+    (["train", "out_dir=a (b"], "needs quotes: 'KEY=\"VALUE\"'"),
     (["train", "trainer=null"], "must be a string or a list"),
     (["train", "layer=dens"], "no layer 'dens'; did you mean 'dense'?"),
     (["train", "layer=dens"], "conv, dense, logits)"),
@@ -84,6 +85,16 @@ WRONG = [
     (["train", "device=cuda:99"], "device=cuda:99: there is none here"),
     (["train", "--foo"], "unrecognized arguments: --foo"),
     (["train", "train_missing=false"], MISSING),
+    (["train", "alpha=0,0.5"], "write alpha=[0,0.5] for a list, or add -m to run one job for each"),
+    (["train", "alpha=1" + "0" * 400], "alpha must be a number in [0, 1]"),
+    (["train", "device=cuda:01"], "device must be one of auto, cpu, cuda, cuda:N, mps, got 'cuda:01'"),
+    (
+        ["train", "model=classifier", "model.decoder=conv64"],
+        "no key 'model.decoder'; did you mean 'model.name'? (keys: model.name)",
+    ),
+    (["train", "dataset.rotatio=1"], "no key 'dataset.rotatio'; did you mean 'dataset.rotation'?"),
+    (["train", "-m", "modle=cladec,refae"], "no key 'modle'; did you mean 'model'?"),
+    (["train", "-m", "trainer=defalt,paper"], "no trainer 'defalt'; did you mean 'default'?"),
     (["train", "-m", "alpha=0,0.5,7"], f"{RANGE} (in the job dataset=glyphs alpha=7)"),
 ]
 
@@ -104,7 +115,9 @@ def test_a_wrong_word_costs_one_line_and_writes_nothing(
 def test_an_out_dir_that_cannot_be_written_is_named(xmnist: Xmnist, tmp_path: Path, place: str) -> None:
     (tmp_path / "work" / "file").touch()
     answer = xmnist("train", "dataset=glyphs", f"out_dir={place}")
-    assert answer.returncode == 2 and answer.stderr.startswith(f"xmnist: out_dir={place}: nothing can be written there")
+    assert answer.returncode == 2 and len(answer.stderr.splitlines()) == 1
+    assert answer.stderr.startswith(f"xmnist: out_dir={place}: nothing can be written there")
+    assert [p.name for p in (tmp_path / "work").iterdir()] == ["file"]
 
 
 def test_a_named_data_set_is_never_replaced(xmnist: Xmnist, tmp_path: Path) -> None:
@@ -124,6 +137,28 @@ def test_a_truncated_file_is_named_before_anything_is_written(xmnist: Xmnist, tm
     assert not list((tmp_path / "work").iterdir())
 
 
+@pytest.mark.parametrize("place", ["/proc/nowhere", "file/below"])
+def test_a_data_dir_that_cannot_be_made_is_named(xmnist: Xmnist, tmp_path: Path, place: str) -> None:
+    (tmp_path / "work" / "file").touch()
+    answer = xmnist("train", "dataset=mnist", f"data_dir={place}")
+    assert answer.returncode == 2 and answer.stderr.startswith(f"xmnist: mnist: {place}/MNIST/raw/train-images")
+    assert len(answer.stderr.splitlines()) == 1 and not list((tmp_path / "work").glob("out*"))
+
+
+def test_a_mistake_without_data_is_one_line_too(xmnist: Xmnist) -> None:
+    answer = xmnist("train", "alpha=7", unreachable=True)
+    assert answer.returncode == 2 and len(answer.stderr.splitlines()) == 1 and "alpha must be" in answer.stderr
+
+
+def test_more_images_than_there_are_is_found_before_anything_is_written(xmnist: Xmnist, tmp_path: Path) -> None:
+    for path, array in zip(files.expected("mnist", str(tmp_path)), (images(40), labels(40)) * 2, strict=True):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(idx(array))
+    answer = xmnist("train", "dataset=mnist", "dataset.train=50", XMNIST_DATA=str(tmp_path))
+    assert answer.returncode == 2 and answer.stderr == "xmnist: dataset.train=50: mnist has 40 such images\n"
+    assert answer.stdout == "" and not list((tmp_path / "work").iterdir())
+
+
 def test_without_data_the_default_is_glyphs_and_says_so(xmnist: Xmnist) -> None:
     answer = xmnist("train", "--cfg", "job", "data_dir=nowhere", unreachable=True)
     assert answer.returncode == 0 and "name: glyphs" in answer.stdout
@@ -131,11 +166,17 @@ def test_without_data_the_default_is_glyphs_and_says_so(xmnist: Xmnist) -> None:
 
 
 def test_with_data_the_default_is_mnist(xmnist: Xmnist, tmp_path: Path) -> None:
+    tmp_path /= "a folder (é)"
     for path in files.expected("mnist", str(tmp_path)):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    answer = xmnist("train", "--cfg", "job", XMNIST_DATA=str(tmp_path))
-    assert "name: mnist" in answer.stdout and answer.stderr == ""
+    for words, environment in (
+        ([], {"XMNIST_DATA": str(tmp_path)}),
+        ([f"data_dir='{tmp_path}'"], {}),
+        ([f'++data_dir="{tmp_path}"'], {}),
+    ):
+        answer = xmnist("train", "--cfg", "job", *words, unreachable=True, **environment)
+        assert "name: mnist" in answer.stdout and answer.stderr == "", words
 
 
 def test_an_experiments_data_set_is_no_reason_to_warn(xmnist: Xmnist) -> None:
@@ -151,6 +192,23 @@ def test_own_configs_join_the_groups(xmnist: Xmnist, tmp_path: Path) -> None:
     assert answer.returncode == 0 and "epochs: 1" in answer.stdout
 
 
+def test_own_top_level_configs_run_the_stage_that_was_typed(xmnist: Xmnist, tmp_path: Path) -> None:
+    own = tmp_path / "mine=1"
+    own.mkdir()
+    (own / "mytrain.yaml").write_text("defaults: [train, _self_]\nlayer: nowhere\n")
+    answer = xmnist("train", "--config-dir", str(own), "--config-name", "mytrain", "dataset=glyphs")
+    assert answer.returncode == 2 and "no layer 'nowhere'" in answer.stderr
+
+
+def test_a_suggested_command_keeps_the_users_configs(xmnist: Xmnist, tmp_path: Path) -> None:
+    own = tmp_path / "mine" / "trainer"
+    own.mkdir(parents=True)
+    (own / "short.yaml").write_text("defaults: [default, _self_]\nepochs: 1\n")
+    flags = ["--config-dir", str(tmp_path / "mine")]
+    answer = xmnist("train", "dataset=glyphs", "trainer=short", "train_missing=false", *flags)
+    assert answer.returncode == 2 and f"--config-dir {tmp_path / 'mine'}" in answer.stderr
+
+
 def test_a_traceback_for_those_who_ask(xmnist: Xmnist) -> None:
     answer = xmnist("train", "dataset=glyphs", "modle=x", HYDRA_FULL_ERROR="1")
     assert answer.returncode == 1 and "Traceback" in answer.stderr
@@ -162,9 +220,9 @@ def test_a_traceback_for_those_who_ask(xmnist: Xmnist) -> None:
 )
 def test_completion(line: str, words: set[str]) -> None:
     environment = os.environ | {"COMP_LINE": line, "COMP_POINT": str(len(line))}
-    command = [sys.executable, "-m", "xmnist", "-sc", "query=bash"]
+    command = [sys.executable, "-c", UNREACHABLE, "-sc", "query=bash"]
     answer = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert set(answer.stdout.split()) == words
+    assert set(answer.stdout.split()) == words and answer.stderr == ""
 
 
 def test_progress_is_shown_on_a_terminal(tmp_path: Path) -> None:

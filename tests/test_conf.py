@@ -10,7 +10,7 @@ import yaml
 
 from helpers import OPTIONS, TINY
 from xmnist import classifiers, config, data, decoders, losses, tasks, trainer
-from xmnist.cli import conf_dir
+from xmnist.config import conf_dir
 from xmnist.data import glyphs
 from xmnist.data.downloaded import SOURCES
 from xmnist.layers import Encoder

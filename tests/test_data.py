@@ -93,7 +93,7 @@ def test_damaged_idx_files_are_named(mnist: Path, number: int, damage, message: 
     path = files.expected("mnist", str(mnist))[number]
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(InputError, match=message) as caught:
-        data.prepare({"name": "mnist", **ALL}, str(mnist))
+        data.load({"name": "mnist", **ALL}, str(mnist), seed=0)
     assert path.name in str(caught.value) or path.name.replace("labels-idx1", "images-idx3") in str(caught.value)
 
 
@@ -146,7 +146,6 @@ def test_cifar_files_come_back_channels_first(
 ) -> None:
     pixels = cifar(tmp_path, name, monkeypatch)
     settings = {"name": name, "train": None, "test": None, "validation": 0.5}
-    data.prepare(settings, str(tmp_path))
     whole = data.load(settings, str(tmp_path), seed=0)
     assert len(whole.train) + len(whole.validation) == train
     assert whole.info.shape == data.info(settings).shape == (3, 32, 32)
@@ -159,7 +158,7 @@ def test_a_damaged_cifar_file_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
     path = files.expected("cifar10", str(tmp_path))[2]
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(InputError, match="cifar10: the files under .* cannot be read: .*corrupted"):
-        data.prepare({"name": "cifar10", **ALL}, str(tmp_path))
+        data.load({"name": "cifar10", **ALL}, str(tmp_path), seed=0)
 
 
 def split(count: int, classes: int = 10) -> Split:
@@ -261,7 +260,7 @@ def test_a_download_that_fails_leaves_nothing(mirror: Path, tmp_path: Path, faul
     last = mirror / "t10k-labels-idx1-ubyte.gz"
     last.unlink() if fault == "missing" else last.write_bytes(b"damaged")
     with pytest.raises(InputError, match="mnist: .*train-images-idx3-ubyte is missing and cannot be fetched.*glyphs"):
-        data.prepare({"name": "mnist", **ALL}, str(tmp_path / "new" / "data"))
+        data.load({"name": "mnist", **ALL}, str(tmp_path / "new" / "data"), seed=0)
     assert not (tmp_path / "new").exists()
 
 
@@ -272,7 +271,7 @@ def test_a_server_that_does_not_answer_is_given_up(
     with socketserver.TCPServer(("127.0.0.1", 0), Quiet) as silent:  # accepts, and never serves
         monkeypatch.setattr(datasets.MNIST, "mirrors", [f"http://127.0.0.1:{silent.server_address[1]}/"])
         with pytest.raises(InputError, match="cannot be fetched .*timed out"):
-            data.prepare({"name": "mnist", **ALL}, str(tmp_path / "new"))
+            data.load({"name": "mnist", **ALL}, str(tmp_path / "new"), seed=0)
 
 
 def test_every_data_set_can_say_its_shape_and_classes() -> None:

@@ -1,9 +1,10 @@
 import pytest
 import torch
 
+from helpers import size_of
 from xmnist import classifiers, decoders
 from xmnist.errors import InputError
-from xmnist.layers import Encoder, size_of
+from xmnist.layers import Encoder
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,9 @@ import pytest
 import torch
 from torch import nn
 
+from helpers import size_of
 from xmnist.errors import InputError
-from xmnist.layers import Encoder, Normalize, batched, derive_seed, freeze, initialise, size_of
+from xmnist.layers import Encoder, Normalize, batched, derive_seed, freeze, initialise
 
 
 def net() -> nn.Sequential:

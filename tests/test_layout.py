@@ -64,7 +64,7 @@ def test_imports_go_down(module: str) -> None:
     ("package", "allowed"),
     [
         ("hydra", {"cli", "hooks"}),
-        ("omegaconf", {"cli", "config", "hooks", "runs", "train"}),
+        ("omegaconf", {"cli", "config", "hooks", "runs"}),
         ("matplotlib", {"figures"}),
         ("torchvision", {"data.downloaded"}),
         ("tqdm", {"trainer"}),
@@ -76,7 +76,7 @@ def test_packages_stay_where_they_belong(package: str, allowed: set[str]) -> Non
 
 
 def test_nothing_is_printed_by_the_library() -> None:
-    for module in set(MODULES) - {"cli", "hooks", "config"}:
+    for module in set(MODULES) - {"cli", "errors"}:
         calls = (n for n in ast.walk(ast.parse(MODULES[module].read_text())) if isinstance(n, ast.Call))
         assert not any(isinstance(c.func, ast.Name) and c.func.id == "print" for c in calls), module
 

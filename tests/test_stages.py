@@ -230,7 +230,7 @@ def test_a_killed_process_is_resumed_by_the_same_command(xmnist: Xmnist, tmp_pat
         assert state == "running"
     else:
         assert state == "interrupted" and process.returncode == 130
-        assert message == "xmnist: interrupted; the same command goes on from the last finished epoch\n"
+        assert message == "xmnist: interrupted; type the same command again to go on\n"
     resumed = xmnist(*words)
     assert resumed.returncode == 0 and re.search(r"going on after epoch [23]", resumed.stdout)
     (folder / "outputs").rename(folder / "resumed")
@@ -257,16 +257,79 @@ def test_a_checkpoint_of_another_network_in_a_finished_run_is_refused(xmnist: Xm
     assert xmnist("train", *TINY, "model=cladec").returncode == 0
 
 
-def test_a_last_checkpoint_of_another_network_is_refused_and_kept(settings: Settings) -> None:
+@pytest.mark.parametrize("origin", ["another network", "another seed", "nowhere"])
+def test_a_foreign_last_checkpoint_is_refused_and_nothing_is_written(
+    settings: Settings, origin: str, xmnist: Xmnist, tmp_path: Path
+) -> None:
     own = settings(*TINY, "model=classifier")
     run = Run("train", own)
     run.path.mkdir(parents=True)
-    state = {"model": other_network(), "optimizer": {}, "scheduler": {}, "history": [], "best": {}}
+    state = {"model": other_network(), "optimizer": {}, "scheduler": {}, "history": [], "best": {"model": {}}}
+    if origin == "another seed":
+        other = Run("train", settings(*TINY, "model=classifier", "seed=1"))
+        state["run"] = other.path.name
+    elif origin == "another network":
+        state["run"] = run.path.name  # in the right place and of the right name, but the weights are not
     run.save("last.pt", state)
     before = (run.path / "last.pt").read_bytes()
-    with pytest.raises(InputError, match="last.pt is no checkpoint of this run: size mismatch for normalize.mean"):
-        train.main(own)
+    answer = xmnist("train", *TINY, "model=classifier", f"out_dir={own['out_dir']}")
+    assert answer.returncode == 2 and len(answer.stderr.splitlines()) == 1
+    assert "last.pt is no checkpoint of this run: " in answer.stderr and "force=true" in answer.stderr
     assert (run.path / "last.pt").read_bytes() == before and run.status() == {}
+    if origin != "another network":
+        assert [p.name for p in run.path.iterdir()] == ["last.pt"]
+    assert xmnist("train", *TINY, "model=classifier", f"out_dir={own['out_dir']}", "force=true").returncode == 0
+
+
+def test_a_forced_run_that_was_stopped_goes_on(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = settings(*TINY, "model=classifier", "trainer.epochs=3")
+    train.main(own)
+    real, epochs = Run.save, []
+
+    def save(run: Run, name: str, state: dict[str, Any]) -> None:
+        real(run, name, state)
+        epochs.append(len(state["history"]) if name == "last.pt" else 0)
+        if epochs == [1, 2]:
+            raise Stop
+
+    monkeypatch.setattr(Run, "save", save)
+    with pytest.raises(Stop):
+        train.main({**own, "force": True})
+    train.main({**own, "force": True})
+    assert epochs == [1, 2, 3, 0]
+    train.main({**own, "force": True})  # a finished forced run is done again, from the start
+    assert epochs == [1, 2, 3, 0, 1, 2, 3, 0]
+
+
+def test_what_a_killed_process_left_half_written_is_removed(settings: Settings) -> None:
+    run = Run("train", settings(*TINY, "model=classifier"))
+    run.path.mkdir(parents=True)
+    (run.path / ".partial-abc.pt").touch()
+    train.main(run.settings)
+    assert not list(run.path.glob(".partial*"))
+
+
+def test_models_of_one_seed_start_from_different_weights(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A RefAE's encoder starts neither from the trained classifier nor from what that one started from."""
+    starts = {}
+    real = train._fit
+
+    def fit(run: Run, task: Any, validation: Any) -> Any:
+        weights = {name.removeprefix("0.classifier."): value for name, value in task.model.state_dict().items()}
+        starts[run.settings["model"]["name"]] = weights["dense.0.weight"].clone()
+        return real(run, task, validation)
+
+    monkeypatch.setattr(train, "_fit", fit)
+    train.main(settings(*TINY, "model=refae"))
+    trained = Run("train", settings(*TINY, "model=classifier")).load("model.pt")
+    assert trained is not None
+    assert not torch.equal(starts["refae"], starts["classifier"])
+    assert not torch.equal(starts["refae"], trained["dense.0.weight"])
+
+
+def test_the_paper_trainer_trains(settings: Settings) -> None:
+    figures = train.main(settings(*TINY, "trainer=paper", "layer=conv"))
+    assert figures["epochs"] == 10 and figures["reconstruction_sse"] < 784
 
 
 def test_train_missing_false_names_the_command_that_helps(settings: Settings) -> None:

@@ -97,6 +97,20 @@ def test_learning_rates_after_each_epoch(schedule: str, rates: list[float]) -> N
     assert [row["lr"] for row in history] == pytest.approx(rates)
 
 
+@pytest.mark.parametrize(("warmup", "epochs"), [(0.25, 1), (1.0, 1), (0.05, 5)])
+def test_one_cycle_takes_every_warmup(warmup: float, epochs: int) -> None:
+    assert len(Problem().fit(schedule="one_cycle", warmup=warmup, epochs=epochs)) == epochs
+
+
+def test_sgd_keeps_its_momentum_under_one_cycle() -> None:
+    ends = []
+    for momentum in (0.0, 0.9):
+        problem = Problem()
+        problem.fit(optimizer="sgd", schedule="one_cycle", momentum=momentum)
+        ends.append(problem.model[1].weight.detach().clone())
+    assert not torch.allclose(ends[0], ends[1])
+
+
 def test_one_cycle_goes_up_and_ends_near_zero() -> None:
     rates = [row["lr"] for row in Problem().fit(schedule="one_cycle", lr=0.1, epochs=10, warmup=0.3)]
     assert max(rates) == pytest.approx(0.1, rel=0.05) and rates.index(max(rates)) in (2, 3)

@@ -13,7 +13,8 @@ class VggSmall(nn.Sequential):
     """The Keras ClaDec study's classifier: two convolutions, two linear layers, 422,026 numbers for 28x28x1.
 
     Layers `conv` (64, 7, 7 for 28x28 images), `dense` (128) and `logits` are what ClaDec can look at. It differs from
-    the published network in two things: its input is normalised, and it returns logits where that has sigmoids.
+    the published network in three things: its input is normalised, it returns logits where that has sigmoids, and its
+    BatchNorm has torch's momentum and epsilon, not Keras'.
     """
 
     layers = ("conv", "dense", "logits")

@@ -5,17 +5,13 @@ import re
 import signal
 import sys
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from xmnist import __version__
-from xmnist.errors import InputError, unknown
+from xmnist.errors import TRACEBACK, InputError, one_line, report, unknown
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
-TRACEBACK = "XMNIST_TRACEBACK"
-"""Environment variable that tells jobs in other processes that the user asked for tracebacks."""
 
 STAGES = {"train": "fit a classifier, a ClaDec decoder or a reference autoencoder"}
 USAGE = f"""xmnist {__version__}: train image classifiers and look at what they have seen
@@ -57,34 +53,37 @@ def main() -> None:
         sys.exit(0)
     if stage not in STAGES:
         fail(unknown("stage", stage, STAGES, "stages"), 2)
-    overrides = [a for a in argv if a.startswith("~") or ("=" in a and not a.startswith("-"))]
-    flags = [a for a in argv if a not in overrides]
-    # A decoder's training may override any key of `trainer`, also those that the chosen config does not.
-    overrides = [f"++{a}" if a.startswith("trainer.decoder.") else a for a in overrides]
-    sys.argv[1:] = overrides + flags  # Hydra wants them in one block, before flags
+    overrides, flags = _sorted(argv)
+    sys.argv[1:] = overrides + flags
 
     import hydra
     from hydra._internal.utils import get_args_parser
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
 
-    from xmnist import hooks
+    from xmnist import config, hooks
 
     parser = get_args_parser()
     parser.error = lambda message: fail(message, 2)  # type: ignore[method-assign]
-    parser.parse_args()
-    hooks.register(sys.argv[1:])
+    asked = parser.parse_args()
+    hooks.register(stage, sys.argv[1:])
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         os.environ[TRACEBACK] = "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # without it, Hydra would print its own report and leave
     try:
-        hydra.main(version_base="1.3", config_path=conf_dir(), config_name=stage)(job)()
+        hydra.main(version_base="1.3", config_path=config.conf_dir(), config_name=stage)(job)()
+        if asked.cfg:
+            hooks.warn_of_glyphs(overrides)
     except KeyboardInterrupt:
-        fail("interrupted; the same command goes on from the last finished epoch", 130)
+        fail("interrupted; type the same command again to go on", 130)
     except JobFailed as error:
         sys.exit(error.args[0])  # the job has said why
     except Exception as error:
         if os.environ.get(TRACEBACK):
             raise
-        fail(hooks.explain(error, stage, conf_dir()), 2)  # no job has begun: the command line does not compose
+        if isinstance(error, HydraException | OmegaConfBaseException | ValueError):
+            fail(hooks.explain(error, stage, overrides), 2)  # no job has begun: the command line does not compose
+        fail(error, 1)
 
 
 class JobFailed(Exception):
@@ -96,13 +95,13 @@ def job(cfg: "DictConfig") -> Any:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from xmnist import config, runs
+    from xmnist import config, hooks, runs
 
     own = HydraConfig.get()
     try:
-        run = runs.Run(own.job.config_name, config.resolve(cfg))
+        run = runs.Run(own.job.name, config.resolve(cfg))
         if not run.reusable():
-            return import_module(f"xmnist.{run.stage}").main(run.settings, list(own.overrides.task))
+            return import_module(f"xmnist.{run.stage}").main(run.settings, hooks.typed(own))
         run.tell("already done")  # without the seconds that importing torch takes
         return run.metrics()
     except Exception as error:
@@ -110,16 +109,9 @@ def job(cfg: "DictConfig") -> Any:
             raise
         code = 2 if isinstance(error, InputError) else 1
         if own.mode == RunMode.MULTIRUN:  # the other jobs go on
-            report(error)
+            report(f"{one_line(error)} (in the job {' '.join(own.overrides.task)})")
             raise JobFailed(code) from error
         fail(error, code)
-
-
-def report(error: Exception | str) -> None:
-    """Say in one line what went wrong."""
-    bare = isinstance(error, InputError | str)
-    text = str(error) if bare else f"{type(error).__name__}: {error}"
-    print("xmnist: " + " ".join(text.split()), file=sys.stderr)
 
 
 def fail(error: Exception | str, code: int) -> NoReturn:
@@ -128,13 +120,20 @@ def fail(error: Exception | str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-def conf_dir() -> str:
-    """Where the configs are: beside the package in a checkout, inside it when installed."""
-    here = Path(__file__).resolve().parent
-    for folder in (here / "conf", here.parent / "conf"):
-        if (folder / "train.yaml").is_file():
-            return str(folder)
-    fail("the installation is broken: its conf/ directory is missing", 1)
+VALUED = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--package", "-p", "--cfg", "-c")
+"""Hydra's flags that take the next word as their value."""
+
+
+def _sorted(argv: list[str]) -> tuple[list[str], list[str]]:
+    """Overrides and flags of a command line; Hydra wants the former in one block, before the latter."""
+    overrides, flags = [], []
+    for before, word in zip(["", *argv], argv, strict=False):
+        if before not in VALUED and (word.startswith("~") or ("=" in word and not word.startswith("-"))):
+            # A decoder's training may override any key of `trainer`, also those that the chosen config does not.
+            overrides.append(f"++{word}" if word.startswith("trainer.decoder.") else word)
+        else:
+            flags.append(word)
+    return overrides, flags
 
 
 def _completed_stage() -> str:

@@ -7,7 +7,7 @@ package ever sees.
 
 import math
 import os
-import sys
+import re
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ def number(low: float = -math.inf, high: float = math.inf, *, above: bool = Fals
     def convert(value: Any) -> float:
         _raise_unless(isinstance(value, int | float) and not isinstance(value, bool), value)
         inside = low < value <= high if above else low <= value <= high
-        return float(_raise_unless(math.isfinite(value) and inside, value))
+        return float(_raise_unless(math.isfinite(value) and inside, value)) + 0.0  # -0.0 is 0.0
 
     if math.isfinite(high):
         return Rule(f"a number in {'(' if above else '['}{low:g}, {high:g}]", convert)
@@ -86,12 +86,6 @@ def one_or_more(rule: Rule) -> Rule:
     return Rule(f"{rule.text}, or a list of different ones", convert)
 
 
-def _device(value: Any) -> str:
-    plain = isinstance(value, str) and value in ("auto", "cpu", "cuda", "mps")
-    numbered = isinstance(value, str) and value.startswith("cuda:") and value[5:].isdigit()
-    return _raise_unless(plain or numbered, value)
-
-
 def text(what: str) -> Rule:
     """A text that is not empty; `what` says of what kind."""
     return Rule(what, lambda value: _raise_unless(isinstance(value, str) and bool(value), value))
@@ -99,7 +93,10 @@ def text(what: str) -> Rule:
 
 YES_NO = Rule("true or false", lambda value: _raise_unless(isinstance(value, bool), value))
 NOTHING = Rule("null", lambda value: _raise_unless(value is None, value))
-DEVICE = Rule("one of auto, cpu, cuda, cuda:N, mps", _device)
+DEVICE = Rule(
+    "one of auto, cpu, cuda, cuda:N, mps",
+    lambda value: _raise_unless(re.fullmatch(r"auto|cpu|mps|cuda(:(0|[1-9][0-9]?))?", value) is not None, value),
+)
 SEED = whole(0, 2**31 - 1)
 
 _SIZES = {"train": maybe(whole(20)), "test": maybe(whole(1)), "validation": number(0, 0.5, above=True)}
@@ -127,7 +124,7 @@ GROUPS: dict[str, dict[str, dict[str, Rule]]] = {
         **{name: _SIZES for name in ("mnist", "fashion_mnist", "kmnist", "cifar10", "cifar100")},
         "emnist": {**_SIZES, "split": choice(*files.EMNIST_SPLITS)},
         "glyphs": {
-            "train": whole(20, 1_000_000),
+            "train": whole(200, 1_000_000),
             "test": whole(1, 1_000_000),
             "validation": _SIZES["validation"],
             "seed": SEED,
@@ -172,7 +169,7 @@ def _check_keys(where: str, given: Any, rules: Mapping[str, Rule], partial: bool
             continue
         try:
             out[key] = rule.convert(given[key])
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             raise InputError(f"{where}{key} must be {rule.text}, got {given[key]!r}") from None
     return out
 
@@ -209,9 +206,9 @@ def resolve(cfg: DictConfig) -> Settings:
         out[group] = {"name": name, **_check_keys(f"{group}.", given, options[name])}
     try:
         out["alpha"] = ALPHA[out["model"]["name"]].convert(top["alpha"])
-    except (ValueError, TypeError):
-        text = ALPHA[out["model"]["name"]].text
-        raise InputError(f"alpha must be {text} with model={out['model']['name']}, got {top['alpha']!r}") from None
+    except (ValueError, TypeError, OverflowError):
+        what = ALPHA[out["model"]["name"]].text
+        raise InputError(f"alpha must be {what} with model={out['model']['name']}, got {top['alpha']!r}") from None
     given = dict(top["trainer"]) if isinstance(top["trainer"], dict) else {"name": top["trainer"]}
     decoder = _check_keys("trainer.decoder.", given.pop("decoder", None) or {}, _TRAINING, partial=True)
     out["trainer"] = {**_check_keys("trainer.", given, _TRAINING), "decoder": decoder}
@@ -251,6 +248,11 @@ def identity(settings: Settings) -> Settings:
     return out
 
 
+def plain(alpha: float) -> str:
+    """An alpha as people write it: 0, 0.25, 0.999."""
+    return f"{alpha:.12g}"
+
+
 def label(settings: Settings) -> str:
     """The readable part of a run's name, such as `layer=dense,alpha=0.25,seed=0`."""
     if settings["model"]["name"] == "classifier":
@@ -259,29 +261,28 @@ def label(settings: Settings) -> str:
         parts = [f"layer={settings['layer']}"]
     alpha = settings["alpha"]
     if isinstance(alpha, list):
-        short = [f"{a:g}" for a in alpha]
+        short = [plain(a) for a in alpha]
         parts.append("alpha=" + ("+".join(short) if len(short) < 5 else f"{short[0]}..{short[-1]}({len(short)})"))
     elif alpha is not None:
-        parts.append(f"alpha={alpha:g}")
+        parts.append(f"alpha={plain(alpha)}")
     return ",".join([*parts, f"seed={settings['seed']}"])
 
 
-def default_dataset(data_dir: str | None = None) -> str:
-    """`mnist` where its files are or can be fetched, else the built-in `glyphs`, with a warning.
+def default_dataset(data_dir: str) -> str:
+    """`mnist` where its files are or can be fetched, else the built-in `glyphs`.
 
     The answer is kept in the environment, so that it is found once and the workers of a sweep give the same one.
     """
     if "XMNIST_DEFAULT_DATASET" not in os.environ:
-        folder = data_dir or os.environ.get("XMNIST_DATA", "data")
-        there = files.present("mnist", folder) or files.reachable("mnist")
+        there = files.present("mnist", data_dir) or files.reachable("mnist")
         os.environ["XMNIST_DEFAULT_DATASET"] = "mnist" if there else "glyphs"
-        if not there:
-            print(
-                f"xmnist: no data set was named, and mnist is neither in {folder}/ nor can it be fetched: using the "
-                "built-in glyphs instead (dataset=glyphs says so without this warning)",
-                file=sys.stderr,
-            )
     return os.environ["XMNIST_DEFAULT_DATASET"]
+
+
+def conf_dir() -> str:
+    """Where the configs are: beside the package in a checkout, inside it when installed."""
+    here = Path(__file__).resolve().parent
+    return str(next(d for d in (here / "conf", here.parent / "conf") if (d / "train.yaml").is_file()))
 
 
 def check_writable(out_dir: str) -> None:

@@ -48,7 +48,10 @@ def _misfit(name: str, takes: str, code: Shape, image: Shape) -> InputError:
 
 def published(code: Shape, image: Shape) -> nn.Sequential:
     """The published decoder for a code of this kind: `dense128` for a flat one, `conv64` for a spatial one."""
-    return (dense128 if len(code) == 1 else conv64)(code, image)
+    try:
+        return (dense128 if len(code) == 1 else conv64)(code, image)
+    except InputError as error:
+        raise InputError(f"there is no published decoder for this layer and data set: {error}") from None
 
 
 DECODERS = {"published": published, "dense128": dense128, "conv64": conv64}

@@ -1,7 +1,11 @@
-"""The one exception that means: what was asked for cannot be done as asked."""
+"""The one exception that means: what was asked for cannot be done as asked; and how errors are told."""
 
 import difflib
+import sys
 from collections.abc import Iterable
+
+TRACEBACK = "XMNIST_TRACEBACK"
+"""Environment variable that is set, for the jobs in other processes too, when the user asked for tracebacks."""
 
 
 class InputError(Exception):
@@ -14,3 +18,14 @@ def unknown(what: str, word: str, allowed: Iterable[str], listed: str = "allowed
     near = difflib.get_close_matches(word, words, 1)
     hint = f"; did you mean '{near[0]}'?" if near else ""
     return InputError(f"no {what} '{word}'{hint} ({listed}: {', '.join(words)})")
+
+
+def one_line(error: Exception | str) -> str:
+    """An error in one line; the kind of those that are no bad input comes first."""
+    text = str(error) if isinstance(error, InputError | str) else f"{type(error).__name__}: {error}"
+    return " ".join(text.split())
+
+
+def report(error: Exception | str) -> None:
+    """Say in one line what went wrong."""
+    print(f"xmnist: {one_line(error)}", file=sys.stderr)

@@ -1,8 +1,10 @@
 """What Hydra calls: resolvers for names in the configs, and the check of every job before the first one starts."""
 
+import os
 import re
 import sys
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -10,46 +12,64 @@ from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from xmnist import config, runs
-from xmnist.errors import InputError, unknown
+from xmnist.errors import TRACEBACK, InputError, report, unknown
 
 
-def register(argv: Sequence[str]) -> None:
-    """Make the resolvers known that the configs use: `default_dataset`, `key_help` and `run_id`."""
-    OmegaConf.register_new_resolver("default_dataset", lambda: _default_dataset(argv), replace=True)
-    OmegaConf.register_new_resolver("key_help", lambda *, _root_: _key_help(_root_), replace=True)
-    OmegaConf.register_new_resolver("run_id", lambda *, _root_: _run_id(_root_), replace=True)
+def register(stage: str, argv: Sequence[str]) -> None:
+    """Make the resolvers known that the configs use."""
+    resolvers: dict[str, Callable[..., str]] = {
+        "stage": lambda: stage,
+        "default_dataset": lambda: _default_dataset(argv),
+        "run_id": lambda *, _root_: runs.run_id(stage, config.resolve(_root_)),
+        "key_help": lambda *, _root_: config.describe({group: _root_[group].name for group in config.GROUPS}),
+    }
+    for name, function in resolvers.items():
+        OmegaConf.register_new_resolver(name, function, replace=True)
 
 
-def _run_id(root: DictConfig) -> str:
-    return runs.run_id(root.hydra.job.config_name, config.resolve(root))
+def typed(hydra: Any) -> list[str]:
+    """What was typed for a job, from its `hydra` config: the overrides, and the flag that adds the user's configs."""
+    own = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
+    return [*hydra.overrides.task, *(word for path in own for word in ("--config-dir", path))]
 
 
-def _key_help(root: DictConfig) -> str:
-    return config.describe({group: root[group].name for group in config.GROUPS})
+def _parsed(words: Sequence[str]) -> list[Override]:
+    """The overrides among the words of a command line, as far as Hydra can read them."""
+    out = []
+    for word in words:
+        try:
+            out += OverridesParser.create().parse_overrides([word])
+        except (HydraException, ValueError):
+            continue
+    return out
+
+
+def _folder(argv: Sequence[str]) -> str:
+    given = [str(o.value()) for o in _parsed(argv) if o.key_or_group == "data_dir" and not o.is_sweep_override()]
+    return given[-1] if given else os.environ.get("XMNIST_DATA", "data")
 
 
 def _default_dataset(argv: Sequence[str]) -> str:
-    """The data set for a command line that names none; a warning says when it is not MNIST."""
-    if any(word.startswith("dataset=") for word in argv) or {"--help", "-h"} & set(argv):
-        return "mnist"
-    given = [word.removeprefix("data_dir=") for word in argv if word.startswith("data_dir=")]
-    return config.default_dataset(given[-1] if given else None)
+    named = any(re.match(r"dataset[=@]", word) for word in argv)
+    if named or {"--help", "-h", "-sc", "--shell-completion"} & set(argv):
+        return "mnist"  # nothing is run, or the name that was typed replaces this one
+    return config.default_dataset(_folder(argv))
 
 
-def check_job(cfg: DictConfig, overrides: Sequence[str]) -> None:
-    """Check one job's whole config.
-
-    Raises:
-        InputError: what is wrong with it.
-    """
-    run = runs.Run(cfg.hydra.job.config_name, config.resolve(cfg))
-    if not run.reusable():
-        import_module(f"xmnist.{run.stage}").check(run.settings, overrides)
+def warn_of_glyphs(argv: Sequence[str]) -> None:
+    """Say that the built-in data set stands in for MNIST, where nobody named one."""
+    if os.environ.get("XMNIST_DEFAULT_DATASET") == "glyphs":
+        report(
+            f"no data set was named, and mnist is neither in {_folder(argv)}/ nor can it be fetched: using the "
+            "built-in glyphs instead (dataset=glyphs says so without this warning)"
+        )
 
 
 class Check(Callback):
@@ -57,7 +77,7 @@ class Check(Callback):
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Check a single run."""
-        self._check([(config, [])])
+        self._check(config, [(config, [])])
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Check all jobs of a sweep over a grid."""
@@ -67,43 +87,70 @@ class Check(Callback):
         try:
             parsed = OverridesParser.create(config_loader=loader).parse_overrides(given)
             grid = BasicSweeper.split_arguments(parsed, None)[0]
-            jobs = [(loader.load_sweep_config(config, list(job)), list(job)) for job in grid]
         except HydraException:
-            return  # it does not compose, or is no grid: Hydra says so, or the job checks itself
-        self._check(jobs)
+            return  # no grid: each job is checked when it starts
+        try:
+            jobs = [(loader.load_sweep_config(config, list(job)), list(job)) for job in grid]
+        except Exception as error:  # Hydra turns an exception in a callback into a warning; only leaving stops it
+            report(explain(error, config.hydra.job.name, given))
+            sys.exit(2)
+        self._check(config, jobs)
 
-    def _check(self, jobs: Sequence[tuple[DictConfig, list[str]]]) -> None:
+    def _check(self, whole: DictConfig, jobs: Sequence[tuple[DictConfig, list[str]]]) -> None:
         job: list[str] = []
         try:
-            for cfg, job in jobs:
-                check_job(cfg, job or list(cfg.hydra.overrides.task))
+            needed = []
+            for cfg, words in jobs:
+                job = words
+                run = runs.Run(cfg.hydra.job.name, config.resolve(cfg))
+                if not run.reusable():
+                    import_module(f"xmnist.{run.stage}").check(run.settings, typed(cfg.hydra))
+                    needed.append(run)
             job = []
-            for out_dir in {cfg.out_dir for cfg, _ in jobs}:  # last, because it makes the folder
+            for out_dir in {run.settings["out_dir"] for run in needed}:  # last, because it makes the folder
                 config.check_writable(out_dir)
-        except InputError as error:
+            warn_of_glyphs(whole.hydra.overrides.task)
+        except Exception as error:  # as above
+            if os.environ.get(TRACEBACK):
+                traceback.print_exc()
             where = f" (in the job {' '.join(job)})" if job else ""
-            print(f"xmnist: {error}{where}", file=sys.stderr)
-            sys.exit(2)  # Hydra turns an exception in a callback into a warning; only leaving stops the run
+            report(f"{error}{where}" if isinstance(error, InputError) else error)
+            sys.exit(2 if isinstance(error, InputError) else 1)
 
 
-def explain(error: Exception, stage: str, conf_dir: str) -> str:
+def explain(error: Exception, stage: str, words: Sequence[str]) -> str:
     """Hydra's report of a command line that does not compose, in one line that names what is allowed."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, word = str(error.missing_cfg_file).rpartition("/")
         return str(unknown(group or "config", word, error.options or []))
-    match = re.match(r"Could not override '([^'@]+)", str(error))
+    text = (str(error) or type(error).__name__).strip()
+    match = re.match(r"Could not override '([^'@]+)", text)
     if match:
         parent, dot, _ = match[1].rpartition(".")
-        siblings = [f"{parent}{dot}{key}" for key in _keys_below(parent, stage, conf_dir)]
+        siblings = [f"{parent}{dot}{key}" for key in _keys_below(parent, stage, words)]
         return str(unknown("key", match[1], siblings, "keys"))
-    typed = f"cannot read '{error.override}': " if isinstance(error, OverrideParseException) else ""
-    return typed + (str(error) or type(error).__name__).strip().splitlines()[0]
+    line = text.splitlines()[0]
+    ambiguous = re.match(r"Ambiguous value for argument '(.*?)=(.*)'", line)
+    if ambiguous:
+        key, value = ambiguous.groups()
+        return f"{line}: write {key}=[{value}] for a list, or add -m to run one job for each"
+    if isinstance(error, OverrideParseException):
+        quotes = "a value with brackets, commas or blanks needs quotes: 'KEY=\"VALUE\"'"
+        return f"cannot read '{error.override}': {line}; {quotes}"
+    return line
 
 
-def _keys_below(parent: str, stage: str, conf_dir: str) -> list[str]:
-    """The keys of one group of a stage's default config, or its top-level keys."""
+def _keys_below(parent: str, stage: str, words: Sequence[str]) -> list[str]:
+    """The keys of one group, with the options that were chosen, or the top-level keys."""
     GlobalHydra.instance().clear()
-    with initialize_config_dir(conf_dir, version_base="1.3"):
-        cfg = compose(stage)
+    groups = (*config.GROUPS, "trainer")
+    chosen = [w for w in words if w.partition("=")[0] in groups and "," not in w]
+    with initialize_config_dir(config.conf_dir(), version_base="1.3"):
+        try:
+            cfg = compose(stage, chosen)
+        except (HydraException, OmegaConfBaseException):
+            cfg = compose(stage)
     node = OmegaConf.select(cfg, parent) if parent else cfg
-    return [str(key) for key in node if key != "hydra"] if isinstance(node, DictConfig) else [str(k) for k in cfg]
+    if not isinstance(node, DictConfig) or not len(node):
+        node = cfg
+    return [str(key) for key in node if key != "hydra"]

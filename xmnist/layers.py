@@ -109,9 +109,3 @@ class Encoder(nn.Module):
 def batched(function: Callable[[Tensor], Tensor], inputs: Tensor, batch_size: int = 250) -> Tensor:
     """`function` of every row of `inputs`, computed in batches that stay in a processor's cache, without gradients."""
     return torch.cat([function(part) for part in inputs.split(batch_size)])
-
-
-def size_of(model: nn.Module) -> int:
-    """How many numbers a model holds: parameters and BatchNorm statistics, as Keras counts them."""
-    statistics = (b for n, b in model.named_buffers() if n.endswith(("running_mean", "running_var")))
-    return sum(p.numel() for p in model.parameters()) + sum(b.numel() for b in statistics)

@@ -32,10 +32,14 @@ EFFORT = ("epochs", "seconds", "images_per_second")
 """Figures of `metrics.json` that say what a run cost, not what it is worth."""
 
 
+PARTIAL = ".partial-"
+"""How the names of files begin that are being written."""
+
+
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """A temporary file that takes the name `path` when the block ends well, and is removed when it does not."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=PARTIAL, suffix=path.suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -138,7 +142,7 @@ class Run:
             writer.writerows(rows)
 
     def save(self, name: str, state: dict[str, Any]) -> None:
-        """Write a checkpoint."""
+        """Write a checkpoint: tensors and plain values."""
         import torch
 
         # An open file, not a path: torch writes the path's name into the file, and equal states must give equal files.
@@ -204,6 +208,8 @@ def claim(run: Run, command: str) -> Iterator[bool]:
         log.info("another process is at work on %s: waiting for it", run.path)
         lock.acquire()
     try:
+        for left in run.path.glob(f"{PARTIAL}*"):  # by a process that was killed while it wrote
+            left.unlink()
         if run.reusable():
             yield False
         else:
@@ -229,11 +235,12 @@ def _logged(run: Run) -> Iterator[logging.Handler]:
 def _recorded(run: Run, command: str, handler: logging.Handler) -> Iterator[None]:
     """Keep the run's status while the block works on it."""
     before, start = run.status(), time.monotonic()
-    if run.settings["force"]:
+    forced = run.settings["force"]
+    if forced and not (before.get("forced") and before.get("state") != "done"):  # else it goes on
         (run.path / "last.pt").unlink(missing_ok=True)
     _write_config(run, command)
     status: dict[str, Any] = {"state": "running", "command": command, "started": _now()}
-    status |= {"host": socket.gethostname(), "pid": os.getpid()}
+    status |= {"host": socket.gethostname(), "pid": os.getpid(), "forced": forced}
     run.write_json("status.json", status)
     try:
         yield
@@ -254,14 +261,20 @@ def _recorded(run: Run, command: str, handler: logging.Handler) -> Iterator[None
 
 
 def _write_config(run: Run, command: str) -> None:
-    with atomic(run.path / "config.yaml") as file:
-        OmegaConf.save(OmegaConf.create(run.settings), file)
-    if not (run.path / ".hydra").is_dir():  # a run that another one needed: Hydra has not been here
-        (run.path / ".hydra").mkdir()
-        with atomic(run.path / ".hydra" / "overrides.yaml") as file:
-            OmegaConf.save(OmegaConf.create(shlex.split(command)[2:]), file)
-        with atomic(run.path / ".hydra" / "config.yaml") as file:
-            OmegaConf.save(OmegaConf.create(run.settings), file)
+    """Write the settings, and the overrides where Hydra's tools look for them.
+
+    Hydra would write the latter itself, but before the run is locked, and not for runs that another one needs.
+    """
+    (run.path / ".hydra").mkdir(exist_ok=True)
+    overrides = OmegaConf.create(shlex.split(command)[2:])
+    settings = OmegaConf.create(run.settings)
+    for name, content in (
+        ("config.yaml", settings),
+        (".hydra/config.yaml", settings),
+        (".hydra/overrides.yaml", overrides),
+    ):
+        with atomic(run.path / name) as file:
+            OmegaConf.save(content, file)
 
 
 def command(stage: str, overrides: Sequence[str], **changes: Any) -> str:

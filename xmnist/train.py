@@ -2,14 +2,16 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from xmnist import classifiers, data, decoders, environment, figures, runs, tasks, trainer
-from xmnist.config import Settings, explained_classifier, training
+from xmnist.config import Settings, explained_classifier, plain, training
 from xmnist.data.base import Data, Info, Split
+from xmnist.data.files import BUILT_IN
 from xmnist.errors import InputError
 from xmnist.layers import Encoder, batched, derive_seed, fit_normalisation, freeze, place
 from xmnist.runs import Run
@@ -25,9 +27,12 @@ def check(settings: Settings, overrides: Sequence[str] = ()) -> None:
 
     Raises:
         InputError: no such device, layer or data; a decoder that does not fit; a classifier that is not there and may
-            not be trained, or whose files were changed.
+            not be trained; files of this run or of the classifier's that another run wrote.
     """
     find_device(settings["device"])
+    for member in map(partial(Run, "train"), _members(settings)):
+        if not member.reusable() and not settings["force"]:
+            _saved_state(member)
     info = data.info(settings["dataset"])
     with torch.device("meta"):
         encoder = Encoder(_new_classifier(settings, info).eval(), settings["layer"])
@@ -36,7 +41,8 @@ def check(settings: Settings, overrides: Sequence[str] = ()) -> None:
             decoders.build(settings["model"]["decoder"], tuple(code.shape[1:]), info.shape)
     if settings["model"]["name"] != "classifier":
         _needed_classifier(settings, overrides)
-    data.prepare(settings["dataset"], settings["data_dir"])
+    if settings["dataset"]["name"] not in BUILT_IN:  # those cannot be missing or damaged
+        data.load(settings["dataset"], settings["data_dir"], settings["seed"])
 
 
 def main(settings: Settings, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -146,17 +152,35 @@ def _fit(run: Run, task: tasks.Task, validation: Split) -> list[trainer.Row]:
         return {"loss": figures.pop(task.monitor), **figures}
 
     def save(state: dict[str, Any]) -> None:
-        run.save("last.pt", state)
+        run.save("last.pt", {"run": run.path.name, **state})
         run.write_csv("history.csv", state["history"])
 
-    state = run.load("last.pt")
+    state = _saved_state(run)
     if state is not None:
-        log.info("going on after epoch %s", len(state.get("history", ())))
+        log.info("going on after epoch %s", len(state["history"]))
     options = {"seed": run.settings["seed"], **training(run.settings)}
     try:
         return trainer.fit(task.model, task.loss, task.rows(), validate, state=state, save=save, **options)
     except trainer.StateError as error:
         raise run.refused("last.pt", str(error)) from None
+
+
+def _saved_state(run: Run) -> dict[str, Any] | None:
+    """Where a run that was stopped can go on, if it can.
+
+    Raises:
+        InputError: there is a `last.pt`, but this run did not write it.
+    """
+    state = run.load("last.pt")
+    if state is not None and state.get("run") != run.path.name:
+        raise run.refused("last.pt", f"it was saved by {state.get('run', 'something else')}")
+    return state
+
+
+def _members(settings: Settings) -> list[Settings]:
+    """The settings of each run that a list of alphas stands for."""
+    alpha = settings["alpha"]
+    return [{**settings, "alpha": each} for each in alpha] if isinstance(alpha, list) else [settings]
 
 
 def _write_environment(run: Run, device: torch.device) -> None:
@@ -181,10 +205,10 @@ def _train_each(settings: Settings, overrides: Sequence[str]) -> Run:
     run = Run("train", settings)
     with runs.claim(run, _command(settings, overrides)) as needed:
         if needed:
-            members = [train({**settings, "alpha": alpha}, overrides) for alpha in settings["alpha"]]
+            members = [train(member, overrides) for member in _members(settings)]
             device = find_device(settings["device"])
             _write_environment(run, device)
-            table = {f"alpha={member.settings['alpha']:g}": member.metrics() for member in members}
+            table = {f"alpha={plain(member.settings['alpha'])}": member.metrics() for member in members}
             run.write_json("metrics.json", table)
             run.write_csv("metrics.csv", [{"run": name, **row} for name, row in table.items()])
             images = data.load(settings["dataset"], settings["data_dir"], settings["seed"]).to(device)
@@ -244,7 +268,7 @@ def _reference(run: Run, images: Data) -> list[tuple[Run, tasks.Task]]:
 
 
 def _row_title(settings: Settings) -> str:
-    return "RefAE" if settings["model"]["name"] == "refae" else f"ClaDec\nalpha {settings['alpha']:g}"
+    return "RefAE" if settings["model"]["name"] == "refae" else f"ClaDec\nalpha {plain(settings['alpha'])}"
 
 
 def _title(settings: Settings) -> str:
@@ -252,5 +276,5 @@ def _title(settings: Settings) -> str:
     if settings["model"]["name"] != "classifier":
         parts.append(f"layer {settings['layer']}")
     if isinstance(settings["alpha"], float):
-        parts.append(f"alpha {settings['alpha']:g}")
+        parts.append(f"alpha {plain(settings['alpha'])}")
     return ", ".join([*parts, f"seed {settings['seed']}"])

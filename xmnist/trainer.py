@@ -94,25 +94,19 @@ def fit(
     best: dict[str, Any] = {}
     if state is not None:
         try:
+            model.load_state_dict(state["best"]["model"])
             model.load_state_dict(state["model"])
             descent.load_state_dict(state["optimizer"])
             scheduler.load_state_dict(state["scheduler"])
-            history, best = list(state["history"]), dict(state["best"])
-        except (RuntimeError, KeyError, ValueError, TypeError) as error:
+            history, best = [dict(row) for row in state["history"]], dict(state["best"])
+        except (RuntimeError, LookupError, ValueError, TypeError) as error:
             raise StateError(str(error)) from None
     while len(history) < epochs and not _stopped(history, stop_patience, stop_delta):
         epoch = len(history) + 1
         torch.manual_seed(derive_seed(seed, f"epoch {epoch}"))
         start = time.perf_counter()
-        train_loss = _epoch(
-            model,
-            loss,
-            data,
-            batch_size,
-            descent,
-            scheduler if schedule == "one_cycle" else None,
-            (epoch, epochs),
-        )
+        per_step = scheduler if schedule == "one_cycle" else None
+        train_loss = _epoch(model, loss, data, batch_size, descent, per_step, epoch, epochs)
         seconds = time.perf_counter() - start
         model.eval()
         figures = validate()
@@ -149,7 +143,8 @@ def _epoch(
     batch_size: int,
     optimizer: torch.optim.Optimizer,
     scheduler: Any,
-    place: tuple[int, int],
+    number: int,
+    epochs: int,
 ) -> float:
     """Train on every row once, in random order; returns the mean loss over rows."""
     model.train()
@@ -157,7 +152,7 @@ def _epoch(
     batches = order.split(batch_size)
     losses = torch.zeros(len(batches), device=data[0].device)
     seen = 0
-    with tqdm(total=len(order), desc=f"epoch {place[0]}/{place[1]}", unit="img", leave=False, disable=None) as bar:
+    with tqdm(total=len(order), desc=f"epoch {number}/{epochs}", unit="img", leave=False, disable=None) as bar:
         for step, rows in enumerate(batches):
             value = loss(*(tensor[rows] for tensor in data))
             optimizer.zero_grad(set_to_none=True)
@@ -167,10 +162,10 @@ def _epoch(
                 scheduler.step()
             losses[step] = value.detach()
             if bar.update(len(rows)):  # true when the bar was redrawn: the only time to wait for the device
-                _check_finite(losses[seen : step + 1], place[0], seen)
+                _check_finite(losses[seen : step + 1], number, seen)
                 bar.set_postfix(loss=f"{losses[seen : step + 1].mean().item():.4g}", refresh=False)
                 seen = step + 1
-    _check_finite(losses, place[0], 0)
+    _check_finite(losses, number, 0)
     sizes = torch.tensor([len(rows) for rows in batches], dtype=torch.float64)
     return (losses.cpu().double() @ sizes / sizes.sum()).item()
 
@@ -196,9 +191,15 @@ def _scheduler(
 ) -> Any:
     build: dict[str, Callable[[], Any]] = {
         "constant": lambda: ConstantLR(optimizer, factor=1.0),
-        "one_cycle": lambda: OneCycleLR(optimizer, lr, total_steps=steps, pct_start=warmup),
+        "one_cycle": lambda: OneCycleLR(
+            optimizer,
+            lr,
+            total_steps=steps,
+            pct_start=warmup * 0.999 if warmup * steps == 1 else warmup,  # torch divides by warmup * steps - 1
+            cycle_momentum="betas" in optimizer.defaults,  # SGD keeps the momentum that it was given
+        ),
         "step": lambda: StepLR(optimizer, step_epochs, factor),
-        "plateau": lambda: ReduceLROnPlateau(optimizer, factor=factor, patience=patience),
+        "plateau": lambda: ReduceLROnPlateau(optimizer, factor=factor, patience=patience, threshold=0),
     }
     return build[name]()
 

@@ -12,7 +12,7 @@ MODULES = {
     **{name: _DOWNLOADED for name in ("mnist", "fashion_mnist", "kmnist", "emnist", "cifar10", "cifar100")},
     "glyphs": "xmnist.data.glyphs",
 }
-"""Data set -> the module that has `info`, `prepare` and `load` for it."""
+"""Data set -> the module that has `info` and `load` for it."""
 
 
 def info(dataset: dict[str, Any]) -> "Info":
@@ -20,19 +20,13 @@ def info(dataset: dict[str, Any]) -> "Info":
     return import_module(MODULES[dataset["name"]]).info(**dataset)
 
 
-def prepare(dataset: dict[str, Any], data_dir: str) -> None:
-    """Make sure that the data set can be read: its files are there (fetched now if need be) and whole.
-
-    Raises:
-        InputError: they are missing and cannot be fetched, or they are damaged.
-    """
-    import_module(MODULES[dataset["name"]]).prepare(data_dir=data_dir, **dataset)
-
-
 def load(dataset: dict[str, Any], data_dir: str, seed: int) -> "Data":
     """Read a data set; `seed` draws the validation images from the training set, the same share of every class.
 
-    The last one read is kept, because a decoder and the classifier that it needs want the same.
+    Files that are missing are fetched. The last data set read is kept: a decoder and its classifier want the same.
+
+    Raises:
+        InputError: files are missing and cannot be fetched, or are damaged; fewer images than asked for.
     """
     return _load(tuple(sorted(dataset.items())), data_dir, seed)
 

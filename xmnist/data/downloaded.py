@@ -3,11 +3,15 @@
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from http.client import HTTPException
 from pathlib import Path
+from tarfile import TarError
+from zipfile import BadZipFile
 
 import torch
 from torchvision import datasets
+from torchvision.datasets.mnist import read_image_file, read_label_file
 
 from xmnist.data import files
 from xmnist.data.base import Info, Split
@@ -44,18 +48,16 @@ def info(name: str, split: str = "balanced", **_: object) -> Info:
     return Info((1, 28, 28), CLASSES[name])
 
 
-def prepare(name: str, data_dir: str, split: str = "balanced", **_: object) -> None:
+def _prepare(name: str, data_dir: str, split: str) -> None:
     """Fetch the files if they are missing, and look whether they are whole."""
     if not files.present(name, data_dir, split):
         _download(name, data_dir, {"split": split} if name == "emnist" else {})
     files.check(name, data_dir, split)
-    if name in files.CIFAR_FOLDERS:
-        _open(name, data_dir, train=False)  # compares the checksums of all files
 
 
-def _open(name: str, data_dir: str, **options: object) -> datasets.VisionDataset:
+def _cifar(name: str, data_dir: str, train: bool) -> datasets.CIFAR10:
     try:
-        return SOURCES[name](data_dir, download=False, **options)
+        return SOURCES[name](data_dir, train=train, download=False)
     except (RuntimeError, OSError, EOFError, ValueError, AssertionError) as error:
         raise InputError(f"{name}: the files under {data_dir} cannot be read: {_line(error)}") from None
 
@@ -64,23 +66,21 @@ def load(
     name: str, data_dir: str, train: int | None, test: int | None, split: str = "balanced"
 ) -> tuple[Split, Split, Info]:
     """Training and test images, the first `train` and `test` of them or all."""
-    prepare(name, data_dir, split)
+    _prepare(name, data_dir, split)
     facts = info(name, split)
-    options = {"split": split} if name == "emnist" else {}
     parts = []
-    for is_train, count in ((True, train), (False, test)):
-        source = _open(name, data_dir, train=is_train, **options)
-        images, labels = torch.as_tensor(source.data), torch.as_tensor(source.targets)
+    for is_train, key, count in ((True, "train", train), (False, "test", test)):
         if name in files.CIFAR_FOLDERS:
-            images = images.permute(0, 3, 1, 2)
+            source = _cifar(name, data_dir, is_train)
+            images, labels = torch.as_tensor(source.data).permute(0, 3, 1, 2), torch.as_tensor(source.targets)
             facts = Info(facts.shape, tuple(source.classes))
         else:
-            images = images.unsqueeze(1)
+            paths = files.expected(name, data_dir, split)[:2] if is_train else files.expected(name, data_dir, split)[2:]
+            images, labels = read_image_file(str(paths[0])).unsqueeze(1), read_label_file(str(paths[1]))
         if name == "emnist":
             images = images.transpose(-1, -2)  # its files hold every image mirrored at the diagonal
             labels = labels - 1 if split == "letters" else labels
         if count is not None and count > len(images):
-            key = "train" if is_train else "test"
             raise InputError(f"dataset.{key}={count}: {name} has {len(images)} such images")
         parts.append(Split((images[:count].float() / 255).contiguous(), labels[:count].long()))
     return parts[0], parts[1], facts
@@ -115,9 +115,10 @@ def _download(name: str, data_dir: str, options: dict[str, str]) -> None:
                     target = folder / path.relative_to(partial)
                     target.parent.mkdir(parents=True, exist_ok=True)
                     path.replace(target)
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, OSError, HTTPException, TarError, BadZipFile) as error:
         for path in created:
-            path.rmdir()
+            with suppress(OSError):
+                path.rmdir()
         raise InputError(
             f"{name}: {missing} is missing and cannot be fetched ({_line(error)[:160]}); put its files there, name "
             f"their folder with data_dir= or XMNIST_DATA, or use a built-in data set: {', '.join(files.BUILT_IN)}"

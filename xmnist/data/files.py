@@ -1,7 +1,8 @@
 """Where the files of each downloaded data set lie, and whether they are whole; no torch, so that it answers at once."""
 
+import http.client
 import math
-import socket
+import urllib.request
 from pathlib import Path
 
 from xmnist.errors import InputError
@@ -14,7 +15,7 @@ CIFAR_FILES = {
 }
 EMNIST_SPLITS = ("balanced", "byclass", "bymerge", "digits", "letters", "mnist")
 BUILT_IN = ("glyphs",)
-MIRRORS = {"mnist": ("ossci-datasets.s3.amazonaws.com", 443)}
+MIRRORS = {"mnist": "https://ossci-datasets.s3.amazonaws.com/mnist/t10k-labels-idx1-ubyte.gz"}
 
 
 def expected(name: str, data_dir: str, split: str = "balanced") -> list[Path]:
@@ -32,11 +33,11 @@ def present(name: str, data_dir: str, split: str = "balanced") -> bool:
 
 
 def reachable(name: str, seconds: float = 3.0) -> bool:
-    """Whether the host that serves data set `name` answers within `seconds`."""
+    """Whether data set `name` can be fetched: whether a file of it is offered within `seconds`."""
     try:
-        with socket.create_connection(MIRRORS[name], timeout=seconds):
+        with urllib.request.urlopen(urllib.request.Request(MIRRORS[name], method="HEAD"), timeout=seconds):
             return True
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return False
 
 

@@ -33,10 +33,6 @@ def info(**_: object) -> Info:
     return Info((1, SIZE, SIZE), tuple("0123456789"))
 
 
-def prepare(**_: object) -> None:
-    """Nothing to fetch: the glyphs are drawn."""
-
-
 def load(
     data_dir: str,
     train: int,
