@@ -39,7 +39,7 @@ def test_examples_show_every_image_with_its_class(tmp_path: Path, drawn: list[Fi
         assert image.get_clim() == (0, 1) and image.cmap.name == "gray" and image.get_interpolation() == "nearest"
         assert axis.get_aspect() == 1
     np.testing.assert_array_equal(axes[1].images[0].get_array(), pixels(3)[1, 0])
-    assert drawn[0].get_suptitle() == "a title"
+    assert drawn[0].get_suptitle() == f"a title\n{figures.LEGEND}"
     assert min(Image.open(tmp_path / "e.png").size) > 200
 
 

@@ -79,7 +79,7 @@ def test_the_main_job_as_a_user_types_it(xmnist: Xmnist, tmp_path: Path) -> None
 
     forced = xmnist(*words, "force=true")
     assert forced.returncode == 0 and "epoch 2/2" in forced.stdout
-    assert forced.stdout.count("epoch 1/2") == 1 and "explaining outputs" in forced.stdout  # the classifier stays
+    assert forced.stdout.count("epoch 1/2") == 1  # the classifier stays
     assert (run / "model.pt").read_bytes() == weights  # same seed, same weights
 
     repeated = xmnist(*read(run / "status.json")["command"].split()[1:])

@@ -20,6 +20,9 @@ _NAMES = {
 }
 
 
+LEGEND = "above each image: its true class, or true - predicted where the classifier sees another one in it"
+
+
 def _save(figure: Figure, path: Path) -> None:
     FigureCanvasAgg(figure)
     figure.savefig(path, dpi=150)
@@ -61,8 +64,8 @@ def examples(
     """
     count = len(truth)
     wide = max(map(len, truth)) > 2
-    figure = Figure(figsize=((1.35 if wide else 0.95) * count + 1.1, 1.12 * len(rows) + 0.35), layout="constrained")
-    figure.suptitle(title, fontsize=10, parse_math=False)
+    figure = Figure(figsize=((1.35 if wide else 0.95) * count + 1.1, 1.12 * len(rows) + 0.5), layout="constrained")
+    figure.suptitle(f"{title}\n{LEGEND}", fontsize=9, parse_math=False)
     for r, (name, images, predicted) in enumerate(rows):
         for c in range(count):
             axes = figure.add_subplot(len(rows), count, r * count + c + 1)

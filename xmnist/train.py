@@ -74,9 +74,7 @@ def train(settings: Settings, overrides: Sequence[str] = ()) -> Run:
 def load_classifier(settings: Settings, images: Data, device: torch.device, overrides: Sequence[str]) -> nn.Module:
     """The trained classifier that these settings explain, frozen; trained now where it is missing."""
     run = _needed_classifier(settings, overrides)
-    if run.finished():
-        log.info("explaining %s", run.path)
-    else:
+    if not run.finished():
         log.info("this needs a classifier that is not there yet: it is trained first")
         train(run.settings, overrides)
     model = _new_classifier(settings, images.info)
@@ -267,14 +265,18 @@ def _reference(run: Run, images: Data) -> list[tuple[Run, tasks.Task]]:
         return []
 
 
-def _row_title(settings: Settings) -> str:
-    return "RefAE" if settings["model"]["name"] == "refae" else f"ClaDec\nalpha {plain(settings['alpha'])}"
+NAMES = {"classifier": "Classifier", "cladec": "ClaDec", "refae": "RefAE"}
 
 
 def _title(settings: Settings) -> str:
-    parts = [settings["model"]["name"], settings["dataset"]["name"], settings["classifier"]["name"]]
+    title = NAMES[settings["model"]["name"]]
     if settings["model"]["name"] != "classifier":
-        parts.append(f"layer {settings['layer']}")
+        title += f" of layer {settings['layer']}"
     if isinstance(settings["alpha"], float):
-        parts.append(f"alpha {plain(settings['alpha'])}")
-    return ", ".join([*parts, f"seed {settings['seed']}"])
+        title += f", alpha {plain(settings['alpha'])}"
+    return f"{title}: {settings['classifier']['name']} on {settings['dataset']['name']}, seed {settings['seed']}"
+
+
+def _row_title(settings: Settings) -> str:
+    alpha = f"\nalpha {plain(settings['alpha'])}" if settings["alpha"] is not None else ""
+    return NAMES[settings["model"]["name"]] + alpha
