@@ -119,7 +119,7 @@ class Run:
         return not self.settings["force"] and self.finished()
 
     def tell(self, what: str) -> None:
-        """Log where the run is and what its figures are."""
+        """Log where the run is, what its figures are and which pictures it has drawn."""
 
         def line(figures: dict[str, Any]) -> str:
             return "  ".join(f"{name} {value:.4f}" for name, value in figures.items() if name not in EFFORT)
@@ -127,6 +127,7 @@ class Run:
         metrics = self.metrics()
         nested = all(isinstance(value, dict) for value in metrics.values())
         rows = [f"{name}: {line(row)}" for name, row in metrics.items()] if nested else [f"test: {line(metrics)}"]
+        rows.append("pictures: " + ", ".join(sorted(path.name for path in self.path.glob("*.png"))))
         log.info("\n  ".join([f"{what}: {self.path}", *rows]))
 
     def write_json(self, name: str, content: Any) -> None:
