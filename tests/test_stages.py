@@ -401,3 +401,10 @@ def test_real_images_are_learnt(real_data: str, tmp_path: Path, settings: Settin
     assert train.main(settings(*small, "model=classifier"))["accuracy"] > 0.95
     decoded = train.main(settings(*small, "layer=conv"))
     assert decoded["reconstruction_sse"] < 15 and decoded["accuracy"] > 0.93
+
+
+def test_the_explained_classifier_is_frozen_and_judges_in_eval_mode(settings: Settings) -> None:
+    own = settings(*TINY)
+    task = train._task(own, loaded(own), torch.device("cpu"), ())
+    assert task.explained is not None and not any(module.training for module in task.explained.modules())
+    assert not any(p.requires_grad for p in task.explained.parameters())
