@@ -90,17 +90,8 @@ def fit(
     parameters = [p for p in model.parameters() if p.requires_grad]
     descent = OPTIMIZERS[optimizer](parameters, lr=lr, weight_decay=weight_decay, eps=eps, momentum=momentum)
     scheduler = _scheduler(schedule, descent, lr, steps * epochs, warmup, step_epochs, factor, patience)
-    history: list[Row] = []
-    best: dict[str, Any] = {}
-    if state is not None:
-        try:
-            model.load_state_dict(state["best"]["model"])
-            model.load_state_dict(state["model"])
-            descent.load_state_dict(state["optimizer"])
-            scheduler.load_state_dict(state["scheduler"])
-            history, best = [dict(row) for row in state["history"]], dict(state["best"])
-        except (RuntimeError, LookupError, ValueError, TypeError) as error:
-            raise StateError(str(error)) from None
+    parts = {"model": model, "optimizer": descent, "scheduler": scheduler}
+    history, best = _restore(parts, state) if state is not None else ([], {})
     while len(history) < epochs and not _stopped(history, stop_patience, stop_delta):
         epoch = len(history) + 1
         torch.manual_seed(derive_seed(seed, f"epoch {epoch}"))
@@ -121,19 +112,22 @@ def fit(
         history.append(row | {"seconds": seconds, "images_per_second": len(data[0]) / seconds})
         if keep == "last" or not best or figures["loss"] < best["loss"]:
             best = {"loss": figures["loss"], "model": copy.deepcopy(model.state_dict())}
-        save(
-            {
-                "model": model.state_dict(),
-                "optimizer": descent.state_dict(),
-                "scheduler": scheduler.state_dict(),
-                "history": history,
-                "best": best,
-            }
-        )
+        save({**{name: part.state_dict() for name, part in parts.items()}, "history": history, "best": best})
         log.info(_line(history[-1], epochs))
     model.load_state_dict(best["model"])
     model.eval()
     return history
+
+
+def _restore(parts: dict[str, Any], state: dict[str, Any]) -> tuple[list[Row], dict[str, Any]]:
+    """Put a saved state into model, optimiser and scheduler; returns its history and its best weights."""
+    try:
+        parts["model"].load_state_dict(state["best"]["model"])  # whether they fit must not be found out at the end
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+        return [dict(row) for row in state["history"]], dict(state["best"])
+    except (RuntimeError, LookupError, ValueError, TypeError) as error:
+        raise StateError(str(error)) from None
 
 
 def _epoch(
