@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -30,9 +29,10 @@ def check(settings: Settings, overrides: Sequence[str] = ()) -> None:
             not be trained; files of this run or of the classifier's that another run wrote.
     """
     find_device(settings["device"])
-    for member in map(partial(Run, "train"), _members(settings)):
-        if not member.reusable() and not settings["force"]:
-            _saved_state(member)
+    for member in _members(settings):
+        run = Run("train", member)
+        if not run.reusable() and not settings["force"]:
+            _saved_state(run)
     info = data.info(settings["dataset"])
     with torch.device("meta"):
         encoder = Encoder(_new_classifier(settings, info).eval(), settings["layer"])
@@ -154,8 +154,6 @@ def _fit(run: Run, task: tasks.Task, validation: Split) -> list[trainer.Row]:
         run.write_csv("history.csv", state["history"])
 
     state = _saved_state(run)
-    if state is not None:
-        log.info("going on after epoch %s", len(state["history"]))
     options = {"seed": run.settings["seed"], **training(run.settings)}
     try:
         return trainer.fit(task.model, task.loss, task.rows(), validate, state=state, save=save, **options)

@@ -125,9 +125,11 @@ def _restore(parts: dict[str, Any], state: dict[str, Any]) -> tuple[list[Row], d
         parts["model"].load_state_dict(state["best"]["model"])  # whether they fit must not be found out at the end
         for name, part in parts.items():
             part.load_state_dict(state[name])
-        return [dict(row) for row in state["history"]], dict(state["best"])
+        history, best = [dict(row) for row in state["history"]], dict(state["best"])
     except (RuntimeError, LookupError, ValueError, TypeError) as error:
         raise StateError(str(error)) from None
+    log.info("going on after epoch %d", len(history))
+    return history, best
 
 
 def _epoch(
