@@ -1,12 +1,22 @@
 """The networks whose decisions are explained. They take pixels in [0, 1] and return logits."""
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from xmnist.errors import InputError
 from xmnist.layers import Normalize, initialise
+
+Shape = tuple[int, int, int]
+
+
+def _at_least(name: str, shape: Shape, pixels: int) -> None:
+    _, height, width = shape
+    if min(height, width) < pixels:
+        raise InputError(f"classifier={name} needs images of at least {pixels}x{pixels} pixels, got {height}x{width}")
 
 
 class VggSmall(nn.Sequential):
@@ -19,10 +29,9 @@ class VggSmall(nn.Sequential):
 
     layers = ("conv", "dense", "logits")
 
-    def __init__(self, shape: tuple[int, int, int], classes: int, dropout: float) -> None:
+    def __init__(self, shape: Shape, classes: int, dropout: float) -> None:
         channels, height, width = shape
-        if height < 4 or width < 4:
-            raise InputError(f"classifier=vgg_small needs images of at least 4x4 pixels, got {height}x{width}")
+        _at_least("vgg_small", shape, 4)
         features = 64 * (height // 4) * (width // 4)
         parts: dict[str, nn.Module] = {
             "normalize": Normalize(channels),
@@ -41,9 +50,140 @@ def _block(channels: int, width: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(), nn.BatchNorm2d(width), nn.MaxPool2d(2))
 
 
-CLASSIFIERS = {"vgg_small": VggSmall}
+def _clamp(layer: nn.Conv2d | nn.Linear) -> None:
+    """Keep a layer's biases at or below 0, as LRP's theory wants them."""
+    assert layer.bias is not None
+    with torch.no_grad():
+        layer.bias.clamp_(max=0)
 
 
-def build(name: str, shape: tuple[int, int, int], classes: int, **options: Any) -> nn.Module:
-    """A freshly initialised classifier of images (C, H, W) into `classes` classes."""
+class _ClampedConv2d(nn.Conv2d):
+    def forward(self, inputs: Tensor) -> Tensor:
+        _clamp(self)
+        return super().forward(inputs)
+
+
+class _ClampedLinear(nn.Linear):
+    def forward(self, inputs: Tensor) -> Tensor:
+        _clamp(self)
+        return super().forward(inputs)
+
+
+class LenetAvgPool(nn.Sequential):
+    """Two convolutions with average pooling and three linear layers, all with LeakyReLU: made for LRP and its kin.
+
+    After github.com/LMeynent/mnist-explanation, which adds a BatchNorm and sigmoids after the last layer; this one
+    returns logits. With `nonpositive_bias`, as there, no bias is ever above 0.
+    """
+
+    layers = ("conv1", "conv2", "dense1", "dense2", "logits")
+
+    def __init__(self, shape: Shape, classes: int, dropout: float, nonpositive_bias: bool) -> None:
+        channels, height, width = shape
+        _at_least("lenet_avgpool", shape, 10)
+        conv, linear = (_ClampedConv2d, _ClampedLinear) if nonpositive_bias else (nn.Conv2d, nn.Linear)
+
+        def dense(inputs: int, outputs: int) -> nn.Sequential:
+            return nn.Sequential(linear(inputs, outputs), nn.LeakyReLU(), nn.Dropout(dropout))
+
+        features = 16 * (((height - 2) // 2 - 2) // 2) * (((width - 2) // 2 - 2) // 2)
+        parts: dict[str, nn.Module] = {
+            "normalize": Normalize(channels),
+            "conv1": nn.Sequential(conv(channels, 6, 3), nn.LeakyReLU(), nn.AvgPool2d(2)),
+            "conv2": nn.Sequential(conv(6, 16, 3), nn.LeakyReLU(), nn.AvgPool2d(2)),
+            "flatten": nn.Flatten(),
+            "dropout": nn.Dropout(dropout),
+            "dense1": dense(features, 120),
+            "dense2": dense(120, 84),
+            "logits": linear(84, classes),
+        }
+        super().__init__(OrderedDict(parts))
+        initialise(self)
+
+
+class DropoutCnn(nn.Sequential):
+    """Two 5x5 convolutions with 10 and 20 channels, dropout, and two linear layers.
+
+    After the MNIST notebook of github.com/intel/intel-xai-tools, with logits where that has probabilities.
+    """
+
+    layers = ("conv1", "conv2", "dense", "logits")
+
+    def __init__(self, shape: Shape, classes: int, dropout: float) -> None:
+        channels, height, width = shape
+        _at_least("dropout_cnn", shape, 16)
+        features = 20 * (((height - 4) // 2 - 4) // 2) * (((width - 4) // 2 - 4) // 2)
+        conv2 = (nn.Conv2d(10, 20, 5), nn.Dropout(dropout), nn.MaxPool2d(2), nn.ReLU())
+        parts: dict[str, nn.Module] = {
+            "normalize": Normalize(channels),
+            "conv1": nn.Sequential(nn.Conv2d(channels, 10, 5), nn.MaxPool2d(2), nn.ReLU()),
+            "conv2": nn.Sequential(*conv2),
+            "flatten": nn.Flatten(),
+            "dense": nn.Sequential(nn.Linear(features, 50), nn.ReLU()),
+            "logits": nn.Linear(50, classes),
+        }
+        super().__init__(OrderedDict(parts))
+        initialise(self)
+
+
+class CamNet(nn.Sequential):
+    """Three convolutions, global average pooling, one linear layer: the shape that class activation maps need.
+
+    Source of the shape: Zhou et al., "Learning deep features for discriminative localization", arXiv 1512.04150.
+    """
+
+    layers = ("conv1", "conv2", "features", "logits")
+
+    def __init__(self, shape: Shape, classes: int, width: int) -> None:
+        _at_least("cam_net", shape, 4)
+
+        def block(inputs: int, outputs: int) -> list[nn.Module]:
+            return [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+
+        parts: dict[str, nn.Module] = {
+            "normalize": Normalize(shape[0]),
+            "conv1": nn.Sequential(*block(shape[0], width), nn.MaxPool2d(2)),
+            "conv2": nn.Sequential(*block(width, 2 * width), nn.MaxPool2d(2)),
+            "features": nn.Sequential(*block(2 * width, 4 * width)),
+            "pool": nn.AdaptiveAvgPool2d(1),
+            "flatten": nn.Flatten(),
+            "logits": nn.Linear(4 * width, classes),
+        }
+        super().__init__(OrderedDict(parts))
+        initialise(self)
+
+
+class ResNet18(nn.Sequential):
+    """torchvision's ResNet-18 with a 3x3 stem of stride 1 and no pooling after it, as small images need.
+
+    Source: He et al., "Deep residual learning for image recognition", arXiv 1512.03385.
+    """
+
+    layers = ("network.layer1", "network.layer2", "network.layer3", "network.layer4", "network.avgpool", "network.fc")
+
+    def __init__(self, shape: Shape, classes: int) -> None:
+        from torchvision.models import resnet18  # takes seconds
+
+        network = resnet18(num_classes=classes)
+        network.conv1 = nn.Conv2d(shape[0], 64, 3, padding=1, bias=False)
+        network.maxpool = nn.Identity()
+        super().__init__(OrderedDict(normalize=Normalize(shape[0]), network=network))
+        nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
+
+
+CLASSIFIERS: dict[str, Callable[..., nn.Module]] = {
+    "vgg_small": VggSmall,
+    "lenet_avgpool": LenetAvgPool,
+    "dropout_cnn": DropoutCnn,
+    "cam_net": CamNet,
+    "resnet18": ResNet18,
+}
+
+
+def build(name: str, shape: Shape, classes: int, **options: Any) -> nn.Module:
+    """A freshly initialised classifier of images (C, H, W) into `classes` classes.
+
+    Raises:
+        InputError: the images are too small for it.
+    """
     return CLASSIFIERS[name](shape, classes, **options)

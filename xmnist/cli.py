@@ -13,7 +13,10 @@ from xmnist.errors import TRACEBACK, InputError, one_line, report, unknown
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-STAGES = {"train": "fit a classifier, a ClaDec decoder or a reference autoencoder"}
+STAGES = {
+    "train": "fit a classifier, a ClaDec decoder or a reference autoencoder",
+    "explain": "draw explanations of chosen images side by side; trains what it needs",
+}
 USAGE = f"""xmnist {__version__}: train image classifiers and look at what they have seen
 
 usage: xmnist STAGE [KEY=VALUE ...] [flags]
@@ -26,6 +29,7 @@ examples:
   xmnist train model=refae layer=conv dataset=fashion_mnist
   xmnist train -m model=cladec alpha=0,0.25,0.99         a sweep: one run for each value
   xmnist train +experiment=smoke                         everything once, in seconds
+  xmnist explain explainer=[lrp,gradcam,cladec]          what the classifier has seen, by three methods
 
 flags:
   --help            this text; after a stage: its groups, options and defaults
@@ -99,9 +103,9 @@ def job(cfg: "DictConfig") -> Any:
 
     own = HydraConfig.get()
     try:
-        run = runs.Run(own.job.name, config.resolve(cfg))
+        run = runs.Run(own.job.name, config.resolve(cfg, own.job.name))
         if not run.reusable():
-            return import_module(f"xmnist.{run.stage}").main(run.settings, hooks.typed(own))
+            return import_module(f"xmnist.{run.stage}").main(run.settings, hooks.typed(own, run))
         run.tell("already done")  # without the seconds that importing torch takes
         return run.metrics()
     except Exception as error:

@@ -1,16 +1,13 @@
-"""What a config may say, and which of it can change a result.
+"""What a command's config says, checked; which of it can change a result; and the commands that say the same.
 
-Everything here works without torch, so that a mistyped word is answered at once. A schema is a table from key to
-`Rule`; `resolve` turns a composed Hydra config into plain checked values, which is all that the rest of the
-package ever sees.
+Everything here works without torch, so that a mistyped word is answered at once. `resolve` turns a composed Hydra
+config into plain checked values, which is all that the rest of the package ever sees.
 """
 
-import math
 import os
 import re
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,140 +16,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from xmnist.data import files
 from xmnist.errors import InputError, unknown
+from xmnist.schema import ALPHA, COMMON, GROUPS, LEARNED, METHODS, STAGES, TRAINING, Rule
 
 Settings = dict[str, Any]
 """A resolved config: plain values, nested as in YAML."""
 
-
-@dataclass(frozen=True)
-class Rule:
-    """What one key may hold: `convert` returns the value in its normal form or raises ValueError."""
-
-    text: str
-    convert: Callable[[Any], Any]
-
-
-def _raise_unless(condition: bool, value: Any) -> Any:
-    if not condition:
-        raise ValueError
-    return value
-
-
-def number(low: float = -math.inf, high: float = math.inf, *, above: bool = False) -> Rule:
-    """A finite number in [low, high], or in (low, high] with `above`."""
-
-    def convert(value: Any) -> float:
-        _raise_unless(isinstance(value, int | float) and not isinstance(value, bool), value)
-        inside = low < value <= high if above else low <= value <= high
-        return float(_raise_unless(math.isfinite(value) and inside, value)) + 0.0  # -0.0 is 0.0
-
-    if math.isfinite(high):
-        return Rule(f"a number in {'(' if above else '['}{low:g}, {high:g}]", convert)
-    return Rule(f"a number {'above' if above else 'of at least'} {low:g}", convert)
-
-
-def whole(low: int, high: int | None = None) -> Rule:
-    """A whole number of at least `low`, at most `high`."""
-
-    def convert(value: Any) -> int:
-        _raise_unless(isinstance(value, int) and not isinstance(value, bool), value)
-        return _raise_unless(low <= value and (high is None or value <= high), value)
-
-    return Rule(
-        f"a whole number of at least {low}" if high is None else f"a whole number from {low} to {high}",
-        convert,
-    )
-
-
-def choice(*words: str) -> Rule:
-    """One of a closed list of words."""
-    return Rule("one of " + ", ".join(words), lambda value: _raise_unless(value in words, value))
-
-
-def maybe(rule: Rule) -> Rule:
-    """What `rule` takes, or null."""
-    return Rule(f"{rule.text}, or null", lambda value: None if value is None else rule.convert(value))
-
-
-def one_or_more(rule: Rule) -> Rule:
-    """What `rule` takes, or a list of it without repetitions."""
-
-    def convert(value: Any) -> Any:
-        if not isinstance(value, list):
-            return rule.convert(value)
-        values = [rule.convert(v) for v in value]
-        return _raise_unless(bool(values) and len(set(values)) == len(values), values)
-
-    return Rule(f"{rule.text}, or a list of different ones", convert)
-
-
-def text(what: str) -> Rule:
-    """A text that is not empty; `what` says of what kind."""
-    return Rule(what, lambda value: _raise_unless(isinstance(value, str) and bool(value), value))
-
-
-YES_NO = Rule("true or false", lambda value: _raise_unless(isinstance(value, bool), value))
-NOTHING = Rule("null", lambda value: _raise_unless(value is None, value))
-DEVICE = Rule(
-    "one of auto, cpu, cuda, cuda:N, mps",
-    lambda value: _raise_unless(re.fullmatch(r"auto|cpu|mps|cuda(:(0|[1-9][0-9]?))?", value) is not None, value),
-)
-SEED = whole(0, 2**31 - 1)
-
-_SIZES = {"train": maybe(whole(20)), "test": maybe(whole(1)), "validation": number(0, 0.5, above=True)}
-_DECODER = {"decoder": choice("published", "dense128", "conv64"), "reconstruction": choice("sse", "mse")}
-_TRAINING = {
-    "epochs": whole(1),
-    "batch_size": whole(1),
-    "optimizer": choice("sgd", "adam", "adamw"),
-    "lr": number(0, above=True),
-    "weight_decay": number(0),
-    "eps": number(0, above=True),
-    "momentum": number(0, 1),
-    "schedule": choice("constant", "one_cycle", "step", "plateau"),
-    "warmup": number(0, 1, above=True),
-    "step_epochs": whole(1),
-    "factor": number(0, 1, above=True),
-    "patience": whole(0),
-    "keep": choice("best", "last"),
-    "stop_patience": maybe(whole(0)),
-    "stop_delta": number(0),
-}
-
-GROUPS: dict[str, dict[str, dict[str, Rule]]] = {
-    "dataset": {
-        **{name: _SIZES for name in ("mnist", "fashion_mnist", "kmnist", "cifar10", "cifar100")},
-        "emnist": {**_SIZES, "split": choice(*files.EMNIST_SPLITS)},
-        "glyphs": {
-            "train": whole(200, 1_000_000),
-            "test": whole(1, 1_000_000),
-            "validation": _SIZES["validation"],
-            "seed": SEED,
-            "rotation": number(0, 180),
-            "shear": number(0, 45),
-            "zoom": number(0, 0.9),
-            "shift": number(0, 28),
-            "blur": number(0, 1),
-            "noise": number(0, 1),
-        },
-    },
-    "classifier": {"vgg_small": {"dropout": number(0, 0.99)}},
-    "model": {"classifier": {}, "cladec": _DECODER, "refae": _DECODER},
-}
-"""Group -> option's `name` -> the keys that it takes."""
-
-ALPHA = {"classifier": NOTHING, "cladec": one_or_more(number(0, 1)), "refae": NOTHING}
-"""What `alpha` may be for each model."""
-
-COMMON = {
-    "layer": text("a layer of the classifier, by its name or dotted path"),
-    "seed": SEED,
-    "device": DEVICE,
-    "data_dir": text("a folder"),
-    "out_dir": text("a folder"),
-    "train_missing": YES_NO,
-    "force": YES_NO,
-}
+ELSEWHERE = ("explainer", "explainers", "select", "target", "format")
+"""What only stages other than `train` use; an experiment may hold it for them."""
 
 
 def _check_keys(where: str, given: Any, rules: Mapping[str, Rule], partial: bool = False) -> Settings:
@@ -174,12 +44,47 @@ def _check_keys(where: str, given: Any, rules: Mapping[str, Rule], partial: bool
     return out
 
 
-def resolve(cfg: DictConfig) -> Settings:
+def _check_named(where: str, given: Any, options: Mapping[str, Mapping[str, Rule]], what: str) -> Settings:
+    """A group of keys whose `name` says which keys these are."""
+    given = dict(given) if isinstance(given, dict) else {"name": given}
+    name = given.pop("name", None)
+    if name not in options:
+        raise unknown(what, str(name), options)
+    return {"name": name, **_check_keys(f"{where}.", given, options[name])}
+
+
+def resolve(cfg: DictConfig, stage: str = "train") -> Settings:
     """The composed config as plain values, every key checked for its name, type and range.
 
     Raises:
         InputError: names the first key that is wrong and what it may hold.
     """
+    top = _plain(cfg)
+    groups, own = STAGES[stage]
+    if stage == "train":
+        top = {k: v for k, v in top.items() if k not in ELSEWHERE}
+    keys = [*COMMON, "alpha", "trainer", *groups, *own, *(["explainers"] if stage != "train" else [])]
+    for key in top:
+        if key not in keys:
+            raise unknown("key", key, keys, "keys")
+    for key in keys:
+        if key not in top:
+            raise InputError(f"{key} is missing")
+    out: Settings = {group: _check_named(group, top[group], GROUPS[group], group) for group in groups}
+    try:
+        out["alpha"] = ALPHA[out["model"]["name"]].convert(top["alpha"])
+    except (ValueError, TypeError, OverflowError):
+        what = ALPHA[out["model"]["name"]].text
+        raise InputError(f"alpha must be {what} with model={out['model']['name']}, got {top['alpha']!r}") from None
+    given = dict(top["trainer"]) if isinstance(top["trainer"], dict) else {"name": top["trainer"]}
+    decoder = _check_keys("trainer.decoder.", given.pop("decoder", None) or {}, TRAINING, partial=True)
+    out["trainer"] = {**_check_keys("trainer.", given, TRAINING), "decoder": decoder}
+    rules = COMMON | own
+    out |= _check_keys("", {k: v for k, v in top.items() if k in rules}, rules)
+    return out if stage == "train" else _with_explainers(out, top["explainers"])
+
+
+def _plain(cfg: DictConfig) -> Settings:
     try:
         plain = OmegaConf.to_container(
             OmegaConf.masked_copy(cfg, [str(k) for k in cfg if k != "hydra"]),
@@ -189,39 +94,43 @@ def resolve(cfg: DictConfig) -> Settings:
     except OmegaConfBaseException as error:
         raise InputError(str(error).splitlines()[0]) from None
     assert isinstance(plain, dict)
-    top = {str(k): v for k, v in plain.items()}
-    keys = [*COMMON, "alpha", "trainer", *GROUPS]
-    for key in top:
-        if key not in keys:
-            raise unknown("key", key, keys, "keys")
-    for key in keys:
-        if key not in top:
-            raise InputError(f"{key} is missing")
-    out: Settings = {}
-    for group, options in GROUPS.items():
-        given = dict(top[group]) if isinstance(top[group], dict) else {"name": top[group]}
-        name = given.pop("name", None)
-        if name not in options:
-            raise unknown(group, str(name), options)
-        out[group] = {"name": name, **_check_keys(f"{group}.", given, options[name])}
-    try:
-        out["alpha"] = ALPHA[out["model"]["name"]].convert(top["alpha"])
-    except (ValueError, TypeError, OverflowError):
-        what = ALPHA[out["model"]["name"]].text
-        raise InputError(f"alpha must be {what} with model={out['model']['name']}, got {top['alpha']!r}") from None
-    given = dict(top["trainer"]) if isinstance(top["trainer"], dict) else {"name": top["trainer"]}
-    decoder = _check_keys("trainer.decoder.", given.pop("decoder", None) or {}, _TRAINING, partial=True)
-    out["trainer"] = {**_check_keys("trainer.", given, _TRAINING), "decoder": decoder}
-    return out | _check_keys("", {k: v for k, v in top.items() if k in COMMON}, COMMON)
+    return {str(k): v for k, v in plain.items()}
 
 
-def describe(chosen: Mapping[str, str]) -> str:
-    """Every key and what it takes, a line each, for the help text; `chosen` is the option taken in each group."""
-    lines = {key: rule.text for key, rule in COMMON.items()}
+RESERVED = ("images", "labels", "predictions", "targets", "indices")
+"""Names of arrays in `explanations.npz` that are no explanations."""
+
+
+def _with_explainers(settings: Settings, given: Any) -> Settings:
+    """Settings with checked explainers; without those that need it, the model is the classifier alone."""
+    if not isinstance(given, dict) or not given:
+        raise InputError(f"explainer must name one or more of {', '.join(METHODS)}")
+    explainers = {str(n): _check_named(f"explainers.{n}", o, METHODS, "explainer") for n, o in given.items()}
+    for name, options in explainers.items():
+        method, model = options["name"], settings["model"]["name"]
+        if name in RESERVED:
+            raise InputError(f"an explainer cannot be called {name}: explanations.npz has another array of that name")
+        if model not in LEARNED.get(method, (model,)):
+            raise InputError(f"explainer={name} needs model={' or '.join(LEARNED[method])}, but this is model={model}")
+    if not any(options["name"] in LEARNED for options in explainers.values()):
+        settings = {**settings, "model": {"name": "classifier"}, "alpha": None}
+    return {**settings, "explainers": explainers}
+
+
+def describe(stage: str, chosen: Mapping[str, str], explainers: Mapping[str, str]) -> str:
+    """Every key and what it takes, a line each, for the help text.
+
+    Args:
+        chosen: the option taken in each group.
+        explainers: the method of each explainer.
+    """
+    lines = {key: rule.text for key, rule in (COMMON | STAGES[stage][1]).items()}
     lines["alpha"] = ALPHA[chosen["model"]].text
     for group, name in chosen.items():
         lines |= {f"{group}.{key}": rule.text for key, rule in GROUPS[group][name].items()}
-    lines |= {f"trainer.{key}": rule.text for key, rule in _TRAINING.items()}
+    for name, method in explainers.items():
+        lines |= {f"explainers.{name}.{key}": rule.text for key, rule in METHODS[method].items()}
+    lines |= {f"trainer.{key}": rule.text for key, rule in TRAINING.items()}
     lines["trainer.decoder.*"] = "any key of trainer, for ClaDec and RefAE only"
     width = max(map(len, lines))
     return "\n".join(f"{key:<{width}}  {what}" for key, what in lines.items())
@@ -233,19 +142,50 @@ def training(settings: Settings) -> Settings:
     return own if settings["model"]["name"] == "classifier" else own | settings["trainer"]["decoder"]
 
 
-def explained_classifier(settings: Settings) -> Settings:
-    """The settings of the classifier run that a decoder's run stands on."""
-    return {**settings, "model": {"name": "classifier"}, "alpha": None, "force": False}
+def trained(settings: Settings, model: str, alpha: float | None = None) -> Settings:
+    """The settings of the `train` run of a model that a run of any stage stands on."""
+    kept = {k: v for k, v in settings.items() if k not in ELSEWHERE}
+    options = {"name": model} if model == "classifier" else {**settings["model"], "name": model}
+    return {**kept, "model": options, "alpha": alpha, "force": False}
 
 
-def identity(settings: Settings) -> Settings:
+def alphas(settings: Settings) -> list[float]:
+    """The alphas of a run: none, one or more."""
+    alpha = settings["alpha"]
+    return alpha if isinstance(alpha, list) else [] if alpha is None else [alpha]
+
+
+def learned(settings: Settings, method: str) -> list[Settings]:
+    """The `train` runs that a learned explainer needs: one for each alpha, or one."""
+    return (
+        [trained(settings, method, a) for a in alphas(settings)] if method == "cladec" else [trained(settings, method)]
+    )
+
+
+def needed(settings: Settings) -> list[Settings]:
+    """The `train` runs that an `explain` run stands on, the classifier first."""
+    methods = [options["name"] for options in settings["explainers"].values()]
+    others = [run for method in LEARNED if method in methods for run in learned(settings, method)]
+    return [trained(settings, "classifier"), *others]
+
+
+def identity(settings: Settings, stage: str = "train") -> Settings:
     """Every setting that can change the result of a run, and nothing else (no device, no paths)."""
-    keys = ("dataset", "classifier", "model", "seed")
-    out = {k: settings[k] for k in keys} | {"trainer": training(settings)}
-    if settings["model"]["name"] != "classifier":
-        own = {"layer": settings["layer"], "alpha": settings["alpha"]}
-        out |= own | {"explains": identity(explained_classifier(settings))}
-    return out
+    if stage == "train":
+        keys = ("dataset", "classifier", "model", "seed")
+        out = {k: settings[k] for k in keys} | {"trainer": training(settings)}
+        if settings["model"]["name"] != "classifier":
+            own = {"layer": settings["layer"], "alpha": settings["alpha"]}
+            out |= own | {"explains": identity(trained(settings, "classifier"))}
+        return out
+    return {
+        **{key: settings[key] for key in ("select", "target", "format")},
+        "explainers": {  # in the order of the picture's rows; the size of the batches changes nothing
+            f"{place} {name}": {k: v for k, v in options.items() if k != "batch_size"}
+            for place, (name, options) in enumerate(settings["explainers"].items())
+        },
+        "explains": [identity(run) for run in needed(settings)],
+    }
 
 
 def plain(alpha: float) -> str:
@@ -253,19 +193,66 @@ def plain(alpha: float) -> str:
     return f"{alpha:.12g}"
 
 
-def label(settings: Settings) -> str:
+def label(settings: Settings, stage: str = "train") -> str:
     """The readable part of a run's name, such as `layer=dense,alpha=0.25,seed=0`."""
+    parts = []
+    if stage != "train":
+        parts += [f"explainer={_short(list(settings['explainers']))}", f"select={settings['select']['name']}"]
     if settings["model"]["name"] == "classifier":
-        parts = [f"classifier={settings['classifier']['name']}"]
+        parts.append(f"classifier={settings['classifier']['name']}")
     else:
-        parts = [f"layer={settings['layer']}"]
-    alpha = settings["alpha"]
-    if isinstance(alpha, list):
-        short = [plain(a) for a in alpha]
-        parts.append("alpha=" + ("+".join(short) if len(short) < 5 else f"{short[0]}..{short[-1]}({len(short)})"))
-    elif alpha is not None:
-        parts.append(f"alpha={plain(alpha)}")
+        parts.append(f"layer={settings['layer']}")
+    found = alphas(settings)
+    if found:
+        parts.append(f"alpha={_short([plain(a) for a in found])}")
     return ",".join([*parts, f"seed={settings['seed']}"])
+
+
+def _short(words: list[str]) -> str:
+    return "+".join(words) if len(words) < 5 else f"{words[0]}..{words[-1]}({len(words)})"
+
+
+def words(settings: Settings) -> list[str]:
+    """The overrides that make `xmnist train` do what these settings say, all that differs from the defaults."""
+    top = OmegaConf.load(Path(conf_dir(), "train.yaml"))
+    assert isinstance(top, DictConfig)
+    out = []
+    for group, default in (("dataset", None), ("classifier", "vgg_small"), ("model", "cladec")):
+        name = settings[group]["name"]
+        out += [f"{group}={name}"] if name != default else []
+        file = _file(group, name)
+        out += _changed(f"{group}.", settings[group], file.get("model", file))
+        if group == "model" and settings["alpha"] != file["alpha"]:
+            out.append(f"alpha={_value(settings['alpha'])}")
+    trainer = _file("trainer", "default")
+    out += _changed("trainer.", settings["trainer"], trainer)
+    out += _changed("trainer.decoder.", settings["trainer"]["decoder"], trainer["decoder"])
+    common = {key: settings[key] for key in COMMON if settings[key] != top[key]}
+    return out + [f"{key}={_value(value)}" for key, value in common.items() if key not in ("force", "train_missing")]
+
+
+def _file(group: str, name: str) -> Settings:
+    content = OmegaConf.to_container(OmegaConf.load(Path(conf_dir(), group, f"{name}.yaml")))
+    assert isinstance(content, dict)
+    return {str(k): v for k, v in content.items()}
+
+
+def _changed(where: str, settings: Settings, file: Settings) -> list[str]:
+    """Overrides for the values that differ from a file's."""
+    different = {k: v for k, v in settings.items() if k not in file or file[k] != v}
+    return [f"{where}{k}={_value(v)}" for k, v in different.items() if not isinstance(v, dict)]
+
+
+def _value(value: Any) -> str:
+    """A value as Hydra's command line reads it."""
+    if isinstance(value, list):
+        return f"[{','.join(map(_value, value))}]"
+    if isinstance(value, float):
+        return plain(value) if float(plain(value)) == value else repr(value)
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    text = str(value)
+    return text if re.fullmatch(r"[\w./:@%+-]+", text) else '"' + text.replace('"', '\\"') + '"'
 
 
 def default_dataset(data_dir: str) -> str:

@@ -1,7 +1,9 @@
 """All pictures; the one module that imports matplotlib, and never its global state (pyplot)."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -21,6 +23,20 @@ _NAMES = {
 
 
 LEGEND = "above each image: its true class, or true - predicted where the classifier sees another one in it"
+HEATMAPS = "maps: red speaks for the explained class, blue against it; each is scaled by its own largest value"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a grid: pictures (N, C, H, W), and what the classifier sees in each where they are images.
+
+    Images have values in [0, 1]; heatmaps (N, 1, H, W) any.
+    """
+
+    name: str
+    pictures: NDArray[np.floating]
+    predicted: Sequence[str] | None = None
+    kind: Literal["heatmap", "image"] = "image"
 
 
 def _save(figure: Figure, path: Path) -> None:
@@ -50,37 +66,50 @@ def curves(history: Sequence[dict[str, float]], title: str, path: Path) -> None:
     _save(figure, path)
 
 
-def examples(
-    rows: Sequence[tuple[str, NDArray[np.float32], Sequence[str]]],
-    truth: Sequence[str],
-    title: str,
-    path: Path,
-) -> None:
-    """Draw images and their reconstructions, one row a kind, one column an image.
+CELL, GAP = 0.92, 0.06  # inches
+
+
+def grid(rows: Sequence[Row], truth: Sequence[str], title: str, path: Path) -> None:
+    """Draw images and their explanations, one row a kind, one column an image.
 
     Args:
-        rows: name, images (N, C, H, W) in [0, 1] and, for each, the class that the classifier sees in it.
         truth: true class of each column; a title reads `true`, or `true - predicted` in red where they differ.
+        path: its suffix says in which format: png, pdf or svg.
     """
-    count = len(truth)
-    wide = max(map(len, truth)) > 2
-    figure = Figure(figsize=((1.35 if wide else 0.95) * count + 1.1, 1.12 * len(rows) + 0.5), layout="constrained")
-    figure.suptitle(f"{title}\n{LEGEND}", fontsize=9, parse_math=False)
-    for r, (name, images, predicted) in enumerate(rows):
-        for c in range(count):
-            axes = figure.add_subplot(len(rows), count, r * count + c + 1)
-            _image(axes, images[c])
-            wrong = predicted[c] != truth[c]
-            text = f"{truth[c]} - {predicted[c]}" if wrong else truth[c]
-            axes.set_title(text, fontsize=6.5 if wide else 8, color=RED if wrong else "black", pad=2, parse_math=False)
-            if c == 0:
-                axes.set_ylabel(name, fontsize=8, rotation=0, ha="right", va="center")
+    wide = max(len(name) for name in truth) > 2
+    across = CELL + (0.5 if wide else GAP)
+    left = 0.2 + 0.062 * max(len(line) for row in rows for line in row.name.split("\n"))
+    below = [CELL + (0.2 if row.predicted is not None else 0.0) + GAP for row in rows]
+    lines = [title, LEGEND, *([HEATMAPS] if any(row.kind == "heatmap" for row in rows) else [])]
+    top = 0.17 * len(lines) + 0.15
+    width, height = max(left + across * len(truth) + GAP, 0.066 * max(map(len, lines)) + 0.2), top + sum(below) + GAP
+    figure = Figure(figsize=(width, height))
+    for place, line in enumerate(lines):
+        y = 1 - (0.08 + 0.17 * place) / height
+        figure.text(0.5, y, line, ha="center", va="top", fontsize=9 if place == 0 else 7.5, parse_math=False)
+    for r, row in enumerate(rows):
+        bottom = height - top - sum(below[: r + 1]) + GAP
+        y = (bottom + CELL / 2) / height
+        figure.text((left - 0.1) / width, y, row.name, ha="right", va="center", fontsize=8, parse_math=False)
+        for c, true in enumerate(truth):
+            x = left + across * c + (across - CELL) / 2
+            axes = figure.add_axes((x / width, bottom / height, CELL / width, CELL / height))
+            _picture(axes, row.pictures[c], row.kind)
+            if row.predicted is not None:
+                wrong = row.predicted[c] != true
+                text = f"{true} - {row.predicted[c]}" if wrong else true
+                size = 6.5 if wide else 8
+                axes.set_title(text, fontsize=size, color=RED if wrong else "black", pad=2, parse_math=False)
     _save(figure, path)
 
 
-def _image(axes: Axes, image: NDArray[np.float32]) -> None:
-    """Show one image (C, H, W) with values in [0, 1], every pixel a square."""
-    shown = image[0] if image.shape[0] == 1 else image.transpose(1, 2, 0)
-    axes.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+def _picture(axes: Axes, picture: NDArray[np.floating], kind: str) -> None:
+    """Show one picture (C, H, W), every pixel a square: an image in [0, 1], or a heatmap, white where it is 0."""
+    shown = picture[0] if picture.shape[0] == 1 else picture.transpose(1, 2, 0)
+    if kind == "heatmap":
+        limit = float(np.abs(picture).max()) or 1.0
+        axes.imshow(shown, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
+    else:
+        axes.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set(xticks=[], yticks=[])
-    axes.spines[:].set_visible(False)
+    axes.spines[:].set(linewidth=0.4, color="0.7", visible=kind == "heatmap")

@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from xmnist import config, runs
 from xmnist.errors import TRACEBACK, InputError, report, unknown
+from xmnist.schema import STAGES
 
 
 def register(stage: str, argv: Sequence[str]) -> None:
@@ -27,17 +28,25 @@ def register(stage: str, argv: Sequence[str]) -> None:
     resolvers: dict[str, Callable[..., str]] = {
         "stage": lambda: stage,
         "default_dataset": lambda: _default_dataset(argv),
-        "run_id": lambda *, _root_: runs.run_id(stage, config.resolve(_root_)),
-        "key_help": lambda *, _root_: config.describe({group: _root_[group].name for group in config.GROUPS}),
+        "place": lambda *, _root_: runs.place(stage, config.resolve(_root_, stage)),
+        "key_help": lambda *, _root_: _key_help(stage, _root_),
     }
     for name, function in resolvers.items():
         OmegaConf.register_new_resolver(name, function, replace=True)
 
 
-def typed(hydra: Any) -> list[str]:
-    """What was typed for a job, from its `hydra` config: the overrides, and the flag that adds the user's configs."""
+def _key_help(stage: str, cfg: DictConfig) -> str:
+    explainers = {str(name): options.name for name, options in (cfg.get("explainers") or {}).items()}
+    return config.describe(stage, {group: cfg[group].name for group in STAGES[stage][0]}, explainers)
+
+
+def typed(hydra: Any, run: runs.Run) -> str:
+    """The command that makes a job's run, from its `hydra` config: what was typed, and which data set was taken."""
     own = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
-    return [*hydra.overrides.task, *(word for path in own for word in ("--config-dir", path))]
+    words = list(hydra.overrides.task)
+    if not any(word.startswith("dataset=") for word in words):
+        words.insert(0, f"dataset={run.settings['dataset']['name']}")
+    return runs.command(run.stage, [*words, *(word for path in own for word in ("--config-dir", path))])
 
 
 def _parsed(words: Sequence[str]) -> list[Override]:
@@ -102,9 +111,10 @@ class Check(Callback):
             needed = []
             for cfg, words in jobs:
                 job = words
-                run = runs.Run(cfg.hydra.job.name, config.resolve(cfg))
+                _check_words(cfg)
+                run = runs.Run(cfg.hydra.job.name, config.resolve(cfg, cfg.hydra.job.name))
                 if not run.reusable():
-                    import_module(f"xmnist.{run.stage}").check(run.settings, typed(cfg.hydra))
+                    import_module(f"xmnist.{run.stage}").check(run.settings)
                     needed.append(run)
             job = []
             for out_dir in {run.settings["out_dir"] for run in needed}:  # last, because it makes the folder
@@ -116,6 +126,19 @@ class Check(Callback):
             where = f" (in the job {' '.join(job)})" if job else ""
             report(f"{error}{where}" if isinstance(error, InputError) else error)
             sys.exit(2 if isinstance(error, InputError) else 1)
+
+
+def _check_words(cfg: DictConfig) -> None:
+    """Refuse what was typed for another stage; an experiment may hold it.
+
+    Raises:
+        InputError: names the word.
+    """
+    stage = cfg.hydra.job.name
+    for word in cfg.hydra.overrides.task:
+        key = re.split(r"[.=@]", word.lstrip("+~"))[0]
+        if key in config.ELSEWHERE and stage == "train":
+            raise InputError(f"{key} belongs to xmnist explain, not to xmnist {stage}")
 
 
 def explain(error: Exception, stage: str, words: Sequence[str]) -> str:
@@ -143,7 +166,7 @@ def explain(error: Exception, stage: str, words: Sequence[str]) -> str:
 def _keys_below(parent: str, stage: str, words: Sequence[str]) -> list[str]:
     """The keys of one group, with the options that were chosen, or the top-level keys."""
     GlobalHydra.instance().clear()
-    groups = (*config.GROUPS, "trainer")
+    groups = (*STAGES[stage][0], "trainer")
     chosen = [w for w in words if w.partition("=")[0] in groups and "," not in w]
     with initialize_config_dir(config.conf_dir(), version_base="1.3"):
         try:

@@ -25,7 +25,7 @@ from xmnist.errors import InputError
 
 log = logging.getLogger(__name__)
 
-SEALED = ("model.pt", "metrics.json")
+SEALED = ("model.pt", "metrics.json", "explanations.npz")
 """Files whose checksums a finished run's status holds."""
 
 EFFORT = ("epochs", "seconds", "images_per_second")
@@ -58,10 +58,15 @@ def _umask() -> int:
     return mask
 
 
+def place(stage: str, settings: config.Settings) -> str:
+    """Where a run lies below OUT/STAGE: DATASET/MODEL/ID."""
+    return "/".join((settings["dataset"]["name"], settings["model"]["name"], run_id(stage, settings)))
+
+
 def run_id(stage: str, settings: config.Settings) -> str:
     """A run's name: readable settings and 8 hex digits over everything that can change its result."""
-    text = json.dumps({"stage": stage, **config.identity(settings)}, sort_keys=True)
-    return f"{config.label(settings)}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    text = json.dumps({"stage": stage, **config.identity(settings, stage)}, sort_keys=True)
+    return f"{config.label(settings, stage)}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True)
@@ -74,9 +79,7 @@ class Run:
     @property
     def path(self) -> Path:
         """The run's directory: OUT/STAGE/DATASET/MODEL/ID."""
-        s = self.settings
-        parts = (self.stage, s["dataset"]["name"], s["model"]["name"], run_id(self.stage, s))
-        return Path(s["out_dir"]).joinpath(*parts)
+        return Path(self.settings["out_dir"], self.stage, place(self.stage, self.settings))
 
     def status(self) -> dict[str, Any]:
         """What status.json says; empty where there is none that can be read."""
@@ -127,7 +130,8 @@ class Run:
         metrics = self.metrics()
         nested = all(isinstance(value, dict) for value in metrics.values())
         rows = [f"{name}: {line(row)}" for name, row in metrics.items()] if nested else [f"test: {line(metrics)}"]
-        rows.append("pictures: " + ", ".join(sorted(path.name for path in self.path.glob("*.png"))))
+        drawn = (path.name for path in self.path.iterdir() if path.suffix in (".png", ".pdf", ".svg"))
+        rows.append("pictures: " + ", ".join(sorted(drawn)))
         log.info("\n  ".join([f"{what}: {self.path}", *rows]))
 
     def write_json(self, name: str, content: Any) -> None:
@@ -278,16 +282,9 @@ def _write_config(run: Run, command: str) -> None:
             OmegaConf.save(content, file)
 
 
-def command(stage: str, overrides: Sequence[str], **changes: Any) -> str:
-    """The command line of a run; `changes` replace what the overrides say of a key and all below it, None drops it."""
-
-    def replaced(override: str) -> bool:
-        key = override.lstrip("+~").split("=")[0].split("@")[0]
-        return any(key == name or key.startswith(f"{name}.") for name in changes)
-
-    words = [o for o in overrides if not replaced(o)]
-    words += [f"{name}={value}" for name, value in changes.items() if value is not None]
-    return shlex.join(["xmnist", stage, *words])
+def command(stage: str, overrides: Sequence[str]) -> str:
+    """A command line that makes a run; it neither forces nor forbids anything that would change no result."""
+    return shlex.join(["xmnist", stage, *(o for o in overrides if not o.startswith(("force=", "train_missing=")))])
 
 
 def _digest(path: Path) -> str:

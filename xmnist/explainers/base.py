@@ -1,0 +1,157 @@
+"""What all explainers share: how they are called, and what they promise."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import product
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from xmnist.errors import InputError
+from xmnist.explainers.canonical import private
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Explainer:
+    """Called as `explainer(classifier, images, targets)`; answers with a map, or an image, for each image.
+
+    Images are (N, C, H, W) in [0, 1], targets (N,) class numbers. A heatmap is (N, 1, H, W) and speaks of the target's
+    logit; a positive value speaks for the target where the method has a sign. It works on a private copy in eval mode,
+    so the classifier keeps its hooks, mode and parameters, also after an exception. The answer for one image depends
+    on that image, its target and the seed alone: not on its neighbours, nor on the size of the batches.
+
+    Args:
+        name: what messages call it.
+        seed: of everything that is drawn.
+        train: training images (M, C, H, W), from which baselines and backgrounds come.
+        batch_size: images at a time; bounds the memory.
+    """
+
+    kind: ClassVar[Literal["heatmap", "image"]] = "heatmap"
+    name: str
+    seed: int
+    train: Tensor
+    batch_size: int
+
+    def __call__(self, classifier: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        """The maps or images.
+
+        Raises:
+            InputError: this explainer cannot explain this classifier, or an answer is not finite.
+        """
+        with self._named(), warnings.catch_warnings(), torch.enable_grad():
+            warnings.simplefilter("ignore")  # captum warns of every hook that it sets
+            answers = self.explain(self.prepare(classifier, images[:1]), images, targets).detach()
+            _check_finite(answers, classifier, images)
+        return answers
+
+    def check(self, classifier: nn.Module, example: Tensor) -> None:
+        """Find out whether this explainer can explain this classifier of images like `example` (1, C, H, W).
+
+        Raises:
+            InputError: says why it cannot.
+        """
+        with self._named():
+            self.prepare(classifier, example)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Let errors say whose they are."""
+        try:
+            yield
+        except InputError as error:
+            raise InputError(f"explainer {self.name}: {error}") from None
+
+    def prepare(self, classifier: nn.Module, example: Tensor) -> nn.Module:
+        """The network that the method works on: a copy, rewritten where the method needs it."""
+        return private(classifier)
+
+    def explain(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        """The answers for all images, computed in batches."""
+        pairs = zip(images.split(self.batch_size), targets.split(self.batch_size), strict=True)
+        return torch.cat([self.attribute(network, *pair).detach() for pair in pairs])
+
+    def attribute(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        """The answers for one batch."""
+        raise TypeError(f"{type(self).__name__} explains nothing by itself")
+
+    def completeness_gap(self, classifier: nn.Module, images: Tensor, targets: Tensor, maps: Tensor) -> Tensor | None:
+        """For each image, what the map's sum misses of the change it should add up to; None where there is no such."""
+        return None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Heatmap(Explainer):
+    """An explainer whose maps can be averaged over shifted copies of the image, each map shifted back.
+
+    Args:
+        translations: shifts of up to so many pixels in both directions; 0 for none.
+    """
+
+    translations: int
+
+    def explain(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        d = self.translations
+        if not d:
+            return super().explain(network, images, targets)
+        height, width = images.shape[2:]
+        padded = F.pad(images, (d, d, d, d), mode="replicate")
+        total = images.new_zeros(len(images), 1, height + 2 * d, width + 2 * d)
+        seen = torch.zeros_like(total[:1])  # a pixel near the edge leaves the image in some shifts
+        for y, x in product(range(2 * d + 1), repeat=2):
+            window = (..., slice(y, y + height), slice(x, x + width))
+            total[window] += super().explain(network, padded[window], targets)
+            seen[window] += 1
+        return (total / seen)[..., d : d + height, d : d + width]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OneByOne(Heatmap):
+    """A method that expands each image into a batch of its own: samples, or pairs with a background.
+
+    It must stand first among the bases of a class that has others.
+    """
+
+    batch_size: int = field(default=1, init=False)
+
+
+def summed(maps: Tensor) -> Tensor:
+    """A map (N, C, H, W) for each channel as one (N, 1, H, W); the sum keeps what signed methods add up to."""
+    return maps.sum(1, keepdim=True)
+
+
+def target_logits(network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+    """The logit (N,) of each image's target."""
+    return network(images).gather(1, targets[:, None])[:, 0]
+
+
+def _check_finite(answers: Tensor, classifier: nn.Module, images: Tensor) -> None:
+    bad = (~answers.isfinite()).flatten(1).any(1).nonzero().flatten()
+    if len(bad):
+        first = int(bad[0])
+        where = _first_layer_not_finite(classifier, images[first : first + 1])
+        raise InputError(f"NaN or Inf in the answer for image {first} (the first is 0); {where}")
+
+
+def _first_layer_not_finite(classifier: nn.Module, image: Tensor) -> str:
+    network, found = private(classifier), list[str]()
+
+    def look(layer: str) -> None:
+        def hook(module: nn.Module, args: object, output: Tensor) -> None:
+            if isinstance(output, Tensor) and not output.isfinite().all():
+                found.append(layer)
+
+        network.get_submodule(layer).register_forward_hook(hook)
+
+    for layer, module in network.named_modules():
+        if layer and not list(module.children()):
+            look(layer)
+    with torch.no_grad():
+        network(image)
+    if found:
+        return f"the first layer to answer so is {found[0]}"
+    return "every layer's answer is finite, so they come from the method's way back through the layers"

@@ -1,0 +1,52 @@
+"""Images that stand for "nothing there": what an image is compared with."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from xmnist.layers import derive_seed
+
+BASELINES = ("black", "white", "gray", "mean", "random", "blur")
+
+
+def references(name: str, images: Tensor, train: Tensor, seed: int, count: int = 1) -> Tensor:
+    """What images (N, C, H, W) are compared with, in pixel space: (B, N, C, H, W), or (B, 1, C, H, W) for one for all.
+
+    Args:
+        name: one of `BASELINES`, of which there is one each (B = 1); or `train`, `count` training images (B = count).
+        train: training images (M, C, H, W); never those that are explained.
+        seed: of the training images and of the random image.
+    """
+
+    def level(value: float) -> Tensor:
+        return torch.full_like(images[:1], value)[None]
+
+    def random() -> Tensor:
+        generator = torch.Generator().manual_seed(derive_seed(seed, "random baseline"))
+        return torch.rand(images.shape[1:], generator=generator).to(images)[None, None]
+
+    def drawn() -> Tensor:
+        generator = torch.Generator().manual_seed(derive_seed(seed, "background"))
+        rows = torch.randperm(len(train), generator=generator)[:count]
+        return train[rows.to(train.device)].to(images)[:, None]
+
+    make: dict[str, Callable[[], Tensor]] = {
+        "black": lambda: level(0.0),
+        "white": lambda: level(1.0),
+        "gray": lambda: level(0.5),
+        "mean": lambda: train.mean(0).to(images)[None, None],
+        "random": random,
+        "blur": lambda: blurred(images)[None],
+        "train": drawn,
+    }
+    return make[name]()
+
+
+def blurred(images: Tensor) -> Tensor:
+    """Images (N, C, H, W) under a Gaussian blur with a standard deviation of an eighth of their size."""
+    from torchvision.transforms.v2.functional import gaussian_blur
+
+    sigma = min(images.shape[2:]) / 8
+    size = 2 * min(round(2 * sigma), min(images.shape[2:]) - 1) + 1
+    return gaussian_blur(images, [size, size], [sigma, sigma])

@@ -1,0 +1,125 @@
+"""Class activation maps: where in a layer's feature maps the evidence for the target lies."""
+
+from dataclasses import dataclass
+
+import torch
+from captum import attr
+from torch import Tensor, fx, nn
+from torch.nn import functional as F
+
+from xmnist.errors import InputError
+from xmnist.explainers.base import Heatmap, summed
+from xmnist.explainers.canonical import flattens, private, unrolled
+from xmnist.layers import Encoder
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Cam(Heatmap):
+    """The feature maps before global average pooling, weighted by the target's row of the linear layer after it.
+
+    Source: Zhou et al., "Learning deep features for discriminative localization", arXiv 1512.04150, eq. 2.
+    """
+
+    def prepare(self, classifier: nn.Module, example: Tensor) -> nn.Module:
+        network = unrolled(classifier)
+        _head(network)
+        return network
+
+    def attribute(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        assert isinstance(network, fx.GraphModule)
+        pool, linear = _head(network)
+        features: list[Tensor] = []
+        handle = network.get_submodule(pool).register_forward_pre_hook(lambda _, args: features.append(args[0]))
+        with torch.no_grad():
+            network(images)
+        handle.remove()  # the network is this call's own; the hook must only not outlive the batch
+        weights = network.get_submodule(linear).weight
+        assert isinstance(weights, Tensor)
+        return _enlarged(torch.einsum("nkhw,nk->nhw", features[0], weights[targets])[:, None], images)
+
+
+def _head(network: fx.GraphModule) -> tuple[str, str]:
+    """The names of the global average pooling and of the linear layer after it, which must be the last.
+
+    Raises:
+        InputError: the network ends in another way.
+    """
+    modules = dict(network.named_modules())
+    nodes = [node for node in network.graph.nodes if not flattens(node, modules) and node.op != "output"]
+    pool, linear = (modules.get(str(node.target)) for node in nodes[-2:])
+    if isinstance(linear, nn.Linear) and isinstance(pool, nn.AdaptiveAvgPool2d) and pool.output_size in (1, (1, 1)):
+        return str(nodes[-2].target), str(nodes[-1].target)
+    raise InputError(
+        "it needs a classifier that ends in global average pooling and one linear layer (such as classifier=cam_net "
+        "or resnet18); gradcam takes any with convolutions"
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class GradCam(Heatmap):
+    """A layer's feature maps, weighted by the mean gradient of the logit in each, and what is positive of their sum.
+
+    Source: Selvaraju et al., "Grad-CAM", arXiv 1610.02391, eq. 1 and 2.
+
+    Args:
+        layer: dotted name of a layer with feature maps; None for the last convolution.
+    """
+
+    layer: str | None
+
+    def prepare(self, classifier: nn.Module, example: Tensor) -> nn.Module:
+        network = private(classifier)
+        self._name_of_layer(network, example)
+        return network
+
+    def attribute(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        layer = network.get_submodule(self._name_of_layer(network, images[:1]))
+        method = attr.LayerGradCam(network, layer)
+        return _enlarged(method.attribute(images, target=targets, relu_attributions=True), images)
+
+    def _name_of_layer(self, network: nn.Module, example: Tensor) -> str:
+        layer = self.layer or _last_convolution(network, example)
+        with torch.no_grad():
+            code = Encoder(network, layer)(example)
+        if code.ndim != 4:
+            raise InputError(
+                f"layer {layer} has no feature maps: it answers with {'x'.join(map(str, code.shape[1:]))} numbers; "
+                f"name one that comes before the images are flattened"
+            )
+        return layer
+
+
+def _last_convolution(network: nn.Module, example: Tensor) -> str:
+    """The convolution that is called last, which need not be the one that was defined last."""
+    called: list[str] = []
+    handles = [
+        module.register_forward_hook(lambda *_, name=name: called.append(name))
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Conv2d)
+    ]
+    try:
+        with torch.no_grad():
+            network(example)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not called:
+        raise InputError("it needs a classifier with a convolution")
+    return called[-1]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class GuidedGradCam(GradCam):
+    """Grad-CAM times guided backpropagation: the former's place, the latter's detail. Source: arXiv 1610.02391, 3.2."""
+
+    def prepare(self, classifier: nn.Module, example: Tensor) -> nn.Module:
+        return nn.ModuleDict({"plain": super().prepare(classifier, example), "unrolled": unrolled(classifier)})
+
+    def attribute(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        assert isinstance(network, nn.ModuleDict)
+        guided = attr.GuidedBackprop(network["unrolled"]).attribute(images, target=targets)
+        return super().attribute(network["plain"], images, targets) * summed(guided)
+
+
+def _enlarged(maps: Tensor, images: Tensor) -> Tensor:
+    return F.interpolate(maps, images.shape[2:], mode="bilinear", align_corners=False)

@@ -1,0 +1,188 @@
+"""A classifier rewritten so that the libraries' rules see every layer: same function, none of its own modules.
+
+Hooks reach modules, not functions, and one call of each. So a ReLU that is used twice, works in place or is a function
+makes guided backpropagation, DeepLIFT and LRP fail, or silently give another method's map. Here the classifier is
+traced, and every call becomes a module of its own; what has no module form is refused, never passed over.
+"""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from xmnist.errors import InputError
+from xmnist.layers import Normalize
+
+
+def private(classifier: nn.Module) -> nn.Module:
+    """A frozen copy in eval mode that overwrites no activation in place; the classifier itself is not touched."""
+    twin = copy.deepcopy(classifier).eval().requires_grad_(False)
+    for module in twin.modules():
+        if getattr(module, "inplace", False):
+            module.inplace = False  # type: ignore[assignment]
+    return twin
+
+
+_ELEMENTWISE: dict[str, type[nn.Module]] = {
+    **{"relu": nn.ReLU, "relu_": nn.ReLU, "leaky_relu": nn.LeakyReLU, "leaky_relu_": nn.LeakyReLU},
+    **{"elu": nn.ELU, "elu_": nn.ELU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "softplus": nn.Softplus},
+    **{"gelu": nn.GELU, "silu": nn.SiLU, "relu6": nn.ReLU6, "hardtanh": nn.Hardtanh, "selu": nn.SELU},
+}
+_POOLS: dict[str, type[nn.Module]] = {
+    **{"max_pool2d": nn.MaxPool2d, "avg_pool2d": nn.AvgPool2d, "adaptive_avg_pool2d": nn.AdaptiveAvgPool2d},
+}
+_IDENTITIES = {"dropout", "dropout_", "dropout2d", "feature_dropout", "contiguous", "detach", "clone"}
+_FLATTENINGS = {"flatten", "view", "reshape"}
+_SHAPES = _FLATTENINGS | {"size", "getattr", "getitem", "permute", "transpose", "squeeze", "unsqueeze"}
+_SUMS = {"add", "add_", "iadd", "iadd_"}
+_NO_ACTIVATION = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout, nn.Identity)
+
+
+class _Tracer(fx.Tracer):
+    """Looks into containers, not into layers, also those that another package derives from torch's."""
+
+    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
+        own = isinstance(module, nn.Conv2d | nn.Linear | nn.BatchNorm2d | Normalize)
+        return own or super().is_leaf_module(module, name)
+
+
+def unrolled(classifier: nn.Module) -> fx.GraphModule:
+    """The classifier as a graph in which every layer, activation and pooling is called once, as a module.
+
+    Raises:
+        InputError: its forward pass depends on the values in the images, or uses a function that no rule is known for.
+    """
+    root = private(classifier)
+    try:
+        graph = _Tracer().trace(root)
+    except Exception as error:  # tracing runs the classifier's own code, which may raise anything
+        raise InputError(
+            f"its forward pass cannot be traced ({str(error).splitlines()[0]}); it must not depend on pixels"
+        ) from None
+    seen: set[str] = set()
+    for node in list(graph.nodes):
+        if node.op == "call_module":
+            module = root.get_submodule(node.target)
+            if isinstance(module, _NO_ACTIVATION):
+                bypass(node)
+            elif node.target in seen:
+                _give(node, root, copy.deepcopy(module))
+            seen.add(str(node.target))
+        elif node.op in ("call_function", "call_method"):
+            _module_for(node, root)
+    return fx.GraphModule(root, graph)
+
+
+def _module_for(node: fx.Node, root: nn.Module) -> None:
+    """Turn the call of a function into that of a module.
+
+    Raises:
+        InputError: there is no such module.
+    """
+    name = _name(node)
+    options = {k: v for k, v in node.kwargs.items() if k not in ("inplace", "training", "input", "return_indices")}
+    if name in _ELEMENTWISE:
+        slope = {"negative_slope": node.args[1]} if "leaky" in name and len(node.args) > 1 else {}
+        _give(node, root, _ELEMENTWISE[name](**slope, **options))
+    elif name in _POOLS:
+        _give(node, root, _POOLS[name](*node.args[1:], **options))
+    elif name == "mean" and _dims(node) in ((2, 3), (-2, -1)):
+        _give(node, root, nn.AdaptiveAvgPool2d(1))
+        if not (node.kwargs.get("keepdim") or True in node.args[2:]):
+            with node.graph.inserting_after(node):
+                flat = node.graph.call_function(torch.flatten, (node, 1))
+                node.replace_all_uses_with(flat, delete_user_cb=lambda user: user is not flat)
+    elif name in _IDENTITIES:
+        bypass(node)
+    elif name in _SUMS and all(isinstance(arg, fx.Node) for arg in node.args):
+        node.op, node.target = "call_function", sum_of
+    elif name not in _SHAPES:
+        raise InputError(f"it calls the function '{name}', which no rule is known for; use a module of torch.nn")
+
+
+def _name(node: fx.Node) -> str:
+    """The name of the function or method that a node calls."""
+    return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
+
+
+def flattens(node: fx.Node, modules: Mapping[str, nn.Module]) -> bool:
+    """Whether a node only flattens its input."""
+    if node.op == "call_module":
+        return isinstance(modules[str(node.target)], nn.Flatten)
+    return node.op in ("call_function", "call_method") and _name(node) in _FLATTENINGS
+
+
+def _dims(node: fx.Node) -> tuple[int, ...] | None:
+    dims: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
+    return tuple(dims) if isinstance(dims, list | tuple) else None
+
+
+def sum_of(left: Tensor, right: Tensor) -> Tensor:
+    """What every sum of two activations becomes, so that it is found again."""
+    return left + right
+
+
+def source(node: fx.Node) -> fx.Node:
+    """The node that a node takes its (first) input from."""
+    found = node.args[0] if node.args else node.kwargs["input"]
+    assert isinstance(found, fx.Node)
+    return found
+
+
+def bypass(node: fx.Node) -> None:
+    """Take a node out of its graph; what used it uses its input."""
+    node.replace_all_uses_with(source(node))
+    node.graph.erase_node(node)
+
+
+def _give(node: fx.Node, root: nn.Module, module: nn.Module) -> None:
+    """Let a node call a module of its own."""
+    name = f"own_{node.name}"
+    root.add_module(name, module)
+    node.args, node.kwargs = (source(node),), {}
+    node.op, node.target = "call_module", name
+
+
+def separated(classifier: nn.Module) -> fx.GraphModule:
+    """The unrolled classifier as captum's DeepLIFT needs it to be complete.
+
+    Between two neighbouring nonlinear layers it reads the gradient before the later one's rule has changed it, so no
+    two may share a tensor; and its rule for maximum pooling loses what several windows share, so none may overlap.
+
+    Raises:
+        InputError: as for `unrolled`.
+    """
+    root = unrolled(classifier)
+    for node in list(root.graph.nodes):
+        if node.op != "call_module":
+            continue
+        module = root.get_submodule(str(node.target))
+        if isinstance(module, nn.MaxPool2d) and module.stride != module.kernel_size:
+            root.add_submodule(str(node.target), _SeparateWindows(module))
+        with root.graph.inserting_after(node):
+            own = root.graph.call_method("clone", (node,))
+            node.replace_all_uses_with(own, delete_user_cb=lambda user, own=own: user is not own)
+    root.recompile()
+    return root
+
+
+class _SeparateWindows(nn.Module):
+    """Maximum pooling with every window copied out, so that no two overlap."""
+
+    def __init__(self, pool: nn.MaxPool2d) -> None:
+        super().__init__()
+        (self.rows, self.columns), self.strides = _pair(pool.kernel_size), _pair(pool.stride)
+        self.padding = _pair(pool.padding)
+        self.largest = nn.MaxPool2d((1, self.rows * self.columns))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        (down, across), lowest = self.padding, torch.finfo(inputs.dtype).min / 2
+        padded = nn.functional.pad(inputs, (across, across, down, down), value=lowest)
+        windows = padded.unfold(2, self.rows, self.strides[0]).unfold(3, self.columns, self.strides[1])
+        return self.largest(windows.flatten(4).flatten(2, 3)).view(windows.shape[:4])
+
+
+def _pair(size: int | tuple[int, ...]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else (size[0], size[1])

@@ -1,0 +1,148 @@
+"""A classifier without BatchNorm and input normalisation, which LRP has no good rules for: same function."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, fx, nn
+from torch.fx.passes.shape_prop import ShapeProp
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+from zennit.layer import Sum
+
+from xmnist.explainers.canonical import bypass, flattens, source, sum_of, unrolled
+from xmnist.layers import Normalize
+
+
+def folded(classifier: nn.Module, example: Tensor) -> fx.GraphModule:
+    """The unrolled classifier without BatchNorm and input normalisation, and with sums as modules: what LRP needs.
+
+    Each of these affine layers becomes part of the linear layer before it or, where there is none, of the next linear
+    layer after it, past pooling and flattening. The function stays the same (in exact arithmetic).
+
+    Args:
+        example: one image (1, C, H, W) or more, to find the layers' shapes.
+
+    Raises:
+        InputError: as for `unrolled`.
+    """
+    graph_module = unrolled(classifier)
+    modules = dict(graph_module.named_modules())
+    for node in list(graph_module.graph.nodes):
+        module = modules.get(str(node.target)) if node.op == "call_module" else None
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            _fold_back(node, modules, graph_module)
+    graph_module.recompile()
+    ShapeProp(graph_module).propagate(example[:1])
+    for node in reversed(list(graph_module.graph.nodes)):
+        module = modules.get(str(node.target)) if node.op == "call_module" else None
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | Normalize):
+            _fold_forward(node, modules, graph_module)
+        elif node.target is sum_of:
+            with node.graph.inserting_before(node):
+                stacked = node.graph.call_function(torch.stack, (list(node.args), -1))
+            graph_module.add_submodule(f"sum_{node.name}", Sum())
+            node.op, node.target, node.args = "call_module", f"sum_{node.name}", (stacked,)
+    graph_module.recompile()
+    graph_module.delete_all_unused_submodules()
+    return graph_module
+
+
+def _fold_back(node: fx.Node, modules: dict[str, nn.Module], root: fx.GraphModule) -> None:
+    """Make a BatchNorm part of the linear layer right before it, if there is one."""
+    before = source(node)
+    layer = modules.get(str(before.target)) if before.op == "call_module" else None
+    fuse: Callable[..., nn.Module] | None = None
+    if isinstance(layer, nn.Conv2d):
+        fuse = fuse_conv_bn_eval
+    elif isinstance(layer, nn.Linear):
+        fuse = fuse_linear_bn_eval
+    if fuse is not None and len(before.users) == 1:
+        _replace(root, modules, before, fuse(layer, modules[str(node.target)]))
+        bypass(node)
+
+
+def _replace(root: fx.GraphModule, modules: dict[str, nn.Module], node: fx.Node, module: nn.Module) -> None:
+    root.add_submodule(str(node.target), module)
+    modules[str(node.target)] = module
+
+
+def _fold_forward(node: fx.Node, modules: dict[str, nn.Module], root: fx.GraphModule) -> None:
+    """Make an affine layer part of the next linear layer, if only pooling and flattening lie between them.
+
+    Pooling by maximum commutes with a channel's affine map, but for a negative factor it becomes a minimum.
+    """
+    scale, shift = _affine(modules[str(node.target)])
+    passed: list[fx.Node] = []
+    after = node
+    while len(after.users) == 1:
+        (after,) = after.users
+        module = modules.get(str(after.target)) if after.op == "call_module" else None
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            break
+        average = isinstance(module, nn.AvgPool2d) and module.padding in (0, (0, 0))
+        if not (flattens(after, modules) or average or isinstance(module, nn.MaxPool2d | nn.AdaptiveAvgPool2d)):
+            return
+        passed.append(after)
+    else:
+        return
+    shape = source(after).meta["tensor_meta"].shape
+    _replace(root, modules, after, _merged(module, scale, shift, shape))
+    for pool in passed:
+        own = modules.get(str(pool.target))
+        if isinstance(own, nn.MaxPool2d) and bool((scale < 0).any()):
+            _replace(root, modules, pool, _ExtremePool2d(own, scale))
+    bypass(node)
+
+
+def _affine(module: nn.Module) -> tuple[Tensor, Tensor]:
+    """Factor and offset (C,) of an affine layer."""
+    if isinstance(module, Normalize):
+        scale = 1 / module.std.flatten()
+        return scale, -module.mean.flatten() * scale
+    assert isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
+    assert module.running_mean is not None and module.running_var is not None
+    scale = (module.running_var + module.eps).rsqrt()
+    if module.affine:
+        scale = scale * module.weight
+    return scale, (module.bias if module.affine else 0) - module.running_mean * scale
+
+
+def _merged(layer: nn.Module, scale: Tensor, shift: Tensor, shape: torch.Size) -> nn.Module:
+    """A linear layer of `scale * x + shift` as one of x, whose shape (1, C, ...) is that of the layer's input."""
+    if isinstance(layer, nn.Linear):
+        repeat = layer.in_features // len(scale)
+        scale, shift = scale.repeat_interleave(repeat), shift.repeat_interleave(repeat)
+        merged = nn.Linear(layer.in_features, layer.out_features).to(layer.weight)
+        merged.weight = nn.Parameter(layer.weight * scale, requires_grad=False)
+        merged.bias = nn.Parameter(layer(shift), requires_grad=False)
+        return merged
+    assert isinstance(layer, nn.Conv2d)
+    return _Conv2dWithBiasMap(layer, scale, shift.view(1, -1, 1, 1).expand(shape))
+
+
+class _Conv2dWithBiasMap(nn.Conv2d):
+    """A convolution whose bias differs from place to place: next to zero padding, a constant input is not constant."""
+
+    def __init__(self, conv: nn.Conv2d, scale: Tensor, shift: Tensor) -> None:
+        names = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
+        super().__init__(**{name: getattr(conv, name) for name in names}, bias=False, padding_mode=conv.padding_mode)
+        factors = scale.view(conv.groups, 1, -1, 1, 1)
+        weight = conv.weight.unflatten(0, (conv.groups, -1)) * factors
+        self.weight = nn.Parameter(weight.flatten(0, 1), requires_grad=False)
+        self.bias = nn.Parameter(conv(shift)[0], requires_grad=False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self._conv_forward(inputs, self.weight, None) + self.bias
+
+
+class _ExtremePool2d(nn.Module):
+    """Pools channels with a positive factor by their maximum, the others by their minimum."""
+
+    sign: Tensor
+
+    def __init__(self, pool: nn.MaxPool2d, scale: Tensor) -> None:
+        super().__init__()
+        self.pool = pool
+        self.register_buffer("sign", torch.where(scale < 0, -1.0, 1.0).to(scale).view(-1, 1, 1))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.sign * self.pool(self.sign * inputs)

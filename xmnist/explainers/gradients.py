@@ -1,0 +1,250 @@
+"""Explanations from gradients, or from differences, of the target's logit; captum does the work."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from captum import attr
+from torch import Tensor, nn
+
+from xmnist.explainers.base import Heatmap, OneByOne, summed, target_logits
+from xmnist.explainers.baselines import references
+from xmnist.explainers.canonical import separated, unrolled
+from xmnist.layers import derive_seed
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sensitivity(Heatmap):
+    """(df_c/dx)^2, summed over channels.
+
+    Source: Montavon et al., "Methods for interpreting and understanding deep neural networks", arXiv 1706.07979, eq. 8.
+    """
+
+    def attribute(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        return summed(_gradient(network, images, targets) ** 2)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Saliency(Heatmap):
+    """|df_c/dx|, the largest over channels. Source: Simonyan et al., arXiv 1312.6034, section 3.1."""
+
+    def attribute(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        return _gradient(network, images, targets).abs().amax(1, keepdim=True)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class InputXGradient(Heatmap):
+    """x * df_c/dx: also the simple Taylor decomposition of Montavon et al., arXiv 1706.07979, section 4.2."""
+
+    def attribute(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        return summed(attr.InputXGradient(network).attribute(images, target=targets))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SmoothGrad(OneByOne):
+    """The gradient, averaged over noisy copies of the image; every image gets the same noise.
+
+    Source: Smilkov et al., arXiv 1706.03825.
+
+    Args:
+        samples: noisy copies.
+        noise: standard deviation of the noise, in pixel values.
+    """
+
+    samples: int
+    noise: float
+
+    def attribute(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        with _drawn_from(derive_seed(self.seed, "smoothgrad")):
+            tunnel = attr.NoiseTunnel(attr.Saliency(network))
+            options = {"abs": False, "nt_samples": self.samples, "stdevs": self.noise}
+            return summed(tunnel.attribute(images, target=targets, **options))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _ReluRule(Heatmap):
+    """A method with another backward rule for ReLU, which must therefore be seen wherever it is used."""
+
+    def prepare(self, classifier: nn.Module, example: Tensor) -> nn.Module:
+        return unrolled(classifier)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class GuidedBackprop(_ReluRule):
+    """The gradient, with negative values cut off at every ReLU. Source: Springenberg et al., arXiv 1412.6806."""
+
+    def attribute(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        return summed(attr.GuidedBackprop(network).attribute(images, target=targets))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Deconvolution(_ReluRule):
+    """The gradient, with every ReLU's derivative replaced by a ReLU of what comes back.
+
+    Source: Zeiler and Fergus, "Visualizing and understanding convolutional networks", arXiv 1311.2901.
+    """
+
+    def attribute(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        return summed(attr.Deconvolution(network).attribute(images, target=targets))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Complete(Heatmap):
+    """A method whose maps add up to f(x) - f(x0), for one reference x0 or on average over several."""
+
+    def references(self, images: Tensor) -> Tensor:
+        """The references (B, N, C, H, W), or (B, 1, C, H, W) where all images have the same."""
+        raise TypeError(f"{type(self).__name__} has no reference")
+
+    def completeness_gap(self, classifier: nn.Module, images: Tensor, targets: Tensor, maps: Tensor) -> Tensor:
+        """sum(map) - (f(x) - f(x0)) for each image (N,), f the target's logit."""
+        network, changes = Heatmap.prepare(self, classifier, images), list[Tensor]()
+        with torch.no_grad():
+            for part, own in zip(images.split(100), targets.split(100), strict=True):
+                compared = self.references(part).expand(-1, len(part), -1, -1, -1)
+                there = torch.stack([target_logits(network, one, own) for one in compared]).mean(0)
+                changes.append(target_logits(network, part, own) - there)
+        return maps.flatten(1).sum(1) - torch.cat(changes)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class IntegratedGradients(_Complete):
+    """The gradient's mean on the way from a baseline to the image, times the way (Gauss-Legendre quadrature).
+
+    Source: Sundararajan et al., arXiv 1703.01365.
+
+    Args:
+        baseline: one of `baselines.BASELINES`.
+        steps: points of the quadrature.
+    """
+
+    baseline: str
+    steps: int
+
+    def references(self, images: Tensor) -> Tensor:
+        return references(self.baseline, images, self.train, self.seed)
+
+    def attribute(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        options = {"n_steps": self.steps, "internal_batch_size": max(self.batch_size, len(images))}
+        method = attr.IntegratedGradients(network)
+        start = self.references(images)[0].expand_as(images)
+        return summed(method.attribute(images, baselines=start, target=targets, **options))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Rescale(_Complete):
+    """A method by the rescale rule, which must see every nonlinear layer."""
+
+    def prepare(self, classifier: nn.Module, example: Tensor) -> nn.Module:
+        return separated(classifier)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DeepLift(_Rescale):
+    """Differences to a baseline, carried back by the rescale rule. Source: Shrikumar et al., arXiv 1704.02685.
+
+    Args:
+        baseline: one of `baselines.BASELINES`.
+    """
+
+    baseline: str
+
+    def references(self, images: Tensor) -> Tensor:
+        return references(self.baseline, images, self.train, self.seed)
+
+    def attribute(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        start = self.references(images)[0].expand_as(images)
+        return summed(attr.DeepLift(network).attribute(images, baselines=start, target=targets))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Shap(OneByOne, _Complete):
+    """A method that averages over a background.
+
+    Args:
+        background: `train` for training images, or one of `baselines.BASELINES`.
+        background_size: how many training images.
+    """
+
+    background: str
+    background_size: int
+
+    def references(self, images: Tensor) -> Tensor:
+        return references(self.background, images, self.train, self.seed, self.background_size)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DeepShap(_Shap, _Rescale):
+    """DeepLIFT, averaged over a background. Source: Lundberg and Lee, arXiv 1705.07874, section 4.2."""
+
+    def attribute(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        method = attr.DeepLiftShap(network)
+        background = self.references(images)[:, 0]
+        if len(background) > 1:
+            return summed(method.attribute(images, baselines=background, target=targets))
+        return summed(attr.DeepLift(network).attribute(images, baselines=background, target=targets))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class GradientShap(_Shap):
+    """Expected gradients: at random points between the image and random images of the background, times the way.
+
+    Source: Erion et al., "Improving performance of deep learning models with axiomatic attribution priors and expected
+    gradients", arXiv 1906.10670.
+
+    Args:
+        samples: random points.
+    """
+
+    samples: int
+
+    def attribute(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        with _drawn_from(derive_seed(self.seed, "gradient_shap")):
+            background = self.references(images)[:, 0]
+            method = attr.GradientShap(network)
+            return summed(method.attribute(images, background, n_samples=self.samples, target=targets))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Occlusion(Heatmap):
+    """How much the logit falls when a window is covered, averaged over the windows that cover a pixel.
+
+    Source: Zeiler and Fergus, arXiv 1311.2901, section 4.2.
+
+    Args:
+        window: edge of the window, in pixels.
+        stride: from one window to the next, in pixels.
+        baseline: what covers; one of `baselines.BASELINES`.
+    """
+
+    window: int
+    stride: int
+    baseline: str
+
+    def attribute(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        channels, height, width = images.shape[1:]
+        window = (channels, min(self.window, height), min(self.window, width))
+        options = {"sliding_window_shapes": window, "strides": (channels, self.stride, self.stride)}
+        cover = references(self.baseline, images, self.train, self.seed)[0].expand_as(images)
+        with torch.no_grad():
+            maps = attr.Occlusion(network).attribute(images, baselines=cover, target=targets, **options)
+        return maps.mean(1, keepdim=True)  # the channels are covered together: each holds the whole effect
+
+
+def _gradient(network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+    return attr.Saliency(network).attribute(images, target=targets, abs=False)
+
+
+@contextmanager
+def _drawn_from(seed: int) -> Iterator[None]:
+    """Let captum, which draws from torch's and numpy's global generators, draw from a seed; they are put back."""
+    state = np.random.get_state()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        np.random.seed(seed % 2**32)
+        try:
+            yield
+        finally:
+            np.random.set_state(state)

@@ -1,0 +1,80 @@
+"""Explanations that are images: what trained decoders make of a layer, and what a class looks best like."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from xmnist.explainers.base import Explainer
+from xmnist.layers import Encoder, batched
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Learned(Explainer):
+    """A fitted network that answers with images."""
+
+    kind: ClassVar[Literal["heatmap", "image"]] = "image"
+    fitted: nn.Module
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ClaDec(_Learned):
+    """The image that a trained decoder makes of what a layer keeps.
+
+    Source: Schneider and Vlachos, "Explaining classifiers by constructing familiar concepts", arXiv 2203.04109.
+
+    Args:
+        fitted: the decoder.
+        layer: dotted name of the layer.
+    """
+
+    layer: str
+
+    def explain(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        encoder, decoder = Encoder(network, self.layer), self.fitted.eval()
+        return batched(lambda part: decoder(encoder(part)), images, self.batch_size)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RefAE(_Learned):
+    """The image that the reference autoencoder makes of the image; the classifier has no part in it.
+
+    Args:
+        fitted: the autoencoder.
+    """
+
+    def explain(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        return batched(self.fitted.eval(), images, self.batch_size)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ActivationMaximisation(Explainer):
+    """A prototype of the target: the image that maximises log softmax_c(x) - decay * |x|^2, found by gradient ascent.
+
+    Source: Montavon et al., "Methods for interpreting and understanding deep neural networks", arXiv 1706.07979, eq. 3.
+
+    Args:
+        steps: of Adam, in pixel space; after each, values are cut to [0, 1].
+        lr: its learning rate.
+        decay: how much bright pixels cost.
+    """
+
+    kind: ClassVar[Literal["heatmap", "image"]] = "image"
+    batch_size: int = field(default=1, init=False)
+    steps: int
+    lr: float
+    decay: float
+
+    def explain(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        classes, which = targets.unique(return_inverse=True)
+        prototypes = torch.full_like(images[:1], 0.1).repeat(len(classes), 1, 1, 1).requires_grad_()
+        optimizer = torch.optim.Adam([prototypes], self.lr)
+        for _ in range(self.steps):
+            optimizer.zero_grad()
+            evidence = network(prototypes).log_softmax(1).gather(1, classes[:, None])
+            (self.decay * prototypes.square().sum() - evidence.sum()).backward()
+            optimizer.step()
+            with torch.no_grad():
+                prototypes.clamp_(0, 1)
+        return prototypes.detach()[which]

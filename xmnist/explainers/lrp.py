@@ -1,0 +1,85 @@
+"""Layer-wise relevance propagation: the logit, shared out backwards layer by layer; zennit does the work."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, fx, nn
+from zennit.attribution import Gradient
+from zennit.composites import NameLayerMapComposite, layer_map_base
+from zennit.core import Hook
+from zennit.rules import AlphaBeta, Epsilon, Gamma, ZBox
+
+from xmnist.explainers.base import Heatmap, summed
+from xmnist.explainers.folding import folded
+
+STABILIZER = 1e-9
+"""Added to denominators, with their sign; small enough to leave conservation exact to float32's precision."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Lrp(Heatmap):
+    """A method that gives each linear layer a rule; BatchNorm and normalisation are folded into them before.
+
+    Activations pass relevance on as it is, maximum pooling to the winner, average pooling and sums by contribution.
+    """
+
+    def prepare(self, classifier: nn.Module, example: Tensor) -> nn.Module:
+        return folded(classifier, example)
+
+    def rules(self, layers: list[nn.Module]) -> list[Hook]:
+        """A rule for each linear layer, from the input to the logits."""
+        raise TypeError(f"{type(self).__name__} has no rules")
+
+    def attribute(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        assert isinstance(network, fx.GraphModule)
+        modules = dict(network.named_modules())
+        called = [str(node.target) for node in network.graph.nodes if node.op == "call_module"]
+        linear = [name for name in called if isinstance(modules[name], nn.Conv2d | nn.Linear)]
+        rules = self.rules([modules[name] for name in linear])
+        names = [([name], rule) for name, rule in zip(linear, rules, strict=True)]
+        composite = NameLayerMapComposite(name_map=names, layer_map=layer_map_base(STABILIZER))
+        with Gradient(network, composite) as attributor:
+            chosen = nn.functional.one_hot(targets, network(images[:1]).shape[1]).to(images)
+            _, relevance = attributor(images.detach().clone(), lambda logits: logits.detach() * chosen)
+        return summed(relevance)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Lrp(_Lrp):
+    """zB at the input, gamma at the convolutions, epsilon at the linear layers, 0 at the logits.
+
+    Source: Montavon et al., "Layer-wise relevance propagation: an overview", 2019, sections 10.2 and 10.3.
+
+    Args:
+        gamma: how much more positive contributions count; 0 for none.
+        epsilon: what contributions have to outweigh.
+    """
+
+    gamma: float
+    epsilon: float
+
+    def rules(self, layers: list[nn.Module]) -> list[Hook]:
+        def rule(layer: nn.Module) -> Hook:
+            convolution = isinstance(layer, nn.Conv2d)
+            return Gamma(self.gamma, stabilizer=STABILIZER) if convolution else Epsilon(self.epsilon)
+
+        between = [rule(layer) for layer in layers[1:-1]]
+        first: list[Hook] = [_box()] if len(layers) > 1 else []
+        return [*first, *between, Epsilon(STABILIZER)]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DeepTaylor(_Lrp):
+    """alpha1-beta0 (z+) everywhere, zB at the input: deep Taylor decomposition.
+
+    Source: Montavon et al., "Explaining nonlinear classification decisions with deep Taylor decomposition", 2017,
+    arXiv 1512.02479, eq. 15 and 18.
+    """
+
+    def rules(self, layers: list[nn.Module]) -> list[Hook]:
+        return [_box(), *(AlphaBeta(1, 0, stabilizer=STABILIZER) for _ in layers[1:])]
+
+
+def _box() -> Hook:
+    """The rule for pixels, which lie in [0, 1]."""
+    return ZBox(torch.tensor(0.0), torch.tensor(1.0), stabilizer=STABILIZER)

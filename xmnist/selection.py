@@ -1,0 +1,113 @@
+"""Which test images are explained."""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from xmnist.errors import InputError, unknown
+from xmnist.layers import derive_seed
+
+log = logging.getLogger(__name__)
+
+
+def choose(name: str, labels: Tensor, predicted: Tensor, classes: Sequence[str], **options: Any) -> Tensor:
+    """Rows (K,) of the images that a selection takes.
+
+    Args:
+        name: one of `SELECTIONS`; `options` are its own.
+        labels: true classes (N,).
+        predicted: the classes that the classifier sees (N,).
+        classes: their names.
+
+    Raises:
+        InputError: there is no such image, or no such class.
+    """
+    for key in ("label", "true", "predicted"):
+        if options.get(key) is not None:
+            options[key] = _number(options[key], classes)
+    if name == "confusion":
+        options["taken_for"] = options.pop("predicted")
+    rows = SELECTIONS[name](labels.cpu(), predicted.cpu(), **options)
+    if not len(rows):
+        raise InputError(f"select={name}: there is no such test image{_asked(options, classes)}")
+    return rows
+
+
+def _asked(options: dict[str, Any], classes: Sequence[str]) -> str:
+    named = {"label": "true class", "true": "true class", "taken_for": "seen as"}
+    said = [f"{what} {classes[options[key]]}" for key, what in named.items() if options.get(key) is not None]
+    return f" ({', '.join(said)})" if said else ""
+
+
+def check(name: str, classes: Sequence[str], **options: Any) -> None:
+    """Find out whether a selection names classes that exist.
+
+    Raises:
+        InputError: it does not.
+    """
+    for key in ("label", "true", "predicted"):
+        if options.get(key) is not None:
+            _number(options[key], classes)
+
+
+def _number(word: str | int, classes: Sequence[str]) -> int:
+    """The number of a class that is given by its name or number."""
+    if isinstance(word, str) and word in classes:
+        return list(classes).index(word)
+    if isinstance(word, int) and 0 <= word < len(classes):
+        return word
+    raise unknown("class", str(word), classes, f"by name, or by number from 0 to {len(classes) - 1}")
+
+
+def _per_class(labels: Tensor, predicted: Tensor, count: int) -> Tensor:
+    rows = [(labels == label).nonzero()[:count, 0] for label in labels.unique()]
+    wanted = count * len(rows)
+    return _told(torch.cat(rows), wanted, f"{count} of each class")
+
+
+def _mixed(labels: Tensor, predicted: Tensor, correct: int, wrong: int, label: int | None, seed: int) -> Tensor:
+    right = _drawn(_of(labels, label) & (labels == predicted), correct, seed, "classified right")
+    return torch.cat([right, _drawn(_of(labels, label) & (labels != predicted), wrong, seed, "classified wrong")])
+
+
+def _misclassified(labels: Tensor, predicted: Tensor, count: int, label: int | None, seed: int) -> Tensor:
+    return _drawn(_of(labels, label) & (labels != predicted), count, seed, "classified wrong")
+
+
+def _confusion(labels: Tensor, predicted: Tensor, true: int, taken_for: int, count: int) -> Tensor:
+    rows = ((labels == true) & (predicted == taken_for)).nonzero()[:, 0]
+    return _told(rows[:count], count, f"of class {true} that are seen as class {taken_for}")
+
+
+def _indices(labels: Tensor, predicted: Tensor, indices: list[int]) -> Tensor:
+    beyond = [i for i in indices if i >= len(labels)]
+    if beyond:
+        raise InputError(f"select.indices: there is no test image {beyond[0]} (they run from 0 to {len(labels) - 1})")
+    return torch.tensor(indices)
+
+
+SELECTIONS: dict[str, Callable[..., Tensor]] = {
+    **{"per_class": _per_class, "mixed": _mixed, "misclassified": _misclassified},
+    **{"confusion": _confusion, "indices": _indices},
+}
+
+
+def _of(labels: Tensor, label: int | None) -> Tensor:
+    return torch.ones_like(labels, dtype=torch.bool) if label is None else labels == label
+
+
+def _drawn(among: Tensor, count: int, seed: int, what: str) -> Tensor:
+    """`count` random rows where `among` (N,) is true."""
+    rows = among.nonzero()[:, 0]
+    generator = torch.Generator().manual_seed(derive_seed(seed, what))
+    return _told(rows[torch.randperm(len(rows), generator=generator)[:count]], count, f"that are {what}")
+
+
+def _told(rows: Tensor, wanted: int, what: str) -> Tensor:
+    """The rows; fewer than wanted are told."""
+    if len(rows) < wanted:
+        log.warning("%d test images %s were asked for, there are %d", wanted, what, len(rows))
+    return rows
