@@ -29,8 +29,8 @@ def _isolated(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def settings(tmp_path: Path) -> Callable[..., config.Settings]:
     """`settings("alpha=0.5", ...)`: resolved settings that write below the test's own folder."""
 
-    def resolved(*overrides: str) -> config.Settings:
-        return config.resolve(composed(*overrides, f"out_dir={tmp_path / 'out'}"))
+    def resolved(*overrides: str, stage: str = "train") -> config.Settings:
+        return config.resolve(composed(*overrides, f"out_dir={tmp_path / 'out'}", stage=stage), stage)
 
     return resolved
 

@@ -42,11 +42,11 @@ OPTIONS: dict[str, Any] = {
 """Arguments of `trainer.fit`."""
 
 
-def composed(*overrides: str) -> DictConfig:
-    """The config of `xmnist train OVERRIDES` as Hydra composes it."""
-    hooks.register("train", ["dataset=mnist"])
+def composed(*overrides: str, stage: str = "train") -> DictConfig:
+    """The config of `xmnist STAGE OVERRIDES` as Hydra composes it."""
+    hooks.register(stage, ["dataset=mnist"])
     with initialize_config_dir(conf_dir(), version_base="1.3"):
-        return compose("train", list(overrides), return_hydra_config=False)
+        return compose(stage, list(overrides), return_hydra_config=False)
 
 
 def size_of(model: nn.Module) -> int:

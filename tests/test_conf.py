@@ -1,5 +1,6 @@
 """Every YAML file composes, passes the checks, and names what the code has."""
 
+import dataclasses
 import inspect
 from collections.abc import Callable
 from pathlib import Path
@@ -9,36 +10,57 @@ import torch
 import yaml
 
 from helpers import OPTIONS, TINY
-from xmnist import classifiers, config, data, decoders, losses, tasks, trainer
+from xmnist import classifiers, config, data, decoders, explainers, losses, schema, selection, tasks, trainer
 from xmnist.config import conf_dir
 from xmnist.data import glyphs
 from xmnist.data.downloaded import SOURCES
+from xmnist.explainers.baselines import BASELINES
 from xmnist.layers import Encoder
 
 Settings = Callable[..., config.Settings]
-GROUPS = ("classifier", "dataset", "model", "trainer")
+GROUPS = ("classifier", "dataset", "explainer", "model", "select", "trainer")
+IN_EXPLAIN = ("explainer", "select")
 FILES = [(group, path.stem) for group in GROUPS for path in sorted(Path(conf_dir(), group).glob("*.yaml"))]
 EXPERIMENTS = [path.stem for path in sorted(Path(conf_dir(), "experiment").glob("*.yaml"))]
 
 
 @pytest.mark.parametrize(("group", "name"), FILES)
 def test_every_option_composes_and_passes_the_checks(settings: Settings, group: str, name: str) -> None:
-    resolved = settings("dataset=mnist", f"{group}={name}")
-    if group != "trainer":
+    resolved = settings("dataset=mnist", f"{group}={name}", stage="explain" if group in IN_EXPLAIN else "train")
+    if group == "explainer":
+        assert resolved["explainers"].keys() == {name}
+    elif group != "trainer":
         assert resolved[group]["name"] == name
 
 
+@pytest.mark.parametrize("stage", sorted(schema.STAGES))
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_every_experiment_composes(settings: Settings, name: str) -> None:
-    assert settings(f"+experiment={name}")["dataset"]["name"] in config.GROUPS["dataset"]
+def test_every_experiment_composes_in_every_stage(settings: Settings, name: str, stage: str) -> None:
+    resolved = settings(f"+experiment={name}", stage=stage)
+    assert resolved["dataset"]["name"] in schema.GROUPS["dataset"]
+    assert ("explainers" in resolved) == (stage == "explain")
 
 
-@pytest.mark.parametrize("group", sorted(config.GROUPS))
+def test_every_method_has_a_file_of_its_name_and_every_file_a_method() -> None:
+    names = {path.stem: yaml.safe_load(path.read_text())["name"] for path in Path(conf_dir(), "explainer").glob("*")}
+    assert set(names.values()) == set(schema.METHODS) == set(explainers.EXPLAINERS) <= set(names)
+    assert {name for name, method in names.items() if name != method} == {"simple_taylor"}
+
+
+@pytest.mark.parametrize("method", sorted(schema.METHODS))
+def test_the_schema_of_a_method_names_its_arguments(method: str) -> None:
+    own = {field.name for field in dataclasses.fields(explainers.kind_of(method)) if field.init}
+    given = {"name", "seed", "train"} | ({"fitted"} if method in schema.LEARNED else set())
+    given |= {"layer"} if method == "cladec" else set()
+    assert own == set(schema.METHODS[method]) | given
+
+
+@pytest.mark.parametrize("group", sorted(schema.GROUPS))
 def test_every_option_has_a_file_and_every_file_an_option(group: str) -> None:
-    assert {name for g, name in FILES if g == group} == set(config.GROUPS[group])
+    assert {name for g, name in FILES if g == group} == set(schema.GROUPS[group])
 
 
-@pytest.mark.parametrize("dataset", sorted(config.GROUPS["dataset"]))
+@pytest.mark.parametrize("dataset", sorted(schema.GROUPS["dataset"]))
 @pytest.mark.parametrize("layer", ["conv", "dense", "logits"])
 def test_every_dataset_meets_classifier_and_decoder(settings: Settings, dataset: str, layer: str) -> None:
     resolved = settings(f"dataset={dataset}", f"layer={layer}")
@@ -57,11 +79,14 @@ def parameters(function: Callable[..., object]) -> set[str]:
 
 
 def test_the_schemas_name_the_arguments_of_what_they_describe() -> None:
-    rules = config.GROUPS
-    assert set(config._TRAINING) | {"seed"} == set(OPTIONS)
+    rules = schema.GROUPS
+    assert set(schema.TRAINING) | {"seed"} == set(OPTIONS)
     assert set(OPTIONS) | {"model", "loss", "data", "validate", "state", "save"} == parameters(trainer.fit)
     assert set(rules["dataset"]["glyphs"]) - {"validation"} | {"name", "data_dir"} == parameters(glyphs.load)
-    assert set(rules["classifier"]["vgg_small"]) | {"shape", "classes"} == parameters(classifiers.VggSmall)
+    for name, kind in classifiers.CLASSIFIERS.items():
+        assert set(rules["classifier"][name]) | {"shape", "classes"} == parameters(kind)
+    for name, select in selection.SELECTIONS.items():
+        assert set(rules["select"][name]) | {"labels", "seen"} == parameters(select)
     assert set(rules["model"]["cladec"]) < parameters(tasks.cladec)
     assert set(rules["model"]["refae"]) < parameters(tasks.refae)
 
@@ -69,19 +94,20 @@ def test_the_schemas_name_the_arguments_of_what_they_describe() -> None:
 @pytest.mark.parametrize(
     ("rule", "table"),
     [
-        (config._DECODER["decoder"], decoders.DECODERS),
-        (config._DECODER["reconstruction"], losses.RECONSTRUCTION),
-        (config._TRAINING["optimizer"], trainer.OPTIMIZERS),
+        (schema.METHODS["deeplift"]["baseline"], dict.fromkeys(BASELINES)),
+        (schema.DECODER["decoder"], decoders.DECODERS),
+        (schema.DECODER["reconstruction"], losses.RECONSTRUCTION),
+        (schema.TRAINING["optimizer"], trainer.OPTIMIZERS),
     ],
 )
-def test_choices_are_those_of_the_code(rule: config.Rule, table: dict[str, object]) -> None:
+def test_choices_are_those_of_the_code(rule: schema.Rule, table: dict[str, object]) -> None:
     assert rule.text == "one of " + ", ".join(sorted(table, key=lambda word: rule.text.index(word)))
 
 
 def test_tables_cover_all_names() -> None:
-    assert set(config.GROUPS["dataset"]) == set(data.MODULES) == set(SOURCES) | {"glyphs"}
-    assert set(config.GROUPS["classifier"]) == set(classifiers.CLASSIFIERS)
-    assert set(config.GROUPS["model"]) == set(config.ALPHA)
+    assert set(schema.GROUPS["dataset"]) == set(data.MODULES) == set(SOURCES) | {"glyphs"}
+    assert set(schema.GROUPS["classifier"]) == set(classifiers.CLASSIFIERS)
+    assert set(schema.GROUPS["model"]) == set(schema.ALPHA)
 
 
 def test_the_paper_trainer_has_the_published_settings(settings: Settings) -> None:

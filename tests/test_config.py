@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from helpers import composed
-from xmnist import config, errors
+from xmnist import config, errors, schema
 from xmnist.errors import InputError
 
 Settings = Callable[..., config.Settings]
@@ -15,18 +15,19 @@ Settings = Callable[..., config.Settings]
 @pytest.mark.parametrize(
     ("rule", "good", "bad"),
     [
-        (config.number(0, 1), [0, 0.5, 1], [-0.1, 1.1, "0.5", True, None, math.nan]),
-        (config.number(0, above=True), [1e-9, 7], [0, -1, math.inf]),
-        (config.whole(1, 5), [1, 5], [0, 6, 2.0, True, "3"]),
-        (config.choice("a", "b"), ["a"], ["c", None, 1]),
-        (config.maybe(config.whole(1)), [None, 3], [0, "null"]),
-        (config.one_or_more(config.number(0, 1)), [0.5, [0, 1]], [[], [0, 0.0], [0, 2], "x", [[0]]]),
-        (config.DEVICE, ["auto", "cpu", "cuda", "cuda:3", "mps"], ["gpu", "cuda:", "cuda:x", 0, None]),
-        (config.text("a folder"), ["x"], ["", None, 3]),
-        (config.YES_NO, [True, False], [0, "true", None]),
+        (schema.number(0, 1), [0, 0.5, 1], [-0.1, 1.1, "0.5", True, None, math.nan]),
+        (schema.number(0, above=True), [1e-9, 7], [0, -1, math.inf]),
+        (schema.whole(1, 5), [1, 5], [0, 6, 2.0, True, "3"]),
+        (schema.choice("a", "b"), ["a"], ["c", None, 1]),
+        (schema.maybe(schema.whole(1)), [None, 3], [0, "null"]),
+        (schema.one_or_more(schema.number(0, 1)), [0.5, [0, 1]], [[], [0, 0.0], [0, 2], "x", [[0]]]),
+        (schema.DEVICE, ["auto", "cpu", "cuda", "cuda:3", "mps"], ["gpu", "cuda:", "cuda:x", 0, None]),
+        (schema.text("a folder"), ["x"], ["", None, 3]),
+        (schema.list_of(schema.whole(0)), [[3, 1], [0]], [[], [1, 1], 3, ["a"]]),
+        (schema.YES_NO, [True, False], [0, "true", None]),
     ],
 )
-def test_rules(rule: config.Rule, good: list[Any], bad: list[Any]) -> None:
+def test_rules(rule: schema.Rule, good: list[Any], bad: list[Any]) -> None:
     for value in good:
         assert rule.convert(value) == value
     for value in bad:
@@ -90,14 +91,14 @@ def test_decoders_are_trained_by_their_own_settings(settings: Settings) -> None:
 
 def test_one_override_shortens_every_training(settings: Settings) -> None:
     own = settings("trainer.epochs=2")
-    assert config.training(own)["epochs"] == config.training(config.explained_classifier(own))["epochs"] == 2
+    assert config.training(own)["epochs"] == config.training(config.trained(own, "classifier"))["epochs"] == 2
 
 
 @pytest.mark.parametrize("layers", ["conv", "dense"])
 def test_the_classifier_is_the_same_run_for_every_decoder(settings: Settings, layers: str) -> None:
     plain = config.identity(settings("model=classifier"))
     other = settings(f"layer={layers}", "alpha=0.9", "model.reconstruction=mse", "++trainer.decoder.epochs=1")
-    assert config.identity(config.explained_classifier(other)) == plain
+    assert config.identity(config.trained(other, "classifier")) == plain
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
 from xmnist import figures
+from xmnist.figures import Row
 
 
 @pytest.fixture
@@ -27,29 +29,58 @@ def pixels(count: int, channels: int = 1) -> np.ndarray:
 
 
 def test_examples_show_every_image_with_its_class(tmp_path: Path, drawn: list[Figure]) -> None:
-    rows = [("original", pixels(3), ["cat", "dog", "cat"]), ("RefAE", pixels(3), ["cat", "cat", "cat"])]
-    figures.examples(rows, ["cat", "dog", "dog"], "a title", tmp_path / "e.png")
+    rows = [Row("original", pixels(3), ["cat", "dog", "cat"]), Row("RefAE", pixels(3), ["cat", "cat", "cat"])]
+    figures.grid(rows, ["cat", "dog", "dog"], "a title", tmp_path / "e.png")
     axes = drawn[0].axes
     assert [a.get_title() for a in axes] == ["cat", "dog", "dog - cat", "cat", "dog - cat", "dog - cat"]
     red = [a.title.get_color() == figures.RED for a in axes]
     assert red == [False, False, True, False, True, True]
-    assert [a.get_ylabel() for a in axes] == ["original", "", "", "RefAE", "", ""]
     for axis in axes:
         image = axis.images[0]
         assert image.get_clim() == (0, 1) and image.cmap.name == "gray" and image.get_interpolation() == "nearest"
         assert axis.get_aspect() == 1
     np.testing.assert_array_equal(axes[1].images[0].get_array(), pixels(3)[1, 0])
-    assert drawn[0].get_suptitle() == f"a title\n{figures.LEGEND}"
+    assert [text.get_text() for text in drawn[0].texts] == ["a title", figures.LEGEND, "original", "RefAE"]
     assert min(Image.open(tmp_path / "e.png").size) > 200
 
 
 def test_examples_show_colours(tmp_path: Path, drawn: list[Figure]) -> None:
-    figures.examples([("original", pixels(1, 3), ["a"])], ["a"], "", tmp_path / "e.png")
+    figures.grid([Row("original", pixels(1, 3), ["a"])], ["a"], "", tmp_path / "e.png")
     np.testing.assert_array_equal(drawn[0].axes[0].images[0].get_array(), pixels(1, 3)[0].transpose(1, 2, 0))
 
 
+def test_heatmaps_are_centred_at_zero_and_have_no_titles(tmp_path: Path, drawn: list[Figure]) -> None:
+    maps = pixels(2) - 0.75
+    maps[1] = 0
+    figures.grid(
+        [Row("original", pixels(2), ["a", "a"]), Row("LRP", maps, None, "heatmap")], ["a", "a"], "", tmp_path / "e.png"
+    )
+    for axis, limit in zip(drawn[0].axes[2:], (0.75, 1.0), strict=True):
+        assert axis.images[0].get_clim() == pytest.approx((-limit, limit)) and axis.images[0].cmap.name == "RdBu_r"
+        assert axis.get_title() == ""
+    assert figures.HEATMAPS in [text.get_text() for text in drawn[0].texts]
+
+
+@pytest.mark.parametrize("names", [["a"] * 3, ["Ankle boot", "T-shirt/top", "Trouser"]])
+@pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
+def test_nothing_overlaps_and_nothing_is_cut(
+    tmp_path: Path, drawn: list[Figure], names: list[str], suffix: str
+) -> None:
+    wrong = [names[1]] * 3
+    rows = [Row("integrated gradients\nof predicted", pixels(3), wrong), Row("LRP", pixels(3), None, "heatmap")]
+    rows += [Row("ClaDec\nalpha 0.25", pixels(3), wrong)]
+    figures.grid(rows, names, "vgg_small on mnist, seed 0", tmp_path / f"e.{suffix}")
+    renderer = drawn[0].canvas.get_renderer() if suffix == "png" else FigureCanvasAgg(drawn[0]).get_renderer()
+    texts = [*drawn[0].texts, *(a.title for a in drawn[0].axes if a.get_title())]
+    boxes = [t.get_window_extent(renderer) for t in texts] + [a.get_window_extent(renderer) for a in drawn[0].axes]
+    for i, box in enumerate(boxes):
+        assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= drawn[0].bbox.x1 and box.y1 <= drawn[0].bbox.y1
+        for other in boxes[:i]:
+            assert not box.overlaps(other), (i, box, other)
+
+
 def test_class_names_that_look_like_mathematics_are_text(tmp_path: Path) -> None:
-    figures.examples([("original", pixels(1), ["$\\frac{$"])], ["$\\frac{$"], "$x_{", tmp_path / "e.png")
+    figures.grid([Row("original", pixels(1), ["$\\frac{$"])], ["$\\frac{$"], "$x_{", tmp_path / "e.png")
     assert (tmp_path / "e.png").stat().st_size > 1000
 
 

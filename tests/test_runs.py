@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import nn
 
-from xmnist import config, environment, runs
+from helpers import composed
+from xmnist import cli, config, environment, runs
 from xmnist.errors import InputError
 from xmnist.runs import Run
 
@@ -238,7 +239,28 @@ def test_the_environment_names_what_a_result_depends_on() -> None:
 def test_commands_are_made_of_what_was_typed() -> None:
     typed = ["model=cladec", "layer=conv", "model.decoder=conv64", "+experiment=smoke", "trainer.lr=0.1"]
     assert runs.command("train", typed) == "xmnist train " + " ".join(typed)
-    assert runs.command("train", typed, model="classifier", layer=None) == (
-        "xmnist train +experiment=smoke trainer.lr=0.1 model=classifier"
+    assert runs.command("train", [*typed, "force=true", "alpha=[0,1]"]) == (
+        "xmnist train " + " ".join(typed) + " 'alpha=[0,1]'"
     )
-    assert runs.command("train", [], alpha="[0,1]") == "xmnist train 'alpha=[0,1]'"
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (),
+        ("model=refae", "layer=conv", "seed=3", "device=cpu"),
+        ("model=classifier", "classifier=lenet_avgpool", "classifier.nonpositive_bias=false"),
+        ("alpha=[0,0.25,1e-7]", "trainer=paper", "++trainer.decoder.epochs=1", "dataset=glyphs", "dataset.train=300"),
+        ("+experiment=smoke", "model.decoder=dense128", "trainer.stop_patience=3", "data_dir='a, b'"),
+    ],
+)
+def test_settings_can_be_said_again_in_words(settings: Settings, overrides: tuple[str, ...]) -> None:
+    """What a run needs is named by a command that makes exactly that run."""
+    own = settings("dataset=mnist", *overrides)
+    words, _ = cli._sorted(config.words(own))
+    again = config.resolve(composed(*words))
+    for said in (own, config.trained(own, "classifier"), config.trained(own, "cladec", 0.5)):
+        repeated = config.trained(again, said["model"]["name"], said["alpha"]) if said is not own else again
+        assert runs.run_id("train", repeated) == runs.run_id("train", said)
+    assert {k: again[k] for k in config.COMMON} == {k: own[k] for k in config.COMMON}
+    assert config.words(own)[0].startswith("dataset=") and len(config.words(settings("dataset=mnist"))) == 2

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from helpers import TINY
-from xmnist import classifiers, config, data, train
+from xmnist import classifiers, config, data, train, training
 from xmnist.data.base import Data
 from xmnist.errors import InputError
 from xmnist.runs import Run
@@ -146,7 +146,7 @@ def test_a_list_of_alphas_trains_each_in_its_own_run(settings: Settings) -> None
 
 def rows_of_the_picture(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
-    monkeypatch.setattr("xmnist.figures.examples", lambda rows, *_: names.extend(name for name, *_ in rows))
+    monkeypatch.setattr("xmnist.figures.grid", lambda rows, *_: names.extend(row.name for row in rows))
     return names
 
 
@@ -172,7 +172,7 @@ def test_a_damaged_refae_is_left_out_and_named(
 def test_the_picture_shows_right_and_wrong_images() -> None:
     labels = torch.tensor([0, 1, 1, 2, 0, 2])
     predicted = torch.tensor([1, 1, 1, 0, 0, 2])
-    assert train._choose(labels, predicted).tolist() == [4, 1, 5, 0, 3]
+    assert training._choose(labels, predicted).tolist() == [4, 1, 5, 0, 3]
 
 
 class Stop(BaseException):
@@ -313,7 +313,7 @@ def test_what_a_killed_process_left_half_written_is_removed(settings: Settings) 
 def test_models_of_one_seed_start_from_different_weights(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """A RefAE's encoder starts neither from the trained classifier nor from what that one started from."""
     starts = {}
-    real = train._fit
+    real = training._fit
 
     def fit(run: Run, task: Any, validation: Any) -> Any:
         weights = {name.removeprefix("0.classifier."): value for name, value in task.model.state_dict().items()}
@@ -405,6 +405,6 @@ def test_real_images_are_learnt(real_data: str, tmp_path: Path, settings: Settin
 
 def test_the_explained_classifier_is_frozen_and_judges_in_eval_mode(settings: Settings) -> None:
     own = settings(*TINY)
-    task = train._task(own, loaded(own), torch.device("cpu"), ())
+    task = training._task(own, loaded(own), torch.device("cpu"))
     assert task.explained is not None and not any(module.training for module in task.explained.modules())
     assert not any(p.requires_grad for p in task.explained.parameters())

@@ -224,9 +224,9 @@ def words(settings: Settings) -> list[str]:
         out += _changed(f"{group}.", settings[group], file.get("model", file))
         if group == "model" and settings["alpha"] != file["alpha"]:
             out.append(f"alpha={_value(settings['alpha'])}")
-    trainer = _file("trainer", "default")
-    out += _changed("trainer.", settings["trainer"], trainer)
-    out += _changed("trainer.decoder.", settings["trainer"]["decoder"], trainer["decoder"])
+    trainer, own = _file("trainer", "default"), settings["trainer"]
+    out += _changed("trainer.", own, trainer)
+    out += _changed("trainer.decoder.", own | own["decoder"], own | trainer["decoder"])
     common = {key: settings[key] for key in COMMON if settings[key] != top[key]}
     return out + [f"{key}={_value(value)}" for key, value in common.items() if key not in ("force", "train_missing")]
 

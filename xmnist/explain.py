@@ -54,7 +54,7 @@ def check(settings: Settings) -> None:
         if not training.check_needed(run).finished():
             training.check(run)
     info = data.info(settings["dataset"])
-    selection.check(classes=info.classes, **settings["select"])
+    selection.numbered(settings["select"], info.classes)
     classifier, example = training.new_classifier(settings, info), torch.zeros(1, *info.shape)
     for name, options in settings["explainers"].items():
         if options["name"] not in LEARNED:
@@ -74,15 +74,13 @@ def main(settings: Settings, typed: str) -> dict[str, Any]:
         training.found_or_trained(missing)
     classifier = training.load_classifier(settings, images, device)
     logits = batched(classifier, images.test.images)
-    rows = selection.choose(
-        labels=images.test.labels, predicted=logits.argmax(1), classes=images.info.classes, **settings["select"]
-    )
+    seen = logits.argmax(1)
+    rows = selection.choose(settings["select"], images.test.labels, seen, images.info.classes).to(device)
     with runs.claim(run, typed) as to_do:
         if to_do:
             log.info("explaining %d test images: %s", len(rows), run.path)
             training.write_environment(run, device)
-            rows = rows.to(device)
-            made = list(_explanations(settings, classifier, images, rows, logits.argmax(1)[rows]))
+            made = list(_explanations(settings, classifier, images, rows, seen[rows]))
             _write(run, images, rows, logits[rows], classifier, made)
         run.tell("done" if to_do else "already done")
     return run.metrics()

@@ -13,44 +13,40 @@ from xmnist.layers import derive_seed
 log = logging.getLogger(__name__)
 
 
-def choose(name: str, labels: Tensor, predicted: Tensor, classes: Sequence[str], **options: Any) -> Tensor:
+def choose(select: dict[str, Any], labels: Tensor, seen: Tensor, classes: Sequence[str]) -> Tensor:
     """Rows (K,) of the images that a selection takes.
 
     Args:
-        name: one of `SELECTIONS`; `options` are its own.
+        select: its `name`, one of `SELECTIONS`, and its own options.
         labels: true classes (N,).
-        predicted: the classes that the classifier sees (N,).
+        seen: the classes that the classifier sees (N,).
         classes: their names.
 
     Raises:
         InputError: there is no such image, or no such class.
     """
-    for key in ("label", "true", "predicted"):
-        if options.get(key) is not None:
-            options[key] = _number(options[key], classes)
-    if name == "confusion":
-        options["taken_for"] = options.pop("predicted")
-    rows = SELECTIONS[name](labels.cpu(), predicted.cpu(), **options)
+    options = numbered(select, classes)
+    name = options.pop("name")
+    rows = SELECTIONS[name](labels.cpu(), seen.cpu(), **options)
     if not len(rows):
         raise InputError(f"select={name}: there is no such test image{_asked(options, classes)}")
     return rows
 
 
-def _asked(options: dict[str, Any], classes: Sequence[str]) -> str:
-    named = {"label": "true class", "true": "true class", "taken_for": "seen as"}
-    said = [f"{what} {classes[options[key]]}" for key, what in named.items() if options.get(key) is not None]
-    return f" ({', '.join(said)})" if said else ""
-
-
-def check(name: str, classes: Sequence[str], **options: Any) -> None:
-    """Find out whether a selection names classes that exist.
+def numbered(select: dict[str, Any], classes: Sequence[str]) -> dict[str, Any]:
+    """A selection with classes by their numbers.
 
     Raises:
-        InputError: it does not.
+        InputError: it names a class that does not exist.
     """
-    for key in ("label", "true", "predicted"):
-        if options.get(key) is not None:
-            _number(options[key], classes)
+    named = ("label", "true", "predicted")
+    return {k: _number(v, classes) if k in named and v is not None else v for k, v in select.items()}
+
+
+def _asked(options: dict[str, Any], classes: Sequence[str]) -> str:
+    named = {"label": "true class", "true": "true class", "predicted": "seen as"}
+    said = [f"{what} {classes[options[key]]}" for key, what in named.items() if options.get(key) is not None]
+    return f" ({', '.join(said)})" if said else ""
 
 
 def _number(word: str | int, classes: Sequence[str]) -> int:
@@ -62,27 +58,27 @@ def _number(word: str | int, classes: Sequence[str]) -> int:
     raise unknown("class", str(word), classes, f"by name, or by number from 0 to {len(classes) - 1}")
 
 
-def _per_class(labels: Tensor, predicted: Tensor, count: int) -> Tensor:
+def _per_class(labels: Tensor, seen: Tensor, count: int) -> Tensor:
     rows = [(labels == label).nonzero()[:count, 0] for label in labels.unique()]
     wanted = count * len(rows)
     return _told(torch.cat(rows), wanted, f"{count} of each class")
 
 
-def _mixed(labels: Tensor, predicted: Tensor, correct: int, wrong: int, label: int | None, seed: int) -> Tensor:
-    right = _drawn(_of(labels, label) & (labels == predicted), correct, seed, "classified right")
-    return torch.cat([right, _drawn(_of(labels, label) & (labels != predicted), wrong, seed, "classified wrong")])
+def _mixed(labels: Tensor, seen: Tensor, correct: int, wrong: int, label: int | None, seed: int) -> Tensor:
+    right = _drawn(_of(labels, label) & (labels == seen), correct, seed, "classified right")
+    return torch.cat([right, _drawn(_of(labels, label) & (labels != seen), wrong, seed, "classified wrong")])
 
 
-def _misclassified(labels: Tensor, predicted: Tensor, count: int, label: int | None, seed: int) -> Tensor:
-    return _drawn(_of(labels, label) & (labels != predicted), count, seed, "classified wrong")
+def _misclassified(labels: Tensor, seen: Tensor, count: int, label: int | None, seed: int) -> Tensor:
+    return _drawn(_of(labels, label) & (labels != seen), count, seed, "classified wrong")
 
 
-def _confusion(labels: Tensor, predicted: Tensor, true: int, taken_for: int, count: int) -> Tensor:
-    rows = ((labels == true) & (predicted == taken_for)).nonzero()[:, 0]
-    return _told(rows[:count], count, f"of class {true} that are seen as class {taken_for}")
+def _confusion(labels: Tensor, seen: Tensor, true: int, predicted: int, count: int) -> Tensor:
+    rows = ((labels == true) & (seen == predicted)).nonzero()[:, 0]
+    return _told(rows[:count], count, f"of class {true} that are seen as class {predicted}")
 
 
-def _indices(labels: Tensor, predicted: Tensor, indices: list[int]) -> Tensor:
+def _indices(labels: Tensor, seen: Tensor, indices: list[int]) -> Tensor:
     beyond = [i for i in indices if i >= len(labels)]
     if beyond:
         raise InputError(f"select.indices: there is no test image {beyond[0]} (they run from 0 to {len(labels) - 1})")

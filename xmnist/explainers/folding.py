@@ -111,7 +111,7 @@ def _merged(layer: nn.Module, scale: Tensor, shift: Tensor, shape: torch.Size) -
     if isinstance(layer, nn.Linear):
         repeat = layer.in_features // len(scale)
         scale, shift = scale.repeat_interleave(repeat), shift.repeat_interleave(repeat)
-        merged = nn.Linear(layer.in_features, layer.out_features).to(layer.weight)
+        merged = nn.Linear(layer.in_features, layer.out_features, device="meta")  # draws no initial weights
         merged.weight = nn.Parameter(layer.weight * scale, requires_grad=False)
         merged.bias = nn.Parameter(layer(shift), requires_grad=False)
         return merged
@@ -124,7 +124,8 @@ class _Conv2dWithBiasMap(nn.Conv2d):
 
     def __init__(self, conv: nn.Conv2d, scale: Tensor, shift: Tensor) -> None:
         names = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
-        super().__init__(**{name: getattr(conv, name) for name in names}, bias=False, padding_mode=conv.padding_mode)
+        own = {name: getattr(conv, name) for name in (*names, "padding_mode")}
+        super().__init__(**own, bias=False, device="meta")  # draws no initial weights
         factors = scale.view(conv.groups, 1, -1, 1, 1)
         weight = conv.weight.unflatten(0, (conv.groups, -1)) * factors
         self.weight = nn.Parameter(weight.flatten(0, 1), requires_grad=False)

@@ -230,6 +230,7 @@ class Occlusion(Heatmap):
         cover = references(self.baseline, images, self.train, self.seed)[0].expand_as(images)
         with torch.no_grad():
             maps = attr.Occlusion(network).attribute(images, baselines=cover, target=targets, **options)
+        maps = maps.to(images)  # captum averages over windows in float32
         return maps.mean(1, keepdim=True)  # the channels are covered together: each holds the whole effect
 
 

@@ -12,8 +12,8 @@ from zennit.rules import AlphaBeta, Epsilon, Gamma, ZBox
 from xmnist.explainers.base import Heatmap, summed
 from xmnist.explainers.folding import folded
 
-STABILIZER = 1e-9
-"""Added to denominators, with their sign; small enough to leave conservation exact to float32's precision."""
+STABILIZER = 1e-12
+"""Added to denominators, with their sign, against division by 0; too small to take relevance away."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
