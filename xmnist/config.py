@@ -63,9 +63,9 @@ def resolve(cfg: DictConfig, stage: str = "train") -> Settings:
     groups, own = STAGES[stage]
     if stage == "train":
         top = {k: v for k, v in top.items() if k not in ELSEWHERE}
-    keys = [*COMMON, "alpha", "trainer", *groups, *own, *(["explainers"] if stage != "train" else [])]
+    keys = [*COMMON, "alpha", "trainer", *groups, *own]
     for key in top:
-        if key not in keys:
+        if key not in keys and (key != "explainers" or stage == "train"):
             raise unknown("key", key, keys, "keys")
     for key in keys:
         if key not in top:
@@ -81,7 +81,7 @@ def resolve(cfg: DictConfig, stage: str = "train") -> Settings:
     out["trainer"] = {**_check_keys("trainer.", given, TRAINING), "decoder": decoder}
     rules = COMMON | own
     out |= _check_keys("", {k: v for k, v in top.items() if k in rules}, rules)
-    return out if stage == "train" else _with_explainers(out, top["explainers"])
+    return out if stage == "train" else _with_explainers(out, top.get("explainers"))
 
 
 def _plain(cfg: DictConfig) -> Settings:
