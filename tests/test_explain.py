@@ -270,6 +270,7 @@ def test_own_explainers_and_two_settings_of_one_method(xmnist: Xmnist, tmp_path:
     result = xmnist(*words)
     assert result.returncode == 0, result.stderr
     (folder,) = (tmp_path / "work" / "outputs" / "explain" / "glyphs" / "classifier").iterdir()
+    assert json.loads((folder / "status.json").read_text())["command"].endswith(f"--config-dir {tmp_path / 'mine'}")
     with np.load(folder / "explanations.npz") as arrays:
         assert not np.allclose(arrays["white"], arrays["integrated_gradients"])
 
