@@ -26,7 +26,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "gradient_shap": {"background": "train", "background_size": 3, "samples": 5},
     "lrp": {"gamma": 0.25, "epsilon": 0.01},
     "occlusion": {"window": 5, "stride": 4, "baseline": "mean"},
-    "activation_maximisation": {"steps": 5, "lr": 0.01, "decay": 0.005},
+    "activation_maximisation": {"baseline": "mean", "steps": 5, "lr": 0.01, "decay": 0.005},
 }
 """Post-hoc method -> short settings."""
 

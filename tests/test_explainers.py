@@ -394,7 +394,7 @@ def test_otsu_parts_two_populations() -> None:
     assert torch.equal(maps[1, 0, :, 0] == 1, torch.arange(SIZE) >= 3)
 
 
-def test_prototypes_look_more_like_their_class_than_gray_does() -> None:
+def test_prototypes_look_more_like_their_class_than_what_they_start_from() -> None:
     model = network("vgg_small").eval()
     made = explainer("activation_maximisation", steps=60)(model, PIXELS, TARGETS)
     assert made.min() >= 0 and made.max() <= 1
@@ -403,7 +403,10 @@ def test_prototypes_look_more_like_their_class_than_gray_does() -> None:
     def evidence(pixels: Tensor) -> Tensor:
         return model(pixels).log_softmax(1).gather(1, TARGETS[:, None]).detach()
 
-    assert (evidence(made) > evidence(torch.full_like(made, 0.1))).all()
+    start = references("mean", PIXELS, explainer("deeplift").train, 0)[0].expand_as(made)
+    assert (evidence(made) > evidence(start)).all()
+    held = explainer("activation_maximisation", steps=60, decay=10.0)(model, PIXELS, TARGETS)
+    assert (held - start).square().sum() < 0.1 * (made - start).square().sum()
 
 
 # Baselines and averaging over shifts

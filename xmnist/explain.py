@@ -91,7 +91,7 @@ def _explanations(
 ) -> Iterator[Explanation]:
     shown = images.test.images[rows]
     classes = {"predicted": predicted, "label": images.test.labels[rows]}
-    targets = settings["target"] if isinstance(settings["target"], list) else [settings["target"]]
+    targets = _targets(settings)
     for name, options in settings["explainers"].items():
         title = TITLES.get(name, name.replace("_", " "))
         if options["name"] in LEARNED:  # these do not depend on the target
@@ -104,6 +104,10 @@ def _explanations(
         for target in targets:
             key, full = (f"{name},target={target}", f"{title}\nof {target}") if len(targets) > 1 else (name, title)
             yield _explained(key, full, explainer, classifier, shown, classes[target])
+
+
+def _targets(settings: Settings) -> list[str]:
+    return settings["target"] if isinstance(settings["target"], list) else [settings["target"]]
 
 
 def _built(name: str, options: Settings, settings: Settings, train: Tensor) -> Explainer:
@@ -127,7 +131,7 @@ def _explained(
     start = time.monotonic()
     answers = explainer(classifier, images, targets)
     gap = explainer.completeness_gap(classifier, images, targets, answers)
-    log.info("  %s: %.1f s%s", name, time.monotonic() - start, "" if gap is None else _told(gap))
+    log.info("  %s: %.2f s%s", name, time.monotonic() - start, "" if gap is None else _told(gap))
     return Explanation(name, title, explainer, answers, gap)
 
 
@@ -185,8 +189,9 @@ def _table(
 
 def _title(settings: Settings) -> str:
     layer = f"layer {settings['layer']} of " if settings["model"]["name"] != "classifier" else ""
-    target = settings["target"] if isinstance(settings["target"], str) else " and ".join(settings["target"])
-    explained = f", explained class: {'true' if target == 'label' else target}"
+    explained = f", explained class: {' and '.join('true' if t == 'label' else t for t in _targets(settings))}"
+    if all(options["name"] in LEARNED for options in settings["explainers"].values()):
+        explained = ""
     return (
         f"{layer}{settings['classifier']['name']} on {settings['dataset']['name']}, seed {settings['seed']}{explained}"
     )

@@ -66,7 +66,7 @@ def curves(history: Sequence[dict[str, float]], title: str, path: Path) -> None:
     _save(figure, path)
 
 
-CELL, GAP = 0.92, 0.06  # inches
+GAP = 0.06  # inches
 
 
 def grid(rows: Sequence[Row], truth: Sequence[str], title: str, path: Path) -> None:
@@ -77,9 +77,10 @@ def grid(rows: Sequence[Row], truth: Sequence[str], title: str, path: Path) -> N
         path: its suffix says in which format: png, pdf or svg.
     """
     wide = max(len(name) for name in truth) > 2
-    across = CELL + (0.5 if wide else GAP)
+    cell = 1.28 if wide else 0.92
+    across = cell + (0.18 if wide else GAP)
     left = 0.2 + 0.062 * max(len(line) for row in rows for line in row.name.split("\n"))
-    below = [CELL + (0.2 if row.predicted is not None else 0.0) + GAP for row in rows]
+    below = [cell + (0.2 if row.predicted is not None else 0.0) + GAP for row in rows]
     lines = [title, LEGEND, *([HEATMAPS] if any(row.kind == "heatmap" for row in rows) else [])]
     top = 0.17 * len(lines) + 0.15
     width, height = max(left + across * len(truth) + GAP, 0.066 * max(map(len, lines)) + 0.2), top + sum(below) + GAP
@@ -89,16 +90,16 @@ def grid(rows: Sequence[Row], truth: Sequence[str], title: str, path: Path) -> N
         figure.text(0.5, y, line, ha="center", va="top", fontsize=9 if place == 0 else 7.5, parse_math=False)
     for r, row in enumerate(rows):
         bottom = height - top - sum(below[: r + 1]) + GAP
-        y = (bottom + CELL / 2) / height
+        y = (bottom + cell / 2) / height
         figure.text((left - 0.1) / width, y, row.name, ha="right", va="center", fontsize=8, parse_math=False)
         for c, true in enumerate(truth):
-            x = left + across * c + (across - CELL) / 2
-            axes = figure.add_axes((x / width, bottom / height, CELL / width, CELL / height))
+            x = left + across * c + (across - cell) / 2
+            axes = figure.add_axes((x / width, bottom / height, cell / width, cell / height))
             _picture(axes, row.pictures[c], row.kind)
             if row.predicted is not None:
                 wrong = row.predicted[c] != true
                 text = f"{true} - {row.predicted[c]}" if wrong else true
-                size = 6.5 if wide else 8
+                size = 7 if wide else 8
                 axes.set_title(text, fontsize=size, color=RED if wrong else "black", pad=2, parse_math=False)
     _save(figure, path)
 

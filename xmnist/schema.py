@@ -201,7 +201,10 @@ METHODS: dict[str, dict[str, Rule]] = {
     "gradient_shap": {**_MAP, **_BACKGROUND, "samples": whole(1)},
     "lrp": {**_BATCH, **_MAP, "gamma": number(0), "epsilon": number(0)},
     "occlusion": {**_BATCH, **_MAP, "window": whole(1), "stride": whole(1), "baseline": _BASELINE},
-    "activation_maximisation": {"steps": whole(1), "lr": number(0, above=True), "decay": number(0)},
+    "activation_maximisation": {
+        **{"baseline": choice("black", "white", "gray", "mean", "random"), "steps": whole(1)},
+        **{"lr": number(0, above=True), "decay": number(0)},
+    },
     "cladec": _BATCH,
     "refae": _BATCH,
 }

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from xmnist.explainers.base import Explainer
+from xmnist.explainers.baselines import references
 from xmnist.layers import Encoder, batched
 
 
@@ -50,30 +51,34 @@ class RefAE(_Learned):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ActivationMaximisation(Explainer):
-    """A prototype of the target: the image that maximises log softmax_c(x) - decay * |x|^2, found by gradient ascent.
+    """A prototype of the target: the image that maximises log softmax_c(x) - decay * |x - x0|^2, by gradient ascent.
 
-    Source: Montavon et al., "Methods for interpreting and understanding deep neural networks", arXiv 1706.07979, eq. 3.
+    Source: Montavon et al., "Methods for interpreting and understanding deep neural networks", arXiv 1706.07979,
+    section 3.1, where x0 is black.
 
     Args:
+        baseline: x0, from which the ascent starts; one of `baselines.BASELINES` but `blur`.
         steps: of Adam, in pixel space; after each, values are cut to [0, 1].
         lr: its learning rate.
-        decay: how much bright pixels cost.
+        decay: what it costs to leave x0.
     """
 
     kind: ClassVar[Literal["heatmap", "image"]] = "image"
     batch_size: int = field(default=1, init=False)
+    baseline: str
     steps: int
     lr: float
     decay: float
 
     def explain(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
         classes, which = targets.unique(return_inverse=True)
-        prototypes = torch.full_like(images[:1], 0.1).repeat(len(classes), 1, 1, 1).requires_grad_()
+        start = references(self.baseline, images[:1], self.train, self.seed)[0]
+        prototypes = start.repeat(len(classes), 1, 1, 1).requires_grad_()
         optimizer = torch.optim.Adam([prototypes], self.lr)
         for _ in range(self.steps):
             optimizer.zero_grad()
             evidence = network(prototypes).log_softmax(1).gather(1, classes[:, None])
-            (self.decay * prototypes.square().sum() - evidence.sum()).backward()
+            (self.decay * (prototypes - start).square().sum() - evidence.sum()).backward()
             optimizer.step()
             with torch.no_grad():
                 prototypes.clamp_(0, 1)
