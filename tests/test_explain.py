@@ -60,7 +60,7 @@ def test_the_command_as_a_user_types_it(xmnist: Xmnist, tmp_path: Path) -> None:
     assert first.stdout.count("it is trained first") == 3 and "pictures: grid.png" in first.stdout
     assert first.stdout.index("cladec") < first.stdout.index("explaining 10 test images")
     status = json.loads((folder / "status.json").read_text())
-    assert status["state"] == "done" and status["files"].keys() == {"explanations.npz"}
+    assert status["state"] == "done" and status["files"].keys() == {"explanations.npz", "grid.png"}
     assert {p.name for p in (out / "train" / "glyphs").iterdir()} == {"classifier", "cladec", "refae"}
     assert min(Image.open(folder / "grid.png").size) > 600
     with np.load(folder / "explanations.npz") as arrays:
@@ -217,6 +217,13 @@ BAD = [
     (("select=indices", "select.indices=3"), "select.indices must be a list of different ones, each a whole number"),
     (("explainers.lrp.gama=1",), "no key 'explainers.lrp.gama'; did you mean 'explainers.lrp.gamma'"),
     (("explainers.lrp.gamma=-1",), "explainers.lrp.gamma must be a number of at least 0, got -1"),
+    (("explainer=occlusion", "explainers.occlusion.widnow=7"), "no key 'explainers.occlusion.widnow'; did you mean "),
+    (("explainer=[otsu,smoothgrad]", "explainers.smoothgrad.smples=3"), "no key 'explainers.smoothgrad.smples'; did"),
+    (("explainer.lrp.gamma=1",), "no key 'explainer.lrp.gamma'; did you mean 'explainers'? (keys: target, format, "),
+    (("+explainers.foo.steps=3",), "explainers.foo.name is missing: it must be one of random, sobel"),
+    (("+explainers.images.name=otsu",), "an explainer cannot be called 'images'"),
+    (("explainer=occlusion", "explainers.occlusion.stride=7"), "explainer occlusion: stride 7 is more than window 5"),
+    (("select=confusion", "select.predicted=4"), "select=confusion needs two classes"),
     (("target=dog",), "target must be one of predicted, label"),
     (("format=jpg",), "format must be one of png, pdf, svg, got 'jpg'"),
     (("explainer=[]",), "explainer must name one or more of random, sobel"),
@@ -235,15 +242,48 @@ def test_mistakes_are_told_in_one_line_before_anything_is_written(
     assert not list((tmp_path / "work").rglob("*.json"))
 
 
-def test_words_of_another_stage_are_refused(xmnist: Xmnist) -> None:
-    result = xmnist("train", *TINY, "explainer=lrp")
+@pytest.mark.parametrize("word", ["explainer=lrp", "explainers.lrp.gamma=1", "select=mixed", "target=label"])
+def test_words_of_another_stage_are_refused(xmnist: Xmnist, word: str) -> None:
+    result = xmnist("train", *TINY, word)
     assert result.returncode == 2
-    assert result.stderr == "xmnist: explainer belongs to xmnist explain, not to xmnist train\n"
+    key = word.split("=")[0].split(".")[0]
+    assert result.stderr == f"xmnist: {key} belongs to xmnist explain, not to xmnist train\n"
+
+
+def test_an_own_explainer_without_its_place_is_told_what_is_missing(xmnist: Xmnist, tmp_path: Path) -> None:
+    own = tmp_path / "mine" / "explainer"
+    own.mkdir(parents=True)
+    (own / "white.yaml").write_text("name: saliency\nbatch_size: 9\ntranslations: 0\n")
+    result = xmnist("explain", *TINY, "explainer=white", "--config-dir", str(tmp_path / "mine"))
+    assert result.returncode == 2
+    assert result.stderr == "xmnist: a file for an explainer must begin with the line # @package explainers.NAME\n"
+
+
+def test_a_picture_that_was_deleted_is_drawn_again(explained: Explained) -> None:
+    folder, _ = explained("explainer=otsu")
+    (folder / "grid.png").unlink()
+    explained("explainer=otsu")
+    assert (folder / "grid.png").is_file()
+
+
+def test_the_published_settings_of_the_two_studies(settings: Settings) -> None:
+    montavon, intel = (settings(f"+experiment={name}", stage="explain") for name in ("montavon", "nine_or_four"))
+    common = {"optimizer": "adam", "lr": 0.001, "eps": 1e-8, "batch_size": 4, "epochs": 10, "schedule": "constant"}
+    assert {k: config.training(montavon)[k] for k in common} == common
+    assert montavon["classifier"] == {"name": "lenet_avgpool", "dropout": 0.25, "nonpositive_bias": True}
+    assert montavon["explainers"]["lrp_shifted"]["translations"] == 2
+    common = {"optimizer": "sgd", "lr": 0.01, "momentum": 0.5, "batch_size": 128, "epochs": 1, "weight_decay": 0.0}
+    assert {k: config.training(intel)[k] for k in common} == common
+    assert intel["select"] == {"name": "confusion", "true": 4, "predicted": 9, "count": 6}
+    assert {e["background_size"] for e in intel["explainers"].values()} == {100}
 
 
 def test_no_such_image_is_an_error_that_leaves_no_run(settings: Settings, explained: Explained) -> None:
-    with pytest.raises(InputError, match=r"select=indices|select.indices: there is no test image 100 "):
+    with pytest.raises(InputError, match=r"select.indices: there is no test image 100 \(they run from 0 to 99\)"):
         explained("explainer=sobel", "select=indices", "select.indices=[100]")
+    assert not Path(settings()["out_dir"]).exists()  # nothing was trained for it either
+    with pytest.raises(InputError, match=r"select=confusion: there is no such test image \(true class 3, seen as 8\)"):
+        explained("explainer=sobel", "select=confusion", "select.true=3", "select.predicted=8")
     assert not (Path(settings()["out_dir"]) / "explain").exists()
 
 
@@ -253,7 +293,7 @@ def test_a_map_that_is_not_finite_leaves_no_finished_run(
     from xmnist.explainers.gradients import Saliency
 
     monkeypatch.setattr(Saliency, "attribute", lambda self, network, images, targets: images * torch.nan)
-    with pytest.raises(InputError, match="explainer saliency: NaN or Inf in the answer for image 0"):
+    with pytest.raises(InputError, match="explainer saliency: NaN or Inf in the answer for image 1 of 10"):
         explained("explainer=[sobel,saliency]")
     own = settings(*TINY, "explainer=[sobel,saliency]", stage="explain")
     assert not Run("explain", own).finished() and not (Run("explain", own).path / "grid.png").exists()
@@ -288,6 +328,8 @@ def test_batches_make_no_other_run_and_order_does(settings: Settings) -> None:
     ]
     assert len({base, *(name(*words) for words in others)}) == 1 + len(others)
     assert name("explainer=[lrp,sobel]", "alpha=0.9", "layer=conv") == base  # no ClaDec, so no part in it
+    assert name("explainer=[lrp,sobel]", "target=[predicted]") == base
+    assert name("explainer=refae", "alpha=0.9") == name("explainer=refae", "model=refae")
 
 
 def test_help_names_the_explainers_and_their_keys(xmnist: Xmnist) -> None:

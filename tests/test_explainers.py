@@ -344,6 +344,59 @@ def test_what_would_silently_be_another_method_is_refused(method: str, kind: typ
     assert explainer("saliency")(kind().double(), PIXELS, TARGETS).isfinite().all()  # others need no rules
 
 
+def activated(kind: type[nn.Module]) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(1, 3, 3), kind(), nn.Flatten(), nn.Linear(3 * 196, 3)).double()
+
+
+@pytest.mark.parametrize("method", ["guided_backprop", "deconvolution", "guided_gradcam", "deeplift", "deep_shap"])
+@pytest.mark.parametrize("kind", [nn.GELU, nn.SiLU, nn.ReLU6, nn.Hardtanh])
+def test_activations_without_a_rule_are_refused(method: str, kind: type[nn.Module]) -> None:
+    with pytest.raises(InputError, match=f"explainer {method}: it has no rule for layer 1, a {kind.__name__}"):
+        explainer(method)(activated(kind), PIXELS, TARGETS)
+
+
+@pytest.mark.parametrize("kind", [nn.ELU, nn.Softplus, nn.Tanh, nn.Sigmoid, nn.LeakyReLU])
+def test_deeplift_sums_to_the_difference_for_every_activation_that_it_takes(kind: type[nn.Module]) -> None:
+    method, model = explainer("deeplift", baseline="black"), activated(kind)
+    gap = method.completeness_gap(model, PIXELS, TARGETS, method(model, PIXELS, TARGETS))
+    assert gap is not None and gap.abs().max() < 1e-9
+
+
+def test_guided_methods_cut_off_what_comes_back_through_a_leaky_relu() -> None:
+    model = activated(nn.LeakyReLU)
+    conv, last = model.get_submodule("0"), model.get_submodule("3")
+    back = last.weight[TARGETS].view(9, 3, 14, 14)  # type: ignore[union-attr, index, operator]
+    slope = torch.where(conv(PIXELS) > 0, 1.0, 0.01).double().round(decimals=2)
+    for method, passed in (("guided_backprop", (back * slope).relu()), ("deconvolution", back.relu())):
+        expected = F.conv_transpose2d(passed, conv.weight).detach()  # type: ignore[arg-type]
+        torch.testing.assert_close(explainer(method)(model, PIXELS, TARGETS), expected, rtol=1e-9, atol=1e-14)
+
+
+@pytest.mark.parametrize("method", ["integrated_gradients", "deeplift", "deep_shap", "gradient_shap"])
+def test_maps_of_shifted_images_have_no_completeness_gap(method: str) -> None:
+    maps = torch.zeros(9, 1, SIZE, SIZE)
+    assert explainer(method, translations=1).completeness_gap(Linear(), PIXELS, TARGETS, maps) is None
+
+
+def test_deep_shap_is_the_mean_of_deeplift_over_the_background() -> None:
+    model, method = network("vgg_small"), explainer("deep_shap", background_size=4)
+    background = references("train", PIXELS, method.train, 0, 4)[:, 0]
+    each = [explainer("deeplift", baseline="mean", train=image[None])(model, PIXELS, TARGETS) for image in background]
+    torch.testing.assert_close(method(model, PIXELS, TARGETS), torch.stack(each).mean(0), rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "message"),
+    [
+        ("deep_shap", {"background_size": 99}, "a background of 99 images was asked for, but there are 8 to train on"),
+        ("occlusion", {"stride": 6, "window": 5}, "stride 6 is more than window 5: pixels would be left out"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(method: str, options: dict[str, int], message: str) -> None:
+    with pytest.raises(InputError, match=f"explainer {method}: {message}"):
+        explainer(method, **options)(network("cam_net"), PIXELS, TARGETS)
+
+
 @pytest.mark.parametrize(
     ("spoil", "where"),
     [
@@ -362,7 +415,7 @@ def test_a_map_that_is_not_finite_names_explainer_image_and_layer(spoil: object,
                 return (logits - logits.detach()).sqrt()  # 0, with an infinite slope
 
         model = nn.Sequential(model, Root())
-    with pytest.raises(InputError, match=f"explainer saliency: NaN or Inf in the answer for image 0 .*{where}"):
+    with pytest.raises(InputError, match=f"explainer saliency: NaN or Inf in the answer for image 1 of 9; {where}"):
         method(model, pixels, TARGETS)
 
 

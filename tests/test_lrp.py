@@ -1,6 +1,7 @@
 """LRP against dense re-derivations of its rules, its conservation, and the rewriting of classifiers that it needs."""
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -57,7 +58,8 @@ def by_hand(model: nn.Sequential, pixels: Tensor, targets: Tensor, method: str, 
     a1 = (x @ w1).relu()
     a2 = (a1 @ w2).relu()
     a3 = (a2 @ w3).relu()
-    relevance = (a3 @ w4) * nn.functional.one_hot(targets, 3)
+    logits = a3 @ w4
+    relevance = (logits if method == "lrp" else logits.abs()) * nn.functional.one_hot(targets, 3)
     if method == "lrp":
         relevance = share(a3[:, :, None] * w4, relevance)
         relevance = share(a2[:, :, None] * w3, relevance, options["epsilon"])
@@ -109,17 +111,42 @@ def test_lrp_with_small_gamma_and_epsilon_is_input_x_gradient_behind_the_first_l
     torch.testing.assert_close(maps, expected, rtol=1e-5, atol=1e-7 * expected.abs().max().item())
 
 
-@pytest.mark.parametrize("name", ["vgg_small", "cam_net"])
 @pytest.mark.parametrize("method", ["lrp", "deep_taylor"])
-def test_folding_batchnorm_by_hand_gives_the_same_map(name: str, method: str) -> None:
-    """The folded network is a classifier like any other: explained itself, it gives the same."""
+def test_folding_batchnorm_by_hand_gives_the_same_map(method: str) -> None:
+    """One BatchNorm before a ReLU, one after it; folded with pen and paper."""
+    torch.manual_seed(6)
+    first, second, last = nn.Conv2d(1, 3, 3), nn.Conv2d(3, 4, 3), nn.Linear(4 * 144, 3)
+    before, after = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+    model = nn.Sequential(first, before, nn.ReLU(), after, second, nn.ReLU(), nn.Flatten(), last).double().eval()
+    plain = copy.deepcopy(nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), nn.Flatten(), last))
+    for norm in (before, after):
+        norm.running_mean.normal_()
+        norm.running_var.uniform_(0.5, 2)
+        norm.weight.data.normal_()
+        norm.bias.data.normal_()
+    factor = [n.weight / (n.running_var + n.eps).sqrt() for n in (before, after)]
+    offset = [n.bias - n.running_mean * f for n, f in zip((before, after), factor, strict=True)]
+    plain[0].weight.data = first.weight * factor[0][:, None, None, None]
+    plain[0].bias.data = first.bias * factor[0] + offset[0]
+    plain[2].weight.data = second.weight * factor[1][:, None, None]
+    plain[2].bias.data = second.bias + (second.weight.sum((2, 3)) * offset[1]).sum(1)
+    torch.testing.assert_close(plain(PIXELS), model(PIXELS), rtol=1e-9, atol=1e-12)
+    direct, by_hand = (explainer(method)(m, PIXELS, TARGETS) for m in (model, plain))
+    torch.testing.assert_close(direct, by_hand, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["vgg_small", "cam_net", "dropout_cnn", "resnet18"])
+def test_deep_taylor_is_conserved_with_biases_too_and_positive(name: str) -> None:
+    """Biases take no part in it; what a logit adds up from is shared out by its size."""
     model = network(name).eval()
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.weight.data.abs_()
-    plain = folded(model, PIXELS[:1])
-    direct = explainer(method)(model, PIXELS, TARGETS)
-    torch.testing.assert_close(explainer(method)(plain, PIXELS, TARGETS), direct, rtol=1e-9, atol=1e-12)
+    last = [m for m in model.modules() if isinstance(m, nn.Linear)][-1]
+    last.weight.data.abs_()  # z+ has no way to share out what nothing speaks for
+    last.bias.data.fill_(-1000)
+    logits = model(PIXELS[:3]).gather(1, TARGETS[:3, None])[:, 0].detach()
+    maps = explainer("deep_taylor")(model, PIXELS[:3], TARGETS[:3])
+    assert (logits < 0).all() and (maps >= -1e-6 * maps.max()).all()
+    if name != "vgg_small":  # a BatchNorm after a ReLU can leave a unit with nothing positive to share out
+        torch.testing.assert_close(maps.sum((1, 2, 3)), -logits, rtol=1e-5, atol=0)
 
 
 # The rewriting
@@ -181,6 +208,24 @@ def test_a_batchnorm_that_no_linear_layer_takes_stays() -> None:
     assert sum(isinstance(m, nn.BatchNorm2d) for m in rewritten.modules()) == 1
     torch.testing.assert_close(rewritten(PIXELS), model.eval()(PIXELS))
     assert explainer("lrp")(model, PIXELS, TARGETS).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda x: nn.functional.softplus(x, 2.0), "calls the function 'softplus' with settings by position"),
+        (lambda x: torch.add(x, x, alpha=2), "calls the function 'add'"),
+        (lambda x: x.exp(), "calls the function 'exp'"),
+        (lambda x: nn.functional.max_pool2d(x, 3, stride=2, ceil_mode=True), "pools overlapping windows"),
+    ],
+)
+def test_what_cannot_be_rewritten_truly_is_refused(function: Callable[[Tensor], Tensor], message: str) -> None:
+    class Model(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return function(images)
+
+    with pytest.raises(InputError, match=message):
+        separated(Model())
 
 
 def test_a_leaky_relu_function_keeps_its_slope() -> None:

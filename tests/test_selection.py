@@ -49,7 +49,7 @@ def test_the_seed_draws_other_images() -> None:
 def test_fewer_images_than_asked_for_is_said(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         assert len(chosen("mixed", correct=9, wrong=1, label="dog", seed=0)) == 3
-    assert caplog.messages == ["9 test images that are classified right were asked for, there are 2"]
+    assert caplog.messages == ["9 test images were asked for (classified right), there are 2"]
 
 
 @pytest.mark.parametrize(
@@ -62,6 +62,7 @@ def test_fewer_images_than_asked_for_is_said(caplog: pytest.LogCaptureFixture) -
         ),
         ("mixed", {"correct": 1, "wrong": 1, "label": "cta", "seed": 0}, "no class 'cta'; did you mean 'cat'"),
         ("indices", {"indices": [3, 12]}, r"there is no test image 12 \(they run from 0 to 11\)"),
+        ("confusion", {"true": 1, "predicted": "dog", "count": 1}, "select=confusion needs two classes"),
         ("mixed", {"correct": 0, "wrong": 0, "label": None, "seed": 0}, "select=mixed: there is no such test image"),
     ],
 )

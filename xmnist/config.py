@@ -65,6 +65,8 @@ def resolve(cfg: DictConfig, stage: str = "train") -> Settings:
         top = {k: v for k, v in top.items() if k not in ELSEWHERE}
     keys = [*COMMON, "alpha", "trainer", *groups, *own]
     for key in top:
+        if key == "explainer" and stage != "train":
+            raise InputError("a file for an explainer must begin with the line # @package explainers.NAME")
         if key not in keys and (key != "explainers" or stage == "train"):
             raise unknown("key", key, keys, "keys")
     for key in keys:
@@ -97,23 +99,31 @@ def _plain(cfg: DictConfig) -> Settings:
     return {str(k): v for k, v in plain.items()}
 
 
-RESERVED = ("images", "labels", "predictions", "targets", "indices")
-"""Names of arrays in `explanations.npz` that are no explanations."""
+RESERVED = ("images", "labels", "predictions", "indices", "file", "allow_pickle")
+"""What an explainer cannot be called: `explanations.npz` has other arrays of these names, or cannot have any."""
 
 
 def _with_explainers(settings: Settings, given: Any) -> Settings:
-    """Settings with checked explainers; without those that need it, the model is the classifier alone."""
+    """Settings with checked explainers, and no more of a model than they need."""
     if not isinstance(given, dict) or not given:
         raise InputError(f"explainer must name one or more of {', '.join(METHODS)}")
-    explainers = {str(n): _check_named(f"explainers.{n}", o, METHODS, "explainer") for n, o in given.items()}
-    for name, options in explainers.items():
-        method, model = options["name"], settings["model"]["name"]
-        if name in RESERVED:
-            raise InputError(f"an explainer cannot be called {name}: explanations.npz has another array of that name")
+    explainers = {}
+    for name, options in given.items():
+        if not re.fullmatch(r"[A-Za-z]\w*", str(name)) or name in RESERVED:
+            reserved = ", ".join(RESERVED)
+            raise InputError(f"an explainer cannot be called '{name}': letters, digits and _ only, and not {reserved}")
+        if isinstance(options, dict) and "name" not in options:
+            raise InputError(f"explainers.{name}.name is missing: it must be one of {', '.join(METHODS)}")
+        explainers[name] = _check_named(f"explainers.{name}", options, METHODS, "explainer")
+        method, model = explainers[name]["name"], settings["model"]["name"]
         if model not in LEARNED.get(method, (model,)):
             raise InputError(f"explainer={name} needs model={' or '.join(LEARNED[method])}, but this is model={model}")
-    if not any(options["name"] in LEARNED for options in explainers.values()):
-        settings = {**settings, "model": {"name": "classifier"}, "alpha": None}
+    methods = {options["name"] for options in explainers.values()}
+    if "cladec" not in methods:
+        model = {**settings["model"], "name": "refae"} if "refae" in methods else {"name": "classifier"}
+        settings = {**settings, "model": model, "alpha": None}
+    if isinstance(settings["target"], list) and len(settings["target"]) == 1:
+        settings = {**settings, "target": settings["target"][0]}
     return {**settings, "explainers": explainers}
 
 

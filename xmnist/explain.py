@@ -26,10 +26,20 @@ SHOWN = 24
 TITLES = {
     **{"cladec": "ClaDec", "refae": "RefAE", "cam": "CAM", "gradcam": "Grad-CAM", "guided_gradcam": "guided Grad-CAM"},
     **{"lrp": "LRP", "deeplift": "DeepLIFT", "deep_shap": "Deep SHAP", "gradient_shap": "Gradient SHAP"},
-    **{"smoothgrad": "SmoothGrad", "sobel": "Sobel", "otsu": "Otsu", "simple_taylor": "simple Taylor"},
+    **{
+        "smoothgrad": "SmoothGrad",
+        "sobel": "Sobel",
+        "otsu": "Otsu",
+        "simple_taylor": "simple Taylor",
+        "lrp_shifted": "LRP\naveraged over shifts",
+    },
     **{"deep_taylor": "deep Taylor", "input_x_gradient": "input x gradient"},
 }
 """Explainers whose name is not spelled as people spell it."""
+
+
+CLASS = {"predicted": "predicted", "label": "true"}
+"""How pictures call the class of a target."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +80,7 @@ def main(settings: Settings, typed: str) -> dict[str, Any]:
     run = Run("explain", settings)
     device = training.find_device(settings["device"])
     images = training.load_data(settings).to(device)
+    selection.check_indices(settings["select"], len(images.test))
     for missing in needed(settings):
         training.found_or_trained(missing)
     classifier = training.load_classifier(settings, images, device)
@@ -102,7 +113,9 @@ def _explanations(
             continue
         explainer = _built(name, options, settings, images.train.images)
         for target in targets:
-            key, full = (f"{name},target={target}", f"{title}\nof {target}") if len(targets) > 1 else (name, title)
+            key, full = (
+                (f"{name},target={target}", f"{title}\nof {CLASS[target]} class") if len(targets) > 1 else (name, title)
+            )
             yield _explained(key, full, explainer, classifier, shown, classes[target])
 
 
@@ -149,7 +162,7 @@ def _write(
     arrays = {"images": test.images[rows], "labels": labels, "predictions": predicted, "indices": rows}
     arrays |= {each.name: each.answers for each in made}
     with runs.atomic(run.path / "explanations.npz") as file:
-        np.savez_compressed(file, allow_pickle=False, **{name: array.cpu().numpy() for name, array in arrays.items()})
+        np.savez_compressed(file, **{name: array.cpu().numpy() for name, array in arrays.items()})  # type: ignore[arg-type]
     run.write_csv("selection.csv", _table(rows, labels, logits, names, made))
 
     def seen_in(pictures: Tensor) -> list[str]:
@@ -189,7 +202,7 @@ def _table(
 
 def _title(settings: Settings) -> str:
     layer = f"layer {settings['layer']} of " if settings["model"]["name"] != "classifier" else ""
-    explained = f", explained class: {' and '.join('true' if t == 'label' else t for t in _targets(settings))}"
+    explained = f", explained class: {' and '.join(CLASS[target] for target in _targets(settings))}"
     if all(options["name"] in LEARNED for options in settings["explainers"].values()):
         explained = ""
     return (

@@ -23,7 +23,9 @@ _NAMES = {
 
 
 LEGEND = "above each image: its true class, or true - predicted where the classifier sees another one in it"
-HEATMAPS = "maps: red speaks for the explained class, blue against it; each is scaled by its own largest value"
+HEATMAPS = (
+    "maps: red is positive (speaks for the explained class), blue negative; each is scaled by its own largest value"
+)
 
 
 @dataclass(frozen=True)

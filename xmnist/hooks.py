@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from xmnist import config, runs
 from xmnist.errors import TRACEBACK, InputError, report, unknown
-from xmnist.schema import STAGES
+from xmnist.schema import METHODS, STAGES
 
 
 def register(stage: str, argv: Sequence[str]) -> None:
@@ -36,7 +36,7 @@ def register(stage: str, argv: Sequence[str]) -> None:
 
 
 def _key_help(stage: str, cfg: DictConfig) -> str:
-    explainers = {str(name): options.name for name, options in (cfg.get("explainers") or {}).items()}
+    explainers = {str(k): v.name for k, v in (cfg.get("explainers") or {}).items() if v.get("name") in METHODS}
     return config.describe(stage, {group: cfg[group].name for group in STAGES[stage][0]}, explainers)
 
 
@@ -128,17 +128,24 @@ class Check(Callback):
             sys.exit(2 if isinstance(error, InputError) else 1)
 
 
+_FOREIGN = [(key, "train") for key in config.ELSEWHERE]
+
+
 def _check_words(cfg: DictConfig) -> None:
     """Refuse what was typed for another stage; an experiment may hold it.
 
     Raises:
         InputError: names the word.
     """
-    stage = cfg.hydra.job.name
     for word in cfg.hydra.overrides.task:
-        key = re.split(r"[.=@]", word.lstrip("+~"))[0]
-        if key in config.ELSEWHERE and stage == "train":
-            raise InputError(f"{key} belongs to xmnist explain, not to xmnist {stage}")
+        refused = _of_another_stage(word.lstrip("+~"), cfg.hydra.job.name)
+        if refused:
+            raise InputError(refused)
+
+
+def _of_another_stage(word: str, stage: str) -> str:
+    key = re.split(r"[.=@]", word)[0]
+    return f"{key} belongs to xmnist explain, not to xmnist train" if (key, stage) in _FOREIGN else ""
 
 
 def explain(error: Exception, stage: str, words: Sequence[str]) -> str:
@@ -149,9 +156,8 @@ def explain(error: Exception, stage: str, words: Sequence[str]) -> str:
     text = (str(error) or type(error).__name__).strip()
     match = re.match(r"Could not override '([^'@]+)", text)
     if match:
-        parent, dot, _ = match[1].rpartition(".")
-        siblings = [f"{parent}{dot}{key}" for key in _keys_below(parent, stage, words)]
-        return str(unknown("key", match[1], siblings, "keys"))
+        refused = _of_another_stage(match[1], stage)
+        return refused or str(unknown("key", match[1], _siblings(match[1], stage, words), "keys"))
     line = text.splitlines()[0]
     ambiguous = re.match(r"Ambiguous value for argument '(.*?)=(.*)'", line)
     if ambiguous:
@@ -163,17 +169,18 @@ def explain(error: Exception, stage: str, words: Sequence[str]) -> str:
     return line
 
 
-def _keys_below(parent: str, stage: str, words: Sequence[str]) -> list[str]:
-    """The keys of one group, with the options that were chosen, or the top-level keys."""
+def _siblings(key: str, stage: str, words: Sequence[str]) -> list[str]:
+    """The keys beside one that does not exist, with the options that were chosen, or the top-level keys."""
     GlobalHydra.instance().clear()
-    groups = (*STAGES[stage][0], "trainer")
-    chosen = [w for w in words if w.partition("=")[0] in groups and "," not in w]
+    groups = (*STAGES[stage][0], "trainer", "explainer")
+    chosen = [w for w in words if w.partition("=")[0] in groups and ("," not in w or "=[" in w)]
     with initialize_config_dir(config.conf_dir(), version_base="1.3"):
         try:
             cfg = compose(stage, chosen)
         except (HydraException, OmegaConfBaseException):
             cfg = compose(stage)
+    parent, dot, _ = key.rpartition(".")
     node = OmegaConf.select(cfg, parent) if parent else cfg
     if not isinstance(node, DictConfig) or not len(node):
-        node = cfg
-    return [str(key) for key in node if key != "hydra"]
+        node, parent, dot = cfg, "", ""
+    return [parent + dot + str(own) for own in node if own != "hydra"]

@@ -25,7 +25,7 @@ from xmnist.errors import InputError
 
 log = logging.getLogger(__name__)
 
-SEALED = ("model.pt", "metrics.json", "explanations.npz")
+SEALED = ("model.pt", "metrics.json", "explanations.npz", "grid.png", "grid.pdf", "grid.svg")
 """Files whose checksums a finished run's status holds."""
 
 EFFORT = ("epochs", "seconds", "images_per_second")

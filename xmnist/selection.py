@@ -25,12 +25,24 @@ def choose(select: dict[str, Any], labels: Tensor, seen: Tensor, classes: Sequen
     Raises:
         InputError: there is no such image, or no such class.
     """
+    check_indices(select, len(labels))
     options = numbered(select, classes)
     name = options.pop("name")
     rows = SELECTIONS[name](labels.cpu(), seen.cpu(), **options)
     if not len(rows):
         raise InputError(f"select={name}: there is no such test image{_asked(options, classes)}")
     return rows
+
+
+def check_indices(select: dict[str, Any], count: int) -> None:
+    """Find out whether the images that are asked for by number are among `count`.
+
+    Raises:
+        InputError: names the first that is not.
+    """
+    beyond = [i for i in select.get("indices", []) if i >= count]
+    if beyond:
+        raise InputError(f"select.indices: there is no test image {beyond[0]} (they run from 0 to {count - 1})")
 
 
 def numbered(select: dict[str, Any], classes: Sequence[str]) -> dict[str, Any]:
@@ -40,7 +52,10 @@ def numbered(select: dict[str, Any], classes: Sequence[str]) -> dict[str, Any]:
         InputError: it names a class that does not exist.
     """
     named = ("label", "true", "predicted")
-    return {k: _number(v, classes) if k in named and v is not None else v for k, v in select.items()}
+    options = {k: _number(v, classes) if k in named and v is not None else v for k, v in select.items()}
+    if "true" in options and options["true"] == options["predicted"]:
+        raise InputError("select=confusion needs two classes, but select.true and select.predicted are the same")
+    return options
 
 
 def _asked(options: dict[str, Any], classes: Sequence[str]) -> str:
@@ -75,13 +90,10 @@ def _misclassified(labels: Tensor, seen: Tensor, count: int, label: int | None, 
 
 def _confusion(labels: Tensor, seen: Tensor, true: int, predicted: int, count: int) -> Tensor:
     rows = ((labels == true) & (seen == predicted)).nonzero()[:, 0]
-    return _told(rows[:count], count, f"of class {true} that are seen as class {predicted}")
+    return _told(rows[:count], count, f"of class {true}, seen as class {predicted}")
 
 
 def _indices(labels: Tensor, seen: Tensor, indices: list[int]) -> Tensor:
-    beyond = [i for i in indices if i >= len(labels)]
-    if beyond:
-        raise InputError(f"select.indices: there is no test image {beyond[0]} (they run from 0 to {len(labels) - 1})")
     return torch.tensor(indices)
 
 
@@ -99,11 +111,11 @@ def _drawn(among: Tensor, count: int, seed: int, what: str) -> Tensor:
     """`count` random rows where `among` (N,) is true."""
     rows = among.nonzero()[:, 0]
     generator = torch.Generator().manual_seed(derive_seed(seed, what))
-    return _told(rows[torch.randperm(len(rows), generator=generator)[:count]], count, f"that are {what}")
+    return _told(rows[torch.randperm(len(rows), generator=generator)[:count]], count, what)
 
 
 def _told(rows: Tensor, wanted: int, what: str) -> Tensor:
     """The rows; fewer than wanted are told."""
-    if len(rows) < wanted:
-        log.warning("%d test images %s were asked for, there are %d", wanted, what, len(rows))
+    if 0 < len(rows) < wanted:  # none at all is an error
+        log.warning("%d test images were asked for (%s), there are %d", wanted, what, len(rows))
     return rows

@@ -134,7 +134,7 @@ def _check_finite(answers: Tensor, classifier: nn.Module, images: Tensor) -> Non
     if len(bad):
         first = int(bad[0])
         where = _first_layer_not_finite(classifier, images[first : first + 1])
-        raise InputError(f"NaN or Inf in the answer for image {first} (the first is 0); {where}")
+        raise InputError(f"NaN or Inf in the answer for image {first + 1} of {len(images)}; {where}")
 
 
 def _first_layer_not_finite(classifier: nn.Module, image: Tensor) -> str:

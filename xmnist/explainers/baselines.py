@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from xmnist.errors import InputError
 from xmnist.layers import derive_seed
 
 BASELINES = ("black", "white", "gray", "mean", "random", "blur")
@@ -17,6 +18,9 @@ def references(name: str, images: Tensor, train: Tensor, seed: int, count: int =
         name: one of `BASELINES`, of which there is one each (B = 1); or `train`, `count` training images (B = count).
         train: training images (M, C, H, W); never those that are explained.
         seed: of the training images and of the random image.
+
+    Raises:
+        InputError: there are fewer than `count` training images.
     """
 
     def level(value: float) -> Tensor:
@@ -28,6 +32,8 @@ def references(name: str, images: Tensor, train: Tensor, seed: int, count: int =
 
     def drawn() -> Tensor:
         generator = torch.Generator().manual_seed(derive_seed(seed, "background"))
+        if count > len(train):
+            raise InputError(f"a background of {count} images was asked for, but there are {len(train)} to train on")
         rows = torch.randperm(len(train), generator=generator)[:count]
         return train[rows.to(train.device)].to(images)[:, None]
 

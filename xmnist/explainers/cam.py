@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from xmnist.errors import InputError
 from xmnist.explainers.base import Heatmap, summed
 from xmnist.explainers.canonical import flattens, private, unrolled
+from xmnist.explainers.gradients import with_relus
 from xmnist.layers import Encoder
 
 
@@ -113,11 +114,11 @@ class GuidedGradCam(GradCam):
     """Grad-CAM times guided backpropagation: the former's place, the latter's detail. Source: arXiv 1610.02391, 3.2."""
 
     def prepare(self, classifier: nn.Module, example: Tensor) -> nn.Module:
-        return nn.ModuleDict({"plain": super().prepare(classifier, example), "unrolled": unrolled(classifier)})
+        return nn.ModuleDict({"plain": super().prepare(classifier, example), "guided": with_relus(classifier)})
 
     def attribute(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
         assert isinstance(network, nn.ModuleDict)
-        guided = attr.GuidedBackprop(network["unrolled"]).attribute(images, target=targets)
+        guided = attr.GuidedBackprop(network["guided"]).attribute(images, target=targets)
         return super().attribute(network["plain"], images, targets) * summed(guided)
 
 

@@ -83,11 +83,12 @@ def _module_for(node: fx.Node, root: nn.Module) -> None:
     """
     name = _name(node)
     options = {k: v for k, v in node.kwargs.items() if k not in ("inplace", "training", "input", "return_indices")}
-    if name in _ELEMENTWISE:
-        slope = {"negative_slope": node.args[1]} if "leaky" in name and len(node.args) > 1 else {}
-        _give(node, root, _ELEMENTWISE[name](**slope, **options))
-    elif name in _POOLS:
-        _give(node, root, _POOLS[name](*node.args[1:], **options))
+    if name in _ELEMENTWISE or name in _POOLS:
+        kind = _ELEMENTWISE.get(name) or _POOLS[name]
+        settings = node.args[1 : 2 if kind is nn.LeakyReLU else 4 if name in _POOLS else 1]  # in the order of `kind`
+        if len(settings) + 1 < len(node.args):
+            raise InputError(f"it calls the function '{name}' with settings by position; name them, or use a module")
+        _give(node, root, kind(*settings, **options))
     elif name == "mean" and _dims(node) in ((2, 3), (-2, -1)):
         _give(node, root, nn.AdaptiveAvgPool2d(1))
         if not (node.kwargs.get("keepdim") or True in node.args[2:]):
@@ -96,7 +97,7 @@ def _module_for(node: fx.Node, root: nn.Module) -> None:
                 node.replace_all_uses_with(flat, delete_user_cb=lambda user: user is not flat)
     elif name in _IDENTITIES:
         bypass(node)
-    elif name in _SUMS and all(isinstance(arg, fx.Node) for arg in node.args):
+    elif name in _SUMS and not node.kwargs and all(isinstance(arg, fx.Node) for arg in node.args):
         node.op, node.target = "call_function", sum_of
     elif name not in _SHAPES:
         raise InputError(f"it calls the function '{name}', which no rule is known for; use a module of torch.nn")
@@ -145,6 +146,18 @@ def _give(node: fx.Node, root: nn.Module, module: nn.Module) -> None:
     node.op, node.target = "call_module", name
 
 
+def check_activations(network: nn.Module, allowed: tuple[type[nn.Module], ...]) -> None:
+    """Make sure that a network has no activations but those that a method has a rule for.
+
+    Raises:
+        InputError: names one that is not among them.
+    """
+    for name, module in network.named_modules():
+        if type(module).__module__ == nn.ReLU.__module__ and not isinstance(module, allowed):
+            rules = ", ".join(kind.__name__ for kind in allowed)
+            raise InputError(f"it has no rule for layer {name}, a {type(module).__name__} (rules: {rules})")
+
+
 def separated(classifier: nn.Module) -> fx.GraphModule:
     """The unrolled classifier as captum's DeepLIFT needs it to be complete.
 
@@ -160,6 +173,8 @@ def separated(classifier: nn.Module) -> fx.GraphModule:
             continue
         module = root.get_submodule(str(node.target))
         if isinstance(module, nn.MaxPool2d) and module.stride != module.kernel_size:
+            if module.ceil_mode or module.dilation not in (1, (1, 1)):
+                raise InputError("it pools overlapping windows with dilation or ceil_mode, which no rule is known for")
             root.add_submodule(str(node.target), _SeparateWindows(module))
         with root.graph.inserting_after(node):
             own = root.graph.call_method("clone", (node,))

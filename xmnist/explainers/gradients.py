@@ -9,9 +9,10 @@ import torch
 from captum import attr
 from torch import Tensor, nn
 
+from xmnist.errors import InputError
 from xmnist.explainers.base import Heatmap, OneByOne, summed, target_logits
 from xmnist.explainers.baselines import references
-from xmnist.explainers.canonical import separated, unrolled
+from xmnist.explainers.canonical import check_activations, separated, unrolled
 from xmnist.layers import derive_seed
 
 
@@ -68,7 +69,32 @@ class _ReluRule(Heatmap):
     """A method with another backward rule for ReLU, which must therefore be seen wherever it is used."""
 
     def prepare(self, classifier: nn.Module, example: Tensor) -> nn.Module:
-        return unrolled(classifier)
+        return with_relus(classifier)
+
+
+def with_relus(classifier: nn.Module) -> nn.Module:
+    """The unrolled classifier with ReLUs as the only activations, so that captum's rules reach all of them.
+
+    Raises:
+        InputError: it has others, or cannot be unrolled.
+    """
+    network = unrolled(classifier)
+    check_activations(network, (nn.ReLU, nn.LeakyReLU))
+    for name, module in list(network.named_modules()):
+        if isinstance(module, nn.LeakyReLU):
+            network.add_submodule(name, _Leaky(module.negative_slope))
+    return network
+
+
+class _Leaky(nn.ReLU):
+    """A leaky ReLU that captum takes for a ReLU: what comes back is cut off at 0 here too."""
+
+    def __init__(self, slope: float) -> None:
+        super().__init__()
+        self.slope = slope
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return nn.functional.leaky_relu(inputs, self.slope)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -98,8 +124,10 @@ class _Complete(Heatmap):
         """The references (B, N, C, H, W), or (B, 1, C, H, W) where all images have the same."""
         raise TypeError(f"{type(self).__name__} has no reference")
 
-    def completeness_gap(self, classifier: nn.Module, images: Tensor, targets: Tensor, maps: Tensor) -> Tensor:
-        """sum(map) - (f(x) - f(x0)) for each image (N,), f the target's logit."""
+    def completeness_gap(self, classifier: nn.Module, images: Tensor, targets: Tensor, maps: Tensor) -> Tensor | None:
+        """sum(map) - (f(x) - f(x0)) for each image (N,), f the target's logit; None for maps of shifted images."""
+        if self.translations:
+            return None
         network, changes = Heatmap.prepare(self, classifier, images), list[Tensor]()
         with torch.no_grad():
             for part, own in zip(images.split(100), targets.split(100), strict=True):
@@ -127,7 +155,7 @@ class IntegratedGradients(_Complete):
         return references(self.baseline, images, self.train, self.seed)
 
     def attribute(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-        options = {"n_steps": self.steps, "internal_batch_size": max(self.batch_size, len(images))}
+        options = {"n_steps": self.steps, "internal_batch_size": self.batch_size}
         method = attr.IntegratedGradients(network)
         start = self.references(images)[0].expand_as(images)
         return summed(method.attribute(images, baselines=start, target=targets, **options))
@@ -138,7 +166,9 @@ class _Rescale(_Complete):
     """A method by the rescale rule, which must see every nonlinear layer."""
 
     def prepare(self, classifier: nn.Module, example: Tensor) -> nn.Module:
-        return separated(classifier)
+        network = separated(classifier)
+        check_activations(network, (nn.ReLU, nn.ELU, nn.LeakyReLU, nn.Sigmoid, nn.Tanh, nn.Softplus))
+        return network
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -223,10 +253,18 @@ class Occlusion(Heatmap):
     stride: int
     baseline: str
 
+    def prepare(self, classifier: nn.Module, example: Tensor) -> nn.Module:
+        if self.stride > self.window:
+            raise InputError(f"stride {self.stride} is more than window {self.window}: pixels would be left out")
+        return super().prepare(classifier, example)
+
     def attribute(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
         channels, height, width = images.shape[1:]
         window = (channels, min(self.window, height), min(self.window, width))
-        options = {"sliding_window_shapes": window, "strides": (channels, self.stride, self.stride)}
+        options = {
+            "sliding_window_shapes": window,
+            "strides": (channels, *(min(self.stride, edge) for edge in window[1:])),
+        }
         cover = references(self.baseline, images, self.train, self.seed)[0].expand_as(images)
         with torch.no_grad():
             maps = attr.Occlusion(network).attribute(images, baselines=cover, target=targets, **options)

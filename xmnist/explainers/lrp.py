@@ -30,6 +30,10 @@ class _Lrp(Heatmap):
         """A rule for each linear layer, from the input to the logits."""
         raise TypeError(f"{type(self).__name__} has no rules")
 
+    def start(self, logits: Tensor) -> Tensor:
+        """What is shared out, for each class."""
+        return logits
+
     def attribute(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
         assert isinstance(network, fx.GraphModule)
         modules = dict(network.named_modules())
@@ -40,7 +44,7 @@ class _Lrp(Heatmap):
         composite = NameLayerMapComposite(name_map=names, layer_map=layer_map_base(STABILIZER))
         with Gradient(network, composite) as attributor:
             chosen = nn.functional.one_hot(targets, network(images[:1]).shape[1]).to(images)
-            _, relevance = attributor(images.detach().clone(), lambda logits: logits.detach() * chosen)
+            _, relevance = attributor(images.detach().clone(), lambda logits: self.start(logits.detach()) * chosen)
         return summed(relevance)
 
 
@@ -70,14 +74,19 @@ class Lrp(_Lrp):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DeepTaylor(_Lrp):
-    """alpha1-beta0 (z+) everywhere, zB at the input: deep Taylor decomposition.
+    """alpha1-beta0 (z+) everywhere, zB at the input, biases aside: deep Taylor decomposition.
+
+    What is shared out is the logit's size, so that what speaks for the class is positive also where its logit is not.
 
     Source: Montavon et al., "Explaining nonlinear classification decisions with deep Taylor decomposition", 2017,
-    arXiv 1512.02479, eq. 15 and 18.
+    arXiv 1512.02479, section 5.
     """
 
+    def start(self, logits: Tensor) -> Tensor:
+        return logits.abs()
+
     def rules(self, layers: list[nn.Module]) -> list[Hook]:
-        return [_box(), *(AlphaBeta(1, 0, stabilizer=STABILIZER) for _ in layers[1:])]
+        return [_box(), *(AlphaBeta(1, 0, stabilizer=STABILIZER, zero_params=["bias"]) for _ in layers[1:])]
 
 
 def _box() -> Hook:
