@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("xmnist", "torch", "torchvision", "numpy", "hydra-core", "omegaconf")
+PACKAGES = ("xmnist", "torch", "torchvision", "captum", "zennit", "numpy", "hydra-core", "omegaconf")
 
 
 def describe(device: object, threads: int, seed: int) -> dict[str, Any]:

@@ -24,16 +24,22 @@ SHOWN = 24
 """How many columns the picture has at most; the arrays hold all images."""
 
 TITLES = {
-    **{"cladec": "ClaDec", "refae": "RefAE", "cam": "CAM", "gradcam": "Grad-CAM", "guided_gradcam": "guided Grad-CAM"},
-    **{"lrp": "LRP", "deeplift": "DeepLIFT", "deep_shap": "Deep SHAP", "gradient_shap": "Gradient SHAP"},
-    **{
-        "smoothgrad": "SmoothGrad",
-        "sobel": "Sobel",
-        "otsu": "Otsu",
-        "simple_taylor": "simple Taylor",
-        "lrp_shifted": "LRP\naveraged over shifts",
-    },
-    **{"deep_taylor": "deep Taylor", "input_x_gradient": "input x gradient"},
+    "cladec": "ClaDec",
+    "refae": "RefAE",
+    "cam": "CAM",
+    "gradcam": "Grad-CAM",
+    "guided_gradcam": "guided Grad-CAM",
+    "lrp": "LRP",
+    "lrp_shifted": "LRP\naveraged over shifts",
+    "deep_taylor": "deep Taylor",
+    "simple_taylor": "simple Taylor",
+    "input_x_gradient": "input x gradient",
+    "smoothgrad": "SmoothGrad",
+    "deeplift": "DeepLIFT",
+    "deep_shap": "Deep SHAP",
+    "gradient_shap": "Gradient SHAP",
+    "sobel": "Sobel",
+    "otsu": "Otsu",
 }
 """Explainers whose name is not spelled as people spell it."""
 
@@ -113,9 +119,9 @@ def _explanations(
             continue
         explainer = _built(name, options, settings, images.train.images)
         for target in targets:
-            key, full = (
-                (f"{name},target={target}", f"{title}\nof {CLASS[target]} class") if len(targets) > 1 else (name, title)
-            )
+            key, full = name, title
+            if len(targets) > 1:
+                key, full = f"{name},target={target}", f"{title}\nof {CLASS[target]} class"
             yield _explained(key, full, explainer, classifier, shown, classes[target])
 
 
