@@ -47,3 +47,49 @@ def test_brightness_and_contrast_of_all_images_do_not_matter_after_fitting() -> 
         fit_normalisation(model, scaled)
         outputs.append(model(scaled))
     torch.testing.assert_close(outputs[0], outputs[1])
+
+
+OTHERS = {
+    "lenet_avgpool": {"dropout": 0.25, "nonpositive_bias": True},
+    "dropout_cnn": {"dropout": 0.5},
+    "cam_net": {"width": 8},
+    "resnet18": {},
+}
+
+
+@pytest.mark.parametrize(("name", "size"), [("lenet_avgpool", 60_074), ("dropout_cnn", 21_840)])
+def test_the_networks_of_the_two_studies_have_the_published_size(name: str, size: int) -> None:
+    assert size_of(classifiers.build(name, (1, 28, 28), 10, **OTHERS[name])) == size
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (1, 30, 26)])
+@pytest.mark.parametrize("name", OTHERS)
+def test_every_classifier_takes_other_sizes_and_names_its_layers(name: str, shape: tuple[int, int, int]) -> None:
+    model = classifiers.build(name, shape, 7, **OTHERS[name]).eval()
+    images = torch.rand(2, *shape)
+    assert model(images).shape == (2, 7)
+    assert isinstance(model.layers, tuple)
+    for layer in model.layers:
+        assert len(Encoder(model, layer)(images)) == 2
+    torch.testing.assert_close(Encoder(model, model.layers[-1])(images), model(images))
+
+
+@pytest.mark.parametrize(("name", "least"), [("lenet_avgpool", 10), ("dropout_cnn", 16), ("cam_net", 4)])
+def test_the_smallest_images_that_they_take(name: str, least: int) -> None:
+    model = classifiers.build(name, (1, least, least), 3, **OTHERS[name]).eval()
+    assert model(torch.rand(1, 1, least, least)).shape == (1, 3)
+    with pytest.raises(InputError, match=f"classifier={name} needs images of at least {least}x{least} pixels"):
+        classifiers.build(name, (1, least - 1, least), 3, **OTHERS[name])
+
+
+@pytest.mark.parametrize("clamped", [True, False])
+def test_no_bias_of_lenet_rises_above_0_unless_it_may(clamped: bool) -> None:
+    model = classifiers.build("lenet_avgpool", (1, 28, 28), 10, dropout=0.0, nonpositive_bias=clamped)
+    optimizer = torch.optim.SGD(model.parameters(), 1.0)
+    for _ in range(3):
+        optimizer.zero_grad()
+        (-model(torch.rand(8, 1, 28, 28)).sum()).backward()  # brighter logits want higher biases
+        optimizer.step()
+    model(torch.rand(1, 1, 28, 28))  # as validation does before the weights are kept
+    highest = max(p.max() for n, p in model.named_parameters() if n.endswith("bias"))
+    assert (highest <= 0) == clamped
