@@ -167,9 +167,7 @@ def alphas(settings: Settings) -> list[float]:
 
 def learned(settings: Settings, method: str) -> list[Settings]:
     """The `train` runs that a learned explainer needs: one for each alpha, or one."""
-    return (
-        [trained(settings, method, a) for a in alphas(settings)] if method == "cladec" else [trained(settings, method)]
-    )
+    return [trained(settings, method, alpha) for alpha in (alphas(settings) if method == "cladec" else [None])]
 
 
 def needed(settings: Settings) -> list[Settings]:

@@ -128,9 +128,6 @@ class Check(Callback):
             sys.exit(2 if isinstance(error, InputError) else 1)
 
 
-_FOREIGN = [(key, "train") for key in config.ELSEWHERE]
-
-
 def _check_words(cfg: DictConfig) -> None:
     """Refuse what was typed for another stage; an experiment may hold it.
 
@@ -145,7 +142,8 @@ def _check_words(cfg: DictConfig) -> None:
 
 def _of_another_stage(word: str, stage: str) -> str:
     key = re.split(r"[.=@]", word)[0]
-    return f"{key} belongs to xmnist explain, not to xmnist train" if (key, stage) in _FOREIGN else ""
+    foreign = stage == "train" and key in config.ELSEWHERE
+    return f"{key} belongs to xmnist explain, not to xmnist train" if foreign else ""
 
 
 def explain(error: Exception, stage: str, words: Sequence[str]) -> str:

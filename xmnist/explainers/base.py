@@ -140,16 +140,13 @@ def _check_finite(answers: Tensor, classifier: nn.Module, images: Tensor) -> Non
 def _first_layer_not_finite(classifier: nn.Module, image: Tensor) -> str:
     network, found = private(classifier), list[str]()
 
-    def look(layer: str) -> None:
-        def hook(module: nn.Module, args: object, output: Tensor) -> None:
-            if isinstance(output, Tensor) and not output.isfinite().all():
-                found.append(layer)
-
-        network.get_submodule(layer).register_forward_hook(hook)
+    def look(layer: str, output: object) -> None:
+        if isinstance(output, Tensor) and not output.isfinite().all():
+            found.append(layer)
 
     for layer, module in network.named_modules():
         if layer and not list(module.children()):
-            look(layer)
+            module.register_forward_hook(lambda _, args, output, layer=layer: look(layer, output))
     with torch.no_grad():
         network(image)
     if found:

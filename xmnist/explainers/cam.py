@@ -68,17 +68,8 @@ class GradCam(Heatmap):
 
     layer: str | None
 
-    def prepare(self, classifier: nn.Module, example: Tensor) -> nn.Module:
+    def prepare(self, classifier: nn.Module, example: Tensor) -> nn.ModuleDict:
         network = private(classifier)
-        self._name_of_layer(network, example)
-        return network
-
-    def attribute(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-        layer = network.get_submodule(self._name_of_layer(network, images[:1]))
-        method = attr.LayerGradCam(network, layer)
-        return _enlarged(method.attribute(images, target=targets, relu_attributions=True), images)
-
-    def _name_of_layer(self, network: nn.Module, example: Tensor) -> str:
         layer = self.layer or _last_convolution(network, example)
         with torch.no_grad():
             code = Encoder(network, layer)(example)
@@ -87,7 +78,12 @@ class GradCam(Heatmap):
                 f"layer {layer} has no feature maps: it answers with {'x'.join(map(str, code.shape[1:]))} numbers; "
                 f"name one that comes before the images are flattened"
             )
-        return layer
+        return nn.ModuleDict({"whole": network, "layer": network.get_submodule(layer)})
+
+    def attribute(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        assert isinstance(network, nn.ModuleDict)
+        method = attr.LayerGradCam(network["whole"], network["layer"])
+        return _enlarged(method.attribute(images, target=targets, relu_attributions=True), images)
 
 
 def _last_convolution(network: nn.Module, example: Tensor) -> str:
@@ -113,13 +109,13 @@ def _last_convolution(network: nn.Module, example: Tensor) -> str:
 class GuidedGradCam(GradCam):
     """Grad-CAM times guided backpropagation: the former's place, the latter's detail. Source: arXiv 1610.02391, 3.2."""
 
-    def prepare(self, classifier: nn.Module, example: Tensor) -> nn.Module:
-        return nn.ModuleDict({"plain": super().prepare(classifier, example), "guided": with_relus(classifier)})
+    def prepare(self, classifier: nn.Module, example: Tensor) -> nn.ModuleDict:
+        return nn.ModuleDict({**super().prepare(classifier, example), "guided": with_relus(classifier)})
 
     def attribute(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
         assert isinstance(network, nn.ModuleDict)
         guided = attr.GuidedBackprop(network["guided"]).attribute(images, target=targets)
-        return super().attribute(network["plain"], images, targets) * summed(guided)
+        return super().attribute(network, images, targets) * summed(guided)
 
 
 def _enlarged(maps: Tensor, images: Tensor) -> Tensor:

@@ -138,27 +138,39 @@ class _Complete(Heatmap):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class IntegratedGradients(_Complete):
+class _FromBaseline(_Complete):
+    """A method that compares each image with one baseline.
+
+    Args:
+        baseline: one of `baselines.BASELINES`.
+    """
+
+    baseline: str
+
+    def references(self, images: Tensor) -> Tensor:
+        return references(self.baseline, images, self.train, self.seed)
+
+    def start(self, images: Tensor) -> Tensor:
+        """The baseline (N, C, H, W) of each image."""
+        return self.references(images)[0].expand_as(images)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class IntegratedGradients(_FromBaseline):
     """The gradient's mean on the way from a baseline to the image, times the way (Gauss-Legendre quadrature).
 
     Source: Sundararajan et al., arXiv 1703.01365.
 
     Args:
-        baseline: one of `baselines.BASELINES`.
         steps: points of the quadrature.
     """
 
-    baseline: str
     steps: int
-
-    def references(self, images: Tensor) -> Tensor:
-        return references(self.baseline, images, self.train, self.seed)
 
     def attribute(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
         options = {"n_steps": self.steps, "internal_batch_size": self.batch_size}
         method = attr.IntegratedGradients(network)
-        start = self.references(images)[0].expand_as(images)
-        return summed(method.attribute(images, baselines=start, target=targets, **options))
+        return summed(method.attribute(images, baselines=self.start(images), target=targets, **options))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -172,21 +184,11 @@ class _Rescale(_Complete):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class DeepLift(_Rescale):
-    """Differences to a baseline, carried back by the rescale rule. Source: Shrikumar et al., arXiv 1704.02685.
-
-    Args:
-        baseline: one of `baselines.BASELINES`.
-    """
-
-    baseline: str
-
-    def references(self, images: Tensor) -> Tensor:
-        return references(self.baseline, images, self.train, self.seed)
+class DeepLift(_FromBaseline, _Rescale):
+    """Differences to a baseline, carried back by the rescale rule. Source: Shrikumar et al., arXiv 1704.02685."""
 
     def attribute(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-        start = self.references(images)[0].expand_as(images)
-        return summed(attr.DeepLift(network).attribute(images, baselines=start, target=targets))
+        return summed(attr.DeepLift(network).attribute(images, baselines=self.start(images), target=targets))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -42,9 +42,12 @@ class _Lrp(Heatmap):
         rules = self.rules([modules[name] for name in linear])
         names = [([name], rule) for name, rule in zip(linear, rules, strict=True)]
         composite = NameLayerMapComposite(name_map=names, layer_map=layer_map_base(STABILIZER))
+
+        def relevance_of(logits: Tensor) -> Tensor:
+            return self.start(logits.detach()) * nn.functional.one_hot(targets, logits.shape[1])
+
         with Gradient(network, composite) as attributor:
-            chosen = nn.functional.one_hot(targets, network(images[:1]).shape[1]).to(images)
-            _, relevance = attributor(images.detach().clone(), lambda logits: self.start(logits.detach()) * chosen)
+            _, relevance = attributor(images.detach().clone(), relevance_of)
         return summed(relevance)
 
 
