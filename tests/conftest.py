@@ -1,6 +1,10 @@
 """Fixtures: settings, tiny data, the command line as a user types it."""
 
 import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # one thread for each of the workers, and for the commands that they start
+    os.environ["OMP_NUM_THREADS"] = "1"
+
 import subprocess
 import sys
 from collections.abc import Callable, Iterator

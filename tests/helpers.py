@@ -38,6 +38,7 @@ OPTIONS: dict[str, Any] = {
     "keep": "last",
     "stop_patience": None,
     "stop_delta": 0.0,
+    "min_lr": 0.0,
 }
 """Arguments of `trainer.fit`."""
 

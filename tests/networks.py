@@ -33,14 +33,16 @@ OPTIONS: dict[str, dict[str, Any]] = {
 ONE_BY_ONE = ("smoothgrad", "deep_shap", "gradient_shap")
 
 
-def explainer(method: str, batch_size: int = 100, channels: int = 1, seed: int = 0, **options: Any) -> Explainer:
+def explainer(
+    method: str, batch_size: int = 100, channels: int = 1, seed: int = 0, size: int = SIZE, **options: Any
+) -> Explainer:
     """An explainer whose training images are random."""
     own = {**OPTIONS[method], **options}
     if method != "activation_maximisation":
         own.setdefault("translations", 0)
         if method not in ONE_BY_ONE:
             own["batch_size"] = batch_size
-    train = torch.rand(8, channels, SIZE, SIZE, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    train = torch.rand(8, channels, size, size, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
     return explainers.build(method, **{"name": method, "seed": seed, "train": train, **own})
 
 
@@ -85,7 +87,7 @@ NETWORKS: dict[str, Callable[[int], nn.Module]] = {
     "lenet_avgpool": _built("lenet_avgpool", dropout=0.25, nonpositive_bias=True),
     "dropout_cnn": _built("dropout_cnn", dropout=0.5),  # maximum pooling next to ReLU
     "cam_net": _built("cam_net", width=4),  # BatchNorm before ReLU
-    "resnet18": _built("resnet18"),
+    "resnet18": _built("resnet18", stem="small"),
     "residual": lambda channels: Residual(channels),
     "inplace": lambda channels: Residual(channels, inplace=True),
     "functional": lambda channels: Functional(channels),

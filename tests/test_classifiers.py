@@ -53,7 +53,9 @@ OTHERS = {
     "lenet_avgpool": {"dropout": 0.25, "nonpositive_bias": True},
     "dropout_cnn": {"dropout": 0.5},
     "cam_net": {"width": 8},
-    "resnet18": {},
+    "resnet18": {"stem": "small"},
+    "resnet50": {"stem": "large"},
+    "vgg_xml": {"dropout": 0.3, "width": 4, "batch_norm": True},
 }
 
 

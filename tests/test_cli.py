@@ -43,7 +43,7 @@ def test_a_stages_help_shows_groups_options_and_defaults(xmnist: Xmnist) -> None
     answer = xmnist("train", "--help", "dataset=glyphs")
     assert answer.returncode == 0 and answer.stderr == ""
     for line in (
-        "dataset: cifar10, cifar100, emnist, fashion_mnist, glyphs, kmnist, mnist",
+        "dataset: cifar10, cifar100, cluttered_glyphs, cluttered_mnist, emnist, fashion_mnist, folder, glyphs, kmnist, mnist, polygons",
         "alpha: 0.25",
     ):
         assert line in answer.stdout
@@ -65,9 +65,9 @@ def test_flags_may_stand_anywhere(xmnist: Xmnist) -> None:
 MISSING = "it would be trained by: xmnist train dataset=glyphs model=classifier"
 RANGE = "alpha must be a number in [0, 1], or a list of different ones with model=cladec, got 7"
 WRONG = [
-    (["trian"], "no stage 'trian'; did you mean 'train'? (stages: train, explain)"),
+    (["trian"], "no stage 'trian'; did you mean 'train'? (stages: train, explain, export)"),
     (["train", "modle=cladec"], "no key 'modle'; did you mean 'model'?"),
-    (["train", "model=cladc"], "no model 'cladc'; did you mean 'cladec'? (allowed: cladec, classifier, refae)"),
+    (["train", "model=cladc"], "no model 'cladc'; did you mean 'cladec'? (allowed: cladec, classifier, joint, refae)"),
     (["train", "trainer.epoch=1"], "no key 'trainer.epoch'; did you mean 'trainer.epochs'? (keys: trainer."),
     (["train", "trainer.decoder.epoch=1"], "no key 'trainer.decoder.epoch'; did you mean 'trainer.decoder.epochs'?"),
     (["train", "layer.x=1"], "no key 'layer.x'"),

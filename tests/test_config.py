@@ -6,8 +6,10 @@ import pytest
 from omegaconf import OmegaConf
 
 from helpers import composed
-from xmnist import config, errors, schema
+from xmnist import config, errors, rules, schema
 from xmnist.errors import InputError
+from xmnist.identity import identity
+from xmnist.identity import label as label_of
 
 Settings = Callable[..., config.Settings]
 
@@ -15,19 +17,19 @@ Settings = Callable[..., config.Settings]
 @pytest.mark.parametrize(
     ("rule", "good", "bad"),
     [
-        (schema.number(0, 1), [0, 0.5, 1], [-0.1, 1.1, "0.5", True, None, math.nan]),
-        (schema.number(0, above=True), [1e-9, 7], [0, -1, math.inf]),
-        (schema.whole(1, 5), [1, 5], [0, 6, 2.0, True, "3"]),
-        (schema.choice("a", "b"), ["a"], ["c", None, 1]),
-        (schema.maybe(schema.whole(1)), [None, 3], [0, "null"]),
-        (schema.one_or_more(schema.number(0, 1)), [0.5, [0, 1]], [[], [0, 0.0], [0, 2], "x", [[0]]]),
+        (rules.number(0, 1), [0, 0.5, 1], [-0.1, 1.1, "0.5", True, None, math.nan]),
+        (rules.number(0, above=True), [1e-9, 7], [0, -1, math.inf]),
+        (rules.whole(1, 5), [1, 5], [0, 6, 2.0, True, "3"]),
+        (rules.choice("a", "b"), ["a"], ["c", None, 1]),
+        (rules.maybe(rules.whole(1)), [None, 3], [0, "null"]),
+        (rules.one_or_more(rules.number(0, 1)), [0.5, [0, 1]], [[], [0, 0.0], [0, 2], "x", [[0]]]),
         (schema.DEVICE, ["auto", "cpu", "cuda", "cuda:3", "mps"], ["gpu", "cuda:", "cuda:x", 0, None]),
-        (schema.text("a folder"), ["x"], ["", None, 3]),
-        (schema.list_of(schema.whole(0)), [[3, 1], [0]], [[], [1, 1], 3, ["a"]]),
+        (rules.text("a folder"), ["x"], ["", None, 3]),
+        (rules.list_of(rules.whole(0)), [[3, 1], [0]], [[], [1, 1], 3, ["a"]]),
         (schema.YES_NO, [True, False], [0, "true", None]),
     ],
 )
-def test_rules(rule: schema.Rule, good: list[Any], bad: list[Any]) -> None:
+def test_rules(rule: rules.Rule, good: list[Any], bad: list[Any]) -> None:
     for value in good:
         assert rule.convert(value) == value
     for value in bad:
@@ -36,7 +38,7 @@ def test_rules(rule: schema.Rule, good: list[Any], bad: list[Any]) -> None:
 
 
 def test_numbers_are_normalised_so_that_0_and_0_point_0_are_one_run(settings: Settings) -> None:
-    assert config.identity(settings("alpha=0")) == config.identity(settings("alpha=0.0"))
+    assert identity(settings("alpha=0")) == identity(settings("alpha=0.0"))
     assert isinstance(settings("alpha=1")["alpha"], float)
 
 
@@ -96,9 +98,9 @@ def test_one_override_shortens_every_training(settings: Settings) -> None:
 
 @pytest.mark.parametrize("layers", ["conv", "dense"])
 def test_the_classifier_is_the_same_run_for_every_decoder(settings: Settings, layers: str) -> None:
-    plain = config.identity(settings("model=classifier"))
+    plain = identity(settings("model=classifier"))
     other = settings(f"layer={layers}", "alpha=0.9", "model.reconstruction=mse", "++trainer.decoder.epochs=1")
-    assert config.identity(config.trained(other, "classifier")) == plain
+    assert identity(config.trained(other, "classifier")) == plain
 
 
 @pytest.mark.parametrize(
@@ -113,7 +115,7 @@ def test_the_classifier_is_the_same_run_for_every_decoder(settings: Settings, la
     ],
 )
 def test_labels(settings: Settings, overrides: tuple[str, ...], label: str) -> None:
-    assert config.label(settings(*overrides)) == label
+    assert label_of(settings(*overrides)) == label
 
 
 def test_unknown_names_the_nearest_and_all() -> None:

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torchvision import datasets
 
-from xmnist import data
+from helpers import composed
+from xmnist import config, data
 from xmnist.data import files
 from xmnist.data.base import Info, Split, cut_validation
 from xmnist.data.downloaded import DIGITS
@@ -186,7 +187,7 @@ def test_validation_follows_the_seed() -> None:
 
 def test_a_class_too_small_to_split_is_named() -> None:
     train = Split(torch.rand(5, 1, 4, 4), torch.tensor([0, 0, 0, 1, 0]))
-    with pytest.raises(InputError, match="class '1' has 1 training images"):
+    with pytest.raises(InputError, match="class '1' has 1 images"):
         cut_validation(train, split(10), DIGITS_4, 0.2, seed=0)
 
 
@@ -275,9 +276,9 @@ def test_a_server_that_does_not_answer_is_given_up(
 
 
 def test_every_data_set_can_say_its_shape_and_classes() -> None:
-    for name in data.MODULES:
-        info = data.info({"name": name})
-        assert info.shape[0] in (1, 3) and len(set(info.classes)) == len(info.classes) >= 10
+    for name in set(data.MODULES) - {"folder"}:
+        info = data.info(config.resolve(composed(f"dataset={name}"))["dataset"])
+        assert info.shape[0] in (1, 3) and len(set(info.classes)) == len(info.classes) >= 2
 
 
 def test_the_real_files_are_read_whole(real_data: str) -> None:

@@ -65,7 +65,7 @@ def test_the_command_as_a_user_types_it(xmnist: Xmnist, tmp_path: Path) -> None:
     assert {p.name for p in (out / "train" / "glyphs").iterdir()} == {"classifier", "cladec", "refae"}
     assert min(Image.open(folder / "grid.png").size) > 600
     with np.load(folder / "explanations.npz") as arrays:
-        names = ["images", "labels", "predictions", "indices"]
+        names = ["images", "labels", "predictions", "indices", "masks"]
         methods = ["saliency", "integrated_gradients", "gradcam", "lrp", "refae", "cladec"]
         assert list(arrays) == names + methods
         assert all(arrays[name].shape == (10, 1, 28, 28) for name in ("images", *methods))
@@ -88,7 +88,7 @@ def test_the_arrays_are_what_the_explainers_say(settings: Settings, explained: E
     folder, arrays = explained("explainer=[saliency,lrp]", "select=misclassified", "select.count=3")
     own = settings(*TINY, "model=classifier")
     images = data.load(own["dataset"], own["data_dir"], own["seed"])
-    classifier = training.load_classifier(own, images, torch.device("cpu"))
+    classifier = training.load_explained(own, images, torch.device("cpu"))
     shown = images.test[torch.from_numpy(arrays["indices"])]
     np.testing.assert_array_equal(arrays["images"], shown.images)
     np.testing.assert_array_equal(arrays["labels"], shown.labels)
@@ -145,10 +145,10 @@ def test_reconstructions_and_maps_are_drawn_as_what_they_are(
     explained("explainer=[activation_maximisation,simple_taylor,gradcam,cladec]", "select=mixed", "select.wrong=2")
     rows, truth, title, _ = drawn[-4:]  # the training of ClaDec has drawn its own before
     assert [row.name for row in rows] == [
-        *("original", "activation maximisation", "simple Taylor", "Grad-CAM", "ClaDec\nalpha 0.25")
+        *("original", "ground truth", "activation maximisation", "simple Taylor", "Grad-CAM", "ClaDec\nalpha 0.25")
     ]
-    assert [row.kind for row in rows] == ["image", "image", "heatmap", "heatmap", "image"]
-    assert [row.predicted is None for row in rows] == [False, False, True, True, False]
+    assert [row.kind for row in rows] == ["image", "map", "image", "heatmap", "heatmap", "image"]
+    assert [row.predicted is None for row in rows] == [False, True, False, True, True, False]
     assert all(len(row.pictures) == len(truth) for row in rows)
     assert title == "layer dense of vgg_small on glyphs, seed 0, explained class: predicted"
 
@@ -170,8 +170,8 @@ def test_all_heatmap_explainers_from_one_command(settings: Settings) -> None:
     own = settings("+experiment=heatmaps", *short, stage="explain")
     explain.main(own, "xmnist explain ...")
     arrays = dict(np.load(Run("explain", own).path / "explanations.npz"))
-    maps = {name: array for name, array in arrays.items() if array.ndim == 4 and name != "images"}
-    posthoc = set(explainers.EXPLAINERS) - {"activation_maximisation", "cladec", "refae"}
+    maps = {name: array for name, array in arrays.items() if name not in config.RESERVED}
+    posthoc = set(explainers.EXPLAINERS) - {"activation_maximisation", "cladec", "refae", "joint"}
     assert set(maps) == posthoc | {"simple_taylor"}
     assert all(array.shape == (8, 1, 28, 28) and np.isfinite(array).all() for array in maps.values())
     np.testing.assert_array_equal(maps["simple_taylor"], maps["input_x_gradient"])

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from helpers import TINY
-from xmnist import classifiers, config, data, train, training
+from xmnist import classifiers, config, data, pictures, train, training
 from xmnist.data.base import Data
 from xmnist.errors import InputError
 from xmnist.runs import Run
@@ -170,9 +170,12 @@ def test_a_damaged_refae_is_left_out_and_named(
 
 
 def test_the_picture_shows_right_and_wrong_images() -> None:
-    labels = torch.tensor([0, 1, 1, 2, 0, 2])
-    predicted = torch.tensor([1, 1, 1, 0, 0, 2])
-    assert training._choose(labels, predicted).tolist() == [4, 1, 5, 0, 3]
+    labels = torch.arange(10).repeat(3)
+    predicted = labels.clone()
+    predicted[[0, 25]] = 9
+    assert pictures._choose(labels, predicted).tolist() == [10, 1, 2, 3, 4, 5, 6, 7, 0, 25]
+    two = torch.tensor([0, 1] * 8)
+    assert pictures._choose(two, two).tolist() == [0, 2, 4, 6, 1, 3, 5, 7]
 
 
 class Stop(BaseException):
@@ -325,10 +328,11 @@ def test_models_of_one_seed_start_from_different_weights(settings: Settings, mon
     starts = {}
     real = training._fit
 
-    def fit(run: Run, task: Any, validation: Any) -> Any:
+    def fit(run: Run, parts: Any, images: Any) -> Any:
+        task = parts[0][0]
         weights = {name.removeprefix("0.classifier."): value for name, value in task.model.state_dict().items()}
         starts[run.settings["model"]["name"]] = weights["dense.0.weight"].clone()
-        return real(run, task, validation)
+        return real(run, parts, images)
 
     monkeypatch.setattr(training, "_fit", fit)
     train.main(settings(*TINY, "model=refae"))

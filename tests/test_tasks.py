@@ -4,7 +4,7 @@ from torch import nn
 
 from helpers import OPTIONS
 from xmnist import classifiers, tasks, trainer
-from xmnist.data.base import Data
+from xmnist.data.base import Columns, Data
 from xmnist.layers import fit_normalisation, freeze
 
 
@@ -24,11 +24,9 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 
 def fit(task: tasks.Task, data: Data, epochs: int = 1) -> list[trainer.Row]:
-    def validate() -> dict[str, float]:
-        figures = task.test(data.validation)
-        return {"loss": figures[task.monitor]}
-
-    return trainer.fit(task.model, task.loss, task.rows(), validate, **{**OPTIONS, "epochs": epochs})
+    options = {**OPTIONS, "epochs": epochs, "figures": task.figures}
+    task.prepare()
+    return trainer.fit(task.model, task.loss, task.rows(), lambda: task.watch(data.validation), **options)
 
 
 def cladec(model: nn.Module, data: Data, alpha: float = 0.5, layer: str = "dense") -> tasks.Task:
@@ -55,7 +53,8 @@ def test_codes_computed_once_give_what_codes_computed_anew_give(
     for limit in (2**30, 0):
         monkeypatch.setattr(tasks, "CODES_AT_MOST", limit)
         task = cladec(explained(tiny_data), tiny_data)
-        assert task.rows()[0].shape == ((60, 128) if limit else (60, 1, 28, 28))
+        rows = task.rows()
+        assert isinstance(rows, Columns) and [c.shape[1:] for c in rows.columns[2:]] == ([(128,)] if limit else [])
         fit(task, tiny_data, epochs=2)
         results.append(state(task.model))
     for name, value in results[0].items():

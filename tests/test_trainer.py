@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from helpers import OPTIONS
 from xmnist import trainer
+from xmnist.data.base import Columns
 
 
 class Problem:
@@ -28,7 +29,7 @@ class Problem:
         return {"loss": self.loss(self.x, self.y).item()}
 
     def fit(self, **options: Any) -> list[trainer.Row]:
-        return trainer.fit(self.model, self.loss, (self.x, self.y), self.validate, **{**OPTIONS, **options})
+        return trainer.fit(self.model, self.loss, Columns(self.x, self.y), self.validate, **{**OPTIONS, **options})
 
 
 def test_it_finds_the_least_squares_solution() -> None:
@@ -56,7 +57,7 @@ def test_every_epoch_visits_every_row_once_in_a_new_order() -> None:
         seen.extend(x[:, 0].tolist())
         return problem.loss(x, y)
 
-    trainer.fit(problem.model, spy, (problem.x, problem.y), problem.validate, **{**OPTIONS, "epochs": 2})
+    trainer.fit(problem.model, spy, Columns(problem.x, problem.y), problem.validate, **{**OPTIONS, "epochs": 2})
     first, second = seen[:30], seen[30:]
     assert sorted(first) == sorted(second) == sorted(problem.x[:, 0].tolist())
     assert first != second
@@ -147,7 +148,7 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_place(epoch: int) -> None
         return problem.loss(x, y) * (math.nan if next(calls) == bad else 1.0)
 
     with pytest.raises(trainer.NotFiniteError, match=f"nan in epoch {epoch}, step 3"):
-        trainer.fit(problem.model, loss, (problem.x, problem.y), problem.validate, **OPTIONS, save=saved.append)
+        trainer.fit(problem.model, loss, Columns(problem.x, problem.y), problem.validate, **OPTIONS, save=saved.append)
     assert len(saved) == epoch - 1
 
 

@@ -1,7 +1,12 @@
-"""The networks whose decisions are explained. They take pixels in [0, 1] and return logits."""
+"""The networks whose decisions are explained. They take pixels in [0, 1] and return logits.
+
+Each names its `layers`, which decoders can look at, and its `gates`: the feature maps, before they are pooled, that a
+joint model multiplies.
+"""
 
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,6 +33,7 @@ class VggSmall(nn.Sequential):
     """
 
     layers = ("conv", "dense", "logits")
+    gates = ("stem.2", "conv.2")
 
     def __init__(self, shape: Shape, classes: int, dropout: float) -> None:
         channels, height, width = shape
@@ -77,6 +83,7 @@ class LenetAvgPool(nn.Sequential):
     """
 
     layers = ("conv1", "conv2", "dense1", "dense2", "logits")
+    gates = ("conv1.1", "conv2.1")
 
     def __init__(self, shape: Shape, classes: int, dropout: float, nonpositive_bias: bool) -> None:
         channels, height, width = shape
@@ -108,6 +115,7 @@ class DropoutCnn(nn.Sequential):
     """
 
     layers = ("conv1", "conv2", "dense", "logits")
+    gates = ("conv1.2", "conv2.3")
 
     def __init__(self, shape: Shape, classes: int, dropout: float) -> None:
         channels, height, width = shape
@@ -133,6 +141,7 @@ class CamNet(nn.Sequential):
     """
 
     layers = ("conv1", "conv2", "features", "logits")
+    gates = ("conv1.2", "conv2.2", "features.2")
 
     def __init__(self, shape: Shape, classes: int, width: int) -> None:
         _at_least("cam_net", shape, 4)
@@ -153,22 +162,67 @@ class CamNet(nn.Sequential):
         initialise(self)
 
 
-class ResNet18(nn.Sequential):
-    """torchvision's ResNet-18 with a 3x3 stem of stride 1 and no pooling after it, as small images need.
+class VggXml(nn.Sequential):
+    """The VGG of the joint explainer-classifiers: four pairs of convolutions, two layers of 128 sigmoids.
+
+    As published for 224x224 pixels (Rio-Torto et al., Pattern Recognition Letters 133, 2020), with the last pooling
+    window fitted to the image: it leaves one pixel. `width` is that of the first pair, 32 as published; `batch_norm`,
+    which was not published, makes it learn in a tenth of the time.
+    """
+
+    layers = ("conv1", "conv2", "conv3", "conv4", "dense1", "dense2", "logits")
+
+    def __init__(self, shape: Shape, classes: int, dropout: float, width: int, batch_norm: bool) -> None:
+        _at_least("vgg_xml", shape, 16)
+
+        def convolution(inputs: int, outputs: int) -> list[nn.Module]:
+            norm = [nn.BatchNorm2d(outputs)] if batch_norm else []
+            return [nn.Conv2d(inputs, outputs, 3, padding=1), *norm, nn.ReLU()]
+
+        def block(inputs: int, outputs: int) -> nn.Sequential:
+            return nn.Sequential(*convolution(inputs, outputs), *convolution(outputs, outputs), nn.MaxPool2d(2))
+
+        def dense(inputs: int) -> nn.Sequential:
+            return nn.Sequential(nn.Linear(inputs, 128), nn.Sigmoid(), nn.Dropout(dropout))
+
+        parts: dict[str, nn.Module] = {
+            "normalize": Normalize(shape[0]),
+            **{"conv1": block(shape[0], width), "conv2": block(width, 2 * width)},
+            **{"conv3": block(2 * width, 4 * width), "conv4": block(4 * width, 8 * width)},
+            "pool": nn.MaxPool2d((shape[1] // 16, shape[2] // 16)),
+            "flatten": nn.Flatten(),
+            **{"dense1": dense(8 * width), "dense2": dense(128), "logits": nn.Linear(128, classes)},
+        }
+        super().__init__(OrderedDict(parts))
+        self.gates = tuple(f"conv{pair}.{5 if batch_norm else 3}" for pair in (1, 2, 3, 4))
+        initialise(self)
+
+
+class ResNet(nn.Sequential):
+    """torchvision's ResNet of `depth` layers.
+
+    With the stem for small images: one 3x3 convolution of stride 1, no pooling; with the large one as published: 7x7,
+    stride 2 and pooling.
 
     Source: He et al., "Deep residual learning for image recognition", arXiv 1512.03385.
     """
 
     layers = ("network.layer1", "network.layer2", "network.layer3", "network.layer4", "network.avgpool", "network.fc")
 
-    def __init__(self, shape: Shape, classes: int) -> None:
-        from torchvision.models import resnet18  # takes seconds
+    def __init__(self, depth: int, shape: Shape, classes: int, stem: str) -> None:
+        from torchvision import models  # takes seconds
 
-        network = resnet18(num_classes=classes)
-        network.conv1 = nn.Conv2d(shape[0], 64, 3, padding=1, bias=False)
-        network.maxpool = nn.Identity()
+        network = getattr(models, f"resnet{depth}")(num_classes=classes)
+        if stem == "small":
+            network.conv1 = nn.Conv2d(shape[0], 64, 3, padding=1, bias=False)
+            network.maxpool = nn.Identity()
+        else:
+            network.conv1 = nn.Conv2d(shape[0], 64, 7, stride=2, padding=3, bias=False)
         super().__init__(OrderedDict(normalize=Normalize(shape[0]), network=network))
         nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
+        stages = [getattr(network, f"layer{i}") for i in (1, 2, 3, 4)]
+        blocks = [f"network.layer{i}.{b}" for i, stage in enumerate(stages, 1) for b in range(len(stage))]
+        self.gates = ("network.maxpool", *blocks)
 
 
 CLASSIFIERS: dict[str, Callable[..., nn.Module]] = {
@@ -176,7 +230,8 @@ CLASSIFIERS: dict[str, Callable[..., nn.Module]] = {
     "lenet_avgpool": LenetAvgPool,
     "dropout_cnn": DropoutCnn,
     "cam_net": CamNet,
-    "resnet18": ResNet18,
+    "vgg_xml": VggXml,
+    **{f"resnet{depth}": partial(ResNet, depth) for depth in (18, 34, 50, 101, 152)},
 }
 
 

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 STAGES = {
-    "train": "fit a classifier, a ClaDec decoder or a reference autoencoder",
+    "train": "fit a classifier, a ClaDec decoder, a reference autoencoder or a joint explainer-classifier",
     "explain": "draw explanations of chosen images side by side; trains what it needs",
+    "export": "write a data set as images, masks and boxes that dataset=folder reads",
 }
 USAGE = f"""xmnist {__version__}: train image classifiers and look at what they have seen
 
@@ -27,6 +28,7 @@ stages:
 examples:
   xmnist train model=cladec layer=dense alpha=0.25       a decoder of what layer dense keeps
   xmnist train model=refae layer=conv dataset=fashion_mnist
+  xmnist train model=joint dataset=polygons              a classifier that makes its own explanation
   xmnist train -m model=cladec alpha=0,0.25,0.99         a sweep: one run for each value
   xmnist train +experiment=smoke                         everything once, in seconds
   xmnist explain explainer=[lrp,gradcam,cladec]          what the classifier has seen, by three methods
@@ -133,8 +135,8 @@ def _sorted(argv: list[str]) -> tuple[list[str], list[str]]:
     overrides, flags = [], []
     for before, word in zip(["", *argv], argv, strict=False):
         if before not in VALUED and (word.startswith("~") or ("=" in word and not word.startswith("-"))):
-            # A decoder's training may override any key of `trainer`, also those that the chosen config does not.
-            overrides.append(f"++{word}" if word.startswith("trainer.decoder.") else word)
+            # These may override any key of `trainer`, also those that the chosen config does not.
+            overrides.append(f"++{word}" if word.startswith(("trainer.decoder.", "trainer.joint.")) else word)
         else:
             flags.append(word)
     return overrides, flags

@@ -7,21 +7,25 @@ config into plain checked values, which is all that the rest of the package ever
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from xmnist.data import files
 from xmnist.errors import InputError, unknown
-from xmnist.schema import ALPHA, COMMON, GROUPS, LEARNED, METHODS, STAGES, TRAINING, Rule
+from xmnist.rules import Rule
+from xmnist.schema import ALPHA, COMMON, EXPORTED, GROUPS, LEARNED, METHODS, PHASES, STAGES, TRAINING, WEIGHTS
+
+JOINT_TRAINING = {key: rule for key, rule in TRAINING.items() if key != "lr"} | PHASES
+"""What `trainer.joint` may hold."""
 
 Settings = dict[str, Any]
 """A resolved config: plain values, nested as in YAML."""
 
-ELSEWHERE = ("explainer", "explainers", "select", "target", "format")
+ELSEWHERE = ("explainer", "explainers", "select", "target", "format", "map")
 """What only stages other than `train` use; an experiment may hold it for them."""
 
 
@@ -61,29 +65,46 @@ def resolve(cfg: DictConfig, stage: str = "train") -> Settings:
     """
     top = _plain(cfg)
     groups, own = STAGES[stage]
+    if stage == "export":
+        return _check_all(top, groups, {key: COMMON[key] for key in EXPORTED})
     if stage == "train":
         top = {k: v for k, v in top.items() if k not in ELSEWHERE}
-    keys = [*COMMON, "alpha", "trainer", *groups, *own]
-    for key in top:
-        if key == "explainer" and stage != "train":
-            raise InputError("a file for an explainer must begin with the line # @package explainers.NAME")
-        if key not in keys and (key != "explainers" or stage == "train"):
-            raise unknown("key", key, keys, "keys")
-    for key in keys:
-        if key not in top:
-            raise InputError(f"{key} is missing")
-    out: Settings = {group: _check_named(group, top[group], GROUPS[group], group) for group in groups}
+    joint = isinstance(top.get("model"), dict) and top["model"].get("name") == "joint"
+    for key in WEIGHTS:
+        if key in top and not joint:
+            raise InputError(f"{key} belongs to model=joint")
+    if "explainer" in top and stage != "train":
+        raise InputError("a file for an explainer must begin with the line # @package explainers.NAME")
+    rules = COMMON | own | (WEIGHTS if joint else {})
+    more = ("alpha", "trainer", *(["explainers"] if stage != "train" else []))
+    out = _check_all(top, groups, rules, more)
     try:
         out["alpha"] = ALPHA[out["model"]["name"]].convert(top["alpha"])
     except (ValueError, TypeError, OverflowError):
         what = ALPHA[out["model"]["name"]].text
         raise InputError(f"alpha must be {what} with model={out['model']['name']}, got {top['alpha']!r}") from None
     given = dict(top["trainer"]) if isinstance(top["trainer"], dict) else {"name": top["trainer"]}
-    decoder = _check_keys("trainer.decoder.", given.pop("decoder", None) or {}, TRAINING, partial=True)
-    out["trainer"] = {**_check_keys("trainer.", given, TRAINING), "decoder": decoder}
-    rules = COMMON | own
-    out |= _check_keys("", {k: v for k, v in top.items() if k in rules}, rules)
+    parts = {
+        "decoder": _check_keys("trainer.decoder.", given.pop("decoder", None) or {}, TRAINING, partial=True),
+        "joint": _check_keys("trainer.joint.", given.pop("joint", None) or {}, JOINT_TRAINING, partial=True),
+    }
+    out["trainer"] = _check_keys("trainer.", given, TRAINING) | parts
+    if joint:
+        phases(out)
     return out if stage == "train" else _with_explainers(out, top.get("explainers"))
+
+
+def _check_all(top: Settings, groups: Sequence[str], rules: Mapping[str, Rule], more: Sequence[str] = ()) -> Settings:
+    """The checked groups and top-level keys of a config, which has nothing else but `more`."""
+    keys = [*rules, *groups, *more]
+    for key in top:
+        if key not in keys:
+            raise unknown("key", key, keys, "keys")
+    for key in keys:
+        if key not in top and key != "explainers":
+            raise InputError(f"{key} is missing")
+    out = {group: _check_named(group, top[group], GROUPS[group], group) for group in groups}
+    return out | _check_keys("", {key: top[key] for key in rules}, rules)
 
 
 def _plain(cfg: DictConfig) -> Settings:
@@ -93,13 +114,15 @@ def _plain(cfg: DictConfig) -> Settings:
             resolve=True,
             throw_on_missing=True,
         )
+    except MissingMandatoryValue as error:
+        raise InputError(f"{error.full_key} must be given") from None
     except OmegaConfBaseException as error:
         raise InputError(str(error).splitlines()[0]) from None
     assert isinstance(plain, dict)
     return {str(k): v for k, v in plain.items()}
 
 
-RESERVED = ("images", "labels", "predictions", "indices", "file", "allow_pickle")
+RESERVED = ("images", "labels", "predictions", "indices", "masks", "file", "allow_pickle")
 """What an explainer cannot be called: `explanations.npz` has other arrays of these names, or cannot have any."""
 
 
@@ -119,7 +142,9 @@ def _with_explainers(settings: Settings, given: Any) -> Settings:
         if model not in LEARNED.get(method, (model,)):
             raise InputError(f"explainer={name} needs model={' or '.join(LEARNED[method])}, but this is model={model}")
     methods = {options["name"] for options in explainers.values()}
-    if "cladec" not in methods:
+    if settings["map"] != "recomputed" and settings["model"]["name"] != "joint":
+        raise InputError(f"map={settings['map']} needs model=joint, but this is model={settings['model']['name']}")
+    if "cladec" not in methods and settings["model"]["name"] != "joint":
         model = {**settings["model"], "name": "refae"} if "refae" in methods else {"name": "classifier"}
         settings = {**settings, "model": model, "alpha": None}
     if isinstance(settings["target"], list) and len(settings["target"]) == 1:
@@ -134,22 +159,54 @@ def describe(stage: str, chosen: Mapping[str, str], explainers: Mapping[str, str
         chosen: the option taken in each group.
         explainers: the method of each explainer.
     """
-    lines = {key: rule.text for key, rule in (COMMON | STAGES[stage][1]).items()}
-    lines["alpha"] = ALPHA[chosen["model"]].text
+    common = COMMON if "model" in chosen else {key: COMMON[key] for key in EXPORTED}
+    lines = {key: rule.text for key, rule in (common | STAGES[stage][1]).items()}
     for group, name in chosen.items():
         lines |= {f"{group}.{key}": rule.text for key, rule in GROUPS[group][name].items()}
-    for name, method in explainers.items():
-        lines |= {f"explainers.{name}.{key}": rule.text for key, rule in METHODS[method].items()}
-    lines |= {f"trainer.{key}": rule.text for key, rule in TRAINING.items()}
-    lines["trainer.decoder.*"] = "any key of trainer, for ClaDec and RefAE only"
+    lines |= _described(chosen["model"], explainers) if "model" in chosen else {}
     width = max(map(len, lines))
     return "\n".join(f"{key:<{width}}  {what}" for key, what in lines.items())
 
 
+def _described(model: str, explainers: Mapping[str, str]) -> dict[str, str]:
+    """What the keys take that belong to models and explainers."""
+    lines = {"alpha": ALPHA[model].text}
+    lines |= {key: rule.text for key, rule in WEIGHTS.items() if model == "joint"}
+    for name, method in explainers.items():
+        lines |= {f"explainers.{name}.{key}": rule.text for key, rule in METHODS[method].items()}
+    lines |= {f"trainer.{key}": rule.text for key, rule in TRAINING.items()}
+    lines["trainer.decoder.*"] = "any key of trainer, for ClaDec and RefAE only"
+    lines["trainer.joint.*"] = "any key of trainer but lr, for the joint model only; of these some for each phase:"
+    return lines | {f"trainer.joint.{key}": rule.text for key, rule in PHASES.items()}
+
+
 def training(settings: Settings) -> Settings:
-    """How this run's own network is trained: `trainer`, with what `trainer.decoder` changes for decoders."""
-    own = {k: v for k, v in settings["trainer"].items() if k != "decoder"}
-    return own if settings["model"]["name"] == "classifier" else own | settings["trainer"]["decoder"]
+    """How this run's own network is trained: `trainer`, with what its part for this model changes."""
+    own = {k: v for k, v in settings["trainer"].items() if k in TRAINING}
+    part = {"classifier": None, "joint": "joint"}.get(settings["model"]["name"], "decoder")
+    return own | settings["trainer"][part] if part else own
+
+
+def phases(settings: Settings) -> list[Settings]:
+    """How a joint model is trained in each of its three phases, `lr` being that of each part.
+
+    What `trainer.joint` does not say is as for the classifier, with only one part learning in the first two phases.
+
+    Raises:
+        InputError: in one of them nothing learns.
+    """
+    own = training(settings)
+    rate = own.pop("lr")
+    lists = {"lr_classifier": [rate, 0.0, rate], "lr_explainer": [0.0, rate, rate]}
+    lists |= {key: own.pop(key) for key in PHASES if isinstance(own.get(key), list)}
+    out = []
+    for place in range(3):
+        each = {key: values[place] for key, values in lists.items()}
+        lr = {"classifier": each.pop("lr_classifier"), "explainer": each.pop("lr_explainer")}
+        if not any(lr.values()):
+            raise InputError(f"trainer.joint.lr_classifier and lr_explainer are both 0 in phase {place + 1}")
+        out.append(own | each | {"lr": lr})
+    return out
 
 
 def trained(settings: Settings, model: str, alpha: float | None = None) -> Settings:
@@ -160,9 +217,11 @@ def trained(settings: Settings, model: str, alpha: float | None = None) -> Setti
 
 
 def alphas(settings: Settings) -> list[float]:
-    """The alphas of a run: none, one or more."""
+    """The alphas of ClaDecs: none for other models, one or more."""
     alpha = settings["alpha"]
-    return alpha if isinstance(alpha, list) else [] if alpha is None else [alpha]
+    if settings["model"]["name"] != "cladec":
+        return []
+    return alpha if isinstance(alpha, list) else [alpha]
 
 
 def learned(settings: Settings, method: str) -> list[Settings]:
@@ -171,96 +230,17 @@ def learned(settings: Settings, method: str) -> list[Settings]:
 
 
 def needed(settings: Settings) -> list[Settings]:
-    """The `train` runs that an `explain` run stands on, the classifier first."""
+    """The `train` runs that an `explain` run stands on, what is explained first."""
+    if settings["model"]["name"] == "joint":
+        return [trained(settings, "joint", settings["alpha"])]
     methods = [options["name"] for options in settings["explainers"].values()]
     others = [run for method in LEARNED if method in methods for run in learned(settings, method)]
     return [trained(settings, "classifier"), *others]
 
 
-def identity(settings: Settings, stage: str = "train") -> Settings:
-    """Every setting that can change the result of a run, and nothing else (no device, no paths)."""
-    if stage == "train":
-        keys = ("dataset", "classifier", "model", "seed")
-        out = {k: settings[k] for k in keys} | {"trainer": training(settings)}
-        if settings["model"]["name"] != "classifier":
-            own = {"layer": settings["layer"], "alpha": settings["alpha"]}
-            out |= own | {"explains": identity(trained(settings, "classifier"))}
-        return out
-    return {
-        **{key: settings[key] for key in ("select", "target", "format")},
-        "explainers": {  # in the order of the picture's rows; the size of the batches changes nothing
-            f"{place} {name}": {k: v for k, v in options.items() if k != "batch_size"}
-            for place, (name, options) in enumerate(settings["explainers"].items())
-        },
-        "explains": [identity(run) for run in needed(settings)],
-    }
-
-
 def plain(alpha: float) -> str:
     """An alpha as people write it: 0, 0.25, 0.999."""
     return f"{alpha:.12g}"
-
-
-def label(settings: Settings, stage: str = "train") -> str:
-    """The readable part of a run's name, such as `layer=dense,alpha=0.25,seed=0`."""
-    parts = []
-    if stage != "train":
-        parts += [f"explainer={_short(list(settings['explainers']))}", f"select={settings['select']['name']}"]
-    if settings["model"]["name"] == "classifier":
-        parts.append(f"classifier={settings['classifier']['name']}")
-    else:
-        parts.append(f"layer={settings['layer']}")
-    found = alphas(settings)
-    if found:
-        parts.append(f"alpha={_short([plain(a) for a in found])}")
-    return ",".join([*parts, f"seed={settings['seed']}"])
-
-
-def _short(words: list[str]) -> str:
-    return "+".join(words) if len(words) < 5 else f"{words[0]}..{words[-1]}({len(words)})"
-
-
-def words(settings: Settings) -> list[str]:
-    """The overrides that make `xmnist train` do what these settings say, all that differs from the defaults."""
-    top = OmegaConf.load(Path(conf_dir(), "train.yaml"))
-    assert isinstance(top, DictConfig)
-    out = []
-    for group, default in (("dataset", None), ("classifier", "vgg_small"), ("model", "cladec")):
-        name = settings[group]["name"]
-        out += [f"{group}={name}"] if name != default else []
-        file = _file(group, name)
-        out += _changed(f"{group}.", settings[group], file.get("model", file))
-        if group == "model" and settings["alpha"] != file["alpha"]:
-            out.append(f"alpha={_value(settings['alpha'])}")
-    trainer, own = _file("trainer", "default"), settings["trainer"]
-    out += _changed("trainer.", own, trainer)
-    out += _changed("trainer.decoder.", own | own["decoder"], own | trainer["decoder"])
-    common = {key: settings[key] for key in COMMON if settings[key] != top[key]}
-    return out + [f"{key}={_value(value)}" for key, value in common.items() if key not in ("force", "train_missing")]
-
-
-def _file(group: str, name: str) -> Settings:
-    content = OmegaConf.to_container(OmegaConf.load(Path(conf_dir(), group, f"{name}.yaml")))
-    assert isinstance(content, dict)
-    return {str(k): v for k, v in content.items()}
-
-
-def _changed(where: str, settings: Settings, file: Settings) -> list[str]:
-    """Overrides for the values that differ from a file's."""
-    different = {k: v for k, v in settings.items() if k not in file or file[k] != v}
-    return [f"{where}{k}={_value(v)}" for k, v in different.items() if not isinstance(v, dict)]
-
-
-def _value(value: Any) -> str:
-    """A value as Hydra's command line reads it."""
-    if isinstance(value, list):
-        return f"[{','.join(map(_value, value))}]"
-    if isinstance(value, float):
-        return plain(value) if float(plain(value)) == value else repr(value)
-    if value is None or isinstance(value, bool):
-        return "null" if value is None else str(value).lower()
-    text = str(value)
-    return text if re.fullmatch(r"[\w./:@%+-]+", text) else '"' + text.replace('"', '\\"') + '"'
 
 
 def default_dataset(data_dir: str) -> str:

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from xmnist import data, explainers, figures, runs, selection, training
 from xmnist.config import Settings, alphas, learned, needed, plain
 from xmnist.data.base import Data
 from xmnist.explainers.base import Explainer
+from xmnist.joint import Joint, SeenThrough
 from xmnist.layers import batched
 from xmnist.runs import Run
 from xmnist.schema import LEARNED
@@ -24,6 +25,7 @@ SHOWN = 24
 """How many columns the picture has at most; the arrays hold all images."""
 
 TITLES = {
+    "joint": "joint model's map",
     "cladec": "ClaDec",
     "refae": "RefAE",
     "cam": "CAM",
@@ -71,10 +73,12 @@ def check(settings: Settings) -> None:
             training.check(run)
     info = data.info(settings["dataset"])
     selection.numbered(settings["select"], info.classes)
-    classifier, example = training.new_classifier(settings, info), torch.zeros(1, *info.shape)
+    network, example = training.new_explained(settings, info).eval(), torch.zeros(1, *info.shape)
+    if settings["map"] == "fixed":
+        network = _seen_through(network, example)
     for name, options in settings["explainers"].items():
         if options["name"] not in LEARNED:
-            _built(name, options, settings, example).check(classifier, example)
+            _built(name, options, settings, example).check(network, example)
 
 
 def main(settings: Settings, typed: str) -> dict[str, Any]:
@@ -89,7 +93,7 @@ def main(settings: Settings, typed: str) -> dict[str, Any]:
     selection.check_indices(settings["select"], len(images.test))
     for missing in needed(settings):
         training.found_or_trained(missing)
-    classifier = training.load_classifier(settings, images, device)
+    classifier = training.load_explained(settings, images, device)
     logits = batched(classifier, images.test.images)
     seen = logits.argmax(1)
     rows = selection.choose(settings["select"], images.test.labels, seen, images.info.classes).to(device)
@@ -97,7 +101,7 @@ def main(settings: Settings, typed: str) -> dict[str, Any]:
         if to_do:
             log.info("explaining %d test images: %s", len(rows), run.path)
             training.write_environment(run, device)
-            made = list(_explanations(settings, classifier, images, rows, seen[rows]))
+            made = list(_logged(_explanations(settings, classifier, images, rows, seen[rows])))
             _write(run, images, rows, logits[rows], classifier, made)
         run.tell("done" if to_do else "already done")
     return run.metrics()
@@ -122,7 +126,21 @@ def _explanations(
             key, full = name, title
             if len(targets) > 1:
                 key, full = f"{name},target={target}", f"{title}\nof {CLASS[target]} class"
-            yield _explained(key, full, explainer, classifier, shown, classes[target])
+            if settings["map"] == "fixed":
+                parts = [
+                    _explained(key, full, explainer, _seen_through(classifier, image), image, own)
+                    for image, own in zip(shown.split(1), classes[target].split(1), strict=True)
+                ]
+                yield _together(parts)
+            else:
+                yield _explained(key, full, explainer, classifier, shown, classes[target])
+
+
+def _seen_through(network: nn.Module, image: Tensor) -> nn.Module:
+    """A joint network with the map that it makes of one image (1, C, H, W)."""
+    assert isinstance(network, Joint)
+    with torch.no_grad():
+        return SeenThrough(network, network.explainer(image))
 
 
 def _targets(settings: Settings) -> list[str]:
@@ -132,11 +150,16 @@ def _targets(settings: Settings) -> list[str]:
 def _built(name: str, options: Settings, settings: Settings, train: Tensor) -> Explainer:
     """The explainer of these options; `train` are the training images."""
     own = {key: value for key, value in options.items() if key != "name"}
+    if settings["model"]["name"] == "joint" and own.get("layer"):  # layers are the classifier's
+        own["layer"] = f"{'joint.' if settings['map'] == 'fixed' else ''}classifier.{own['layer']}"
     return explainers.build(options["name"], name=name, seed=settings["seed"], train=train, **own)
 
 
 def _fitted(name: str, options: Settings, settings: Settings, images: Data) -> Iterator[tuple[str, Explainer]]:
     """A learned explainer for each alpha, with the alpha as people write it, or one and nothing."""
+    if options["name"] == "joint":  # what is explained makes it itself
+        yield "", _built(name, options, settings, images.train.images)
+        return
     for needs in learned(settings, options["name"]):
         model = training.fitted(Run("train", needs), images, images.test.images.device).model
         own = {"layer": settings["layer"]} if options["name"] == "cladec" else {}
@@ -147,11 +170,25 @@ def _fitted(name: str, options: Settings, settings: Settings, images: Data) -> I
 def _explained(
     name: str, title: str, explainer: Explainer, classifier: nn.Module, images: Tensor, targets: Tensor
 ) -> Explanation:
-    start = time.monotonic()
     answers = explainer(classifier, images, targets)
     gap = explainer.completeness_gap(classifier, images, targets, answers)
-    log.info("  %s: %.2f s%s", name, time.monotonic() - start, "" if gap is None else _told(gap))
     return Explanation(name, title, explainer, answers, gap)
+
+
+def _together(parts: list[Explanation]) -> Explanation:
+    """The answers for single images as one."""
+    gaps = [part.gap for part in parts if part.gap is not None]
+    answers = torch.cat([part.answers for part in parts])
+    return replace(parts[0], answers=answers, gap=torch.cat(gaps) if gaps else None)
+
+
+def _logged(made: Iterator[Explanation]) -> Iterator[Explanation]:
+    """Tell of each explanation when it is there."""
+    start = time.monotonic()
+    for each in made:
+        log.info("  %s: %.2f s%s", each.name, time.monotonic() - start, "" if each.gap is None else _told(each.gap))
+        yield each
+        start = time.monotonic()
 
 
 def _told(gap: Tensor) -> str:
@@ -166,6 +203,8 @@ def _write(
     test, names = images.test, images.info.classes
     labels, predicted = test.labels[rows], logits.argmax(1)
     arrays = {"images": test.images[rows], "labels": labels, "predictions": predicted, "indices": rows}
+    if test.masks is not None:
+        arrays["masks"] = test.masks[rows]
     arrays |= {each.name: each.answers for each in made}
     with runs.atomic(run.path / "explanations.npz") as file:
         np.savez_compressed(file, **{name: array.cpu().numpy() for name, array in arrays.items()})  # type: ignore[arg-type]
@@ -178,6 +217,8 @@ def _write(
     grid = [
         figures.Row("original", test.images[rows][shown].cpu().numpy(), [names[i] for i in predicted[shown].tolist()])
     ]
+    if test.masks is not None:
+        grid.append(figures.Row("ground truth", test.masks[rows][shown].float().cpu().numpy(), None, "map"))
     for each in made:
         pictures, kind = each.answers[shown], each.explainer.kind
         seen = seen_in(pictures) if kind == "image" else None
@@ -207,7 +248,11 @@ def _table(
 
 
 def _title(settings: Settings) -> str:
-    layer = f"layer {settings['layer']} of " if settings["model"]["name"] != "classifier" else ""
+    model, layer = settings["model"], ""
+    if model["name"] == "joint":
+        layer = f"{model['loss']} joint model, "
+    elif model["name"] != "classifier":
+        layer = f"layer {settings['layer']} of "
     explained = f", explained class: {' and '.join(CLASS[target] for target in _targets(settings))}"
     if all(options["name"] in LEARNED for options in settings["explainers"].values()):
         explained = ""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +20,7 @@ _NAMES = {
     "agreement": "agreement with the classifier",
     "reconstruction_sse": "reconstruction error (sse)",
     "classification_loss": "classification loss",
+    "explanation_loss": "explanation loss",
 }
 
 
@@ -28,17 +30,20 @@ HEATMAPS = (
 )
 
 
+MAPS = "the joint model's own maps: from 0 (dark blue), not looked at, to 1 (yellow)"
+
+
 @dataclass(frozen=True)
 class Row:
     """One row of a grid: pictures (N, C, H, W), and what the classifier sees in each where they are images.
 
-    Images have values in [0, 1]; heatmaps (N, 1, H, W) any.
+    Images have values in [0, 1], as have maps (N, 1, H, W); heatmaps (N, 1, H, W) any.
     """
 
     name: str
     pictures: NDArray[np.floating]
     predicted: Sequence[str] | None = None
-    kind: Literal["heatmap", "image"] = "image"
+    kind: Literal["heatmap", "image", "map"] = "image"
 
 
 def _save(figure: Figure, path: Path) -> None:
@@ -51,14 +56,18 @@ def curves(history: Sequence[dict[str, float]], title: str, path: Path) -> None:
     names = [n for n in _NAMES if f"val_{n}" in history[0]]
     figure = Figure(figsize=(3.4 * len(names), 3.2), layout="constrained")
     figure.suptitle(title, fontsize=10, parse_math=False)
-    epochs = [row["epoch"] for row in history]
+    epochs = range(1, len(history) + 1)
+    phases = [row.get("phase", 1) for row in history]
+    starts = [epoch for epoch, (a, b) in enumerate(pairwise(phases), 1) if a != b]
     for column, name in enumerate(names):
         axes = figure.add_subplot(1, len(names), column + 1)
         for part, colour, label in (("train", ORANGE, "training"), ("val", BLUE, "validation")):
             if f"{part}_{name}" in history[0]:
                 values = [row[f"{part}_{name}"] for row in history]
                 axes.plot(epochs, values, "o-", color=colour, label=label, markersize=3, linewidth=1.5)
-        axes.set_xlabel("epoch")
+        for start in starts:
+            axes.axvline(start + 0.5, color="0.6", linewidth=0.8, linestyle="--")
+        axes.set_xlabel("epoch" if not starts else "epoch; dashed: the next phase begins")
         axes.set_title(_NAMES[name], fontsize=9)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
@@ -83,7 +92,13 @@ def grid(rows: Sequence[Row], truth: Sequence[str], title: str, path: Path) -> N
     across = cell + (0.18 if wide else GAP)
     left = 0.2 + 0.062 * max(len(line) for row in rows for line in row.name.split("\n"))
     below = [cell + (0.2 if row.predicted is not None else 0.0) + GAP for row in rows]
-    lines = [title, LEGEND, *([HEATMAPS] if any(row.kind == "heatmap" for row in rows) else [])]
+    kinds = {row.kind for row in rows}
+    lines = [
+        *title.split("\n"),
+        LEGEND,
+        *([HEATMAPS] if "heatmap" in kinds else []),
+        *([MAPS] if "map" in kinds else []),
+    ]
     top = 0.17 * len(lines) + 0.15
     width, height = max(left + across * len(truth) + GAP, 0.066 * max(map(len, lines)) + 0.2), top + sum(below) + GAP
     figure = Figure(figsize=(width, height))
@@ -112,6 +127,8 @@ def _picture(axes: Axes, picture: NDArray[np.floating], kind: str) -> None:
     if kind == "heatmap":
         limit = float(np.abs(picture).max()) or 1.0
         axes.imshow(shown, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
+    elif kind == "map":
+        axes.imshow(shown, cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
     else:
         axes.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set(xticks=[], yticks=[])

@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from xmnist import config, runs
 from xmnist.errors import TRACEBACK, InputError, report, unknown
-from xmnist.schema import METHODS, STAGES
+from xmnist.schema import METHODS, STAGES, WEIGHTS
 
 
 def register(stage: str, argv: Sequence[str]) -> None:
@@ -146,6 +146,10 @@ def _of_another_stage(word: str, stage: str) -> str:
     return f"{key} belongs to xmnist explain, not to xmnist train" if foreign else ""
 
 
+def _of_joint(key: str) -> str:
+    return f"{key} belongs to model=joint" if key in WEIGHTS else ""
+
+
 def explain(error: Exception, stage: str, words: Sequence[str]) -> str:
     """Hydra's report of a command line that does not compose, in one line that names what is allowed."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
@@ -154,7 +158,7 @@ def explain(error: Exception, stage: str, words: Sequence[str]) -> str:
     text = (str(error) or type(error).__name__).strip()
     match = re.match(r"Could not override '([^'@]+)", text)
     if match:
-        refused = _of_another_stage(match[1], stage)
+        refused = _of_another_stage(match[1], stage) or _of_joint(match[1])
         return refused or str(unknown("key", match[1], _siblings(match[1], stage, words), "keys"))
     line = text.splitlines()[0]
     ambiguous = re.match(r"Ambiguous value for argument '(.*?)=(.*)'", line)

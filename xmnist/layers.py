@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from xmnist.errors import unknown
 
@@ -62,6 +63,20 @@ def freeze(model: nn.Module) -> nn.Module:
 def place(model: nn.Module, device: torch.device) -> nn.Module:
     """Move a model to a device, convolution weights channels last: the faster layout on CPUs and GPUs; returns it."""
     return nn.Module.to(model.to(device), memory_format=torch.channels_last)
+
+
+def gate(features: Tensor, maps: Tensor) -> Tensor:
+    """Features (N, C, h, w) times a map (N, 1, H, W), averaged over windows to their size.
+
+    Every gate calls this function, so that explanation methods that rewrite a network find it again.
+    """
+    return features * pooled(maps, features)
+
+
+def pooled(maps: Tensor, features: Tensor) -> Tensor:
+    """Maps (N, 1, H, W), averaged over windows to the size of features (N, C, h, w)."""
+    height, width = features.shape[2:]
+    return F.adaptive_avg_pool2d(maps, (height, width))
 
 
 class _Reached(Exception):

@@ -44,3 +44,31 @@ def cladec(
     if alpha > 0:
         loss = loss + alpha * F.cross_entropy(classifier(reconstructions), labels)
     return loss
+
+
+def total_variation(maps: Tensor) -> Tensor:
+    """Mean absolute difference of vertical neighbours plus that of horizontal ones, averaged over the batch.
+
+    Each mean is over its own number of pairs, (H-1) W and H (W-1). 0 for a constant map; maps are (N, 1, H, W).
+    """
+    return maps.diff(dim=2).abs().mean() + maps.diff(dim=3).abs().mean()
+
+
+def explanation(maps: Tensor, beta: float, masks: Tensor | None = None, gamma: float = 0.0) -> Tensor:
+    """`beta * mean|z| + (1 - beta) * TV(z)`; with masks plus `gamma * |sum((1-m) z) / (sum(1-m) + 1e-6)|` an image.
+
+    The unsupervised and the hybrid explanation loss of Rio-Torto et al., Pattern Recognition Letters 133 (2020), for
+    each image, averaged over the batch.
+
+    Args:
+        maps: z, (N, 1, H, W) in [0, 1].
+        beta: in [0, 1]; sparsity against smoothness.
+        masks: m, of the same shape; true or 1 on the object.
+        gamma: how much it costs to be outside of it.
+    """
+    loss = beta * maps.abs().mean() + (1 - beta) * total_variation(maps)
+    if masks is None:
+        return loss
+    outside = 1 - masks.to(maps.dtype)
+    strayed = (outside * maps).flatten(1).sum(1) / (outside.flatten(1).sum(1) + 1e-6)
+    return loss + gamma * strayed.abs().mean()

@@ -22,6 +22,7 @@ from omegaconf import OmegaConf
 
 from xmnist import config
 from xmnist.errors import InputError
+from xmnist.identity import identity, label
 
 log = logging.getLogger(__name__)
 
@@ -59,14 +60,15 @@ def _umask() -> int:
 
 
 def place(stage: str, settings: config.Settings) -> str:
-    """Where a run lies below OUT/STAGE: DATASET/MODEL/ID."""
-    return "/".join((settings["dataset"]["name"], settings["model"]["name"], run_id(stage, settings)))
+    """Where a run lies below OUT/STAGE: DATASET/MODEL/ID, or DATASET/ID where no model has a part in it."""
+    model = [settings["model"]["name"]] if "model" in settings else []
+    return "/".join((settings["dataset"]["name"], *model, run_id(stage, settings)))
 
 
 def run_id(stage: str, settings: config.Settings) -> str:
     """A run's name: readable settings and 8 hex digits over everything that can change its result."""
-    text = json.dumps({"stage": stage, **config.identity(settings, stage)}, sort_keys=True)
-    return f"{config.label(settings, stage)}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    text = json.dumps({"stage": stage, **identity(settings, stage)}, sort_keys=True)
+    return f"{label(settings, stage)}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True)
@@ -125,13 +127,14 @@ class Run:
         """Log where the run is, what its figures are and which pictures it has drawn."""
 
         def line(figures: dict[str, Any]) -> str:
-            return "  ".join(f"{name} {value:.4f}" for name, value in figures.items() if name not in EFFORT)
+            told = {name: value for name, value in figures.items() if name not in EFFORT}
+            return "  ".join(f"{k} {v:.4f}" if isinstance(v, float) else f"{k} {v}" for k, v in told.items())
 
         metrics = self.metrics()
         nested = all(isinstance(value, dict) for value in metrics.values())
         rows = [f"{name}: {line(row)}" for name, row in metrics.items()] if nested else [f"test: {line(metrics)}"]
-        drawn = (path.name for path in self.path.iterdir() if path.suffix in (".png", ".pdf", ".svg"))
-        rows.append("pictures: " + ", ".join(sorted(drawn)))
+        drawn = sorted(path.name for path in self.path.iterdir() if path.suffix in (".png", ".pdf", ".svg"))
+        rows += [f"pictures: {', '.join(drawn)}"] if drawn else []
         log.info("\n  ".join([f"{what}: {self.path}", *rows]))
 
     def write_json(self, name: str, content: Any) -> None:

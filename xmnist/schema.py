@@ -1,104 +1,47 @@
 """What each key of a config may hold: tables from key to `Rule`, without torch, Hydra or anything else to wait for."""
 
-import math
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from xmnist.data import files
+from xmnist.rules import Rule, choice, list_of, maybe, number, one_or_more, pair, raise_unless, text, three, whole
 
-
-@dataclass(frozen=True)
-class Rule:
-    """What one key may hold: `convert` returns the value in its normal form or raises ValueError."""
-
-    text: str
-    convert: Callable[[Any], Any]
-
-
-def _raise_unless(condition: bool, value: Any) -> Any:
-    if not condition:
-        raise ValueError
-    return value
-
-
-def number(low: float = -math.inf, high: float = math.inf, *, above: bool = False) -> Rule:
-    """A finite number in [low, high], or in (low, high] with `above`."""
-
-    def convert(value: Any) -> float:
-        _raise_unless(isinstance(value, int | float) and not isinstance(value, bool), value)
-        inside = low < value <= high if above else low <= value <= high
-        return float(_raise_unless(math.isfinite(value) and inside, value)) + 0.0  # -0.0 is 0.0
-
-    if math.isfinite(high):
-        return Rule(f"a number in {'(' if above else '['}{low:g}, {high:g}]", convert)
-    return Rule(f"a number {'above' if above else 'of at least'} {low:g}", convert)
-
-
-def whole(low: int, high: int | None = None) -> Rule:
-    """A whole number of at least `low`, at most `high`."""
-
-    def convert(value: Any) -> int:
-        _raise_unless(isinstance(value, int) and not isinstance(value, bool), value)
-        return _raise_unless(low <= value and (high is None or value <= high), value)
-
-    return Rule(
-        f"a whole number of at least {low}" if high is None else f"a whole number from {low} to {high}",
-        convert,
-    )
-
-
-def choice(*words: str) -> Rule:
-    """One of a closed list of words."""
-    return Rule("one of " + ", ".join(words), lambda value: _raise_unless(value in words, value))
-
-
-def maybe(rule: Rule) -> Rule:
-    """What `rule` takes, or null."""
-    return Rule(f"{rule.text}, or null", lambda value: None if value is None else rule.convert(value))
-
-
-def one_or_more(rule: Rule) -> Rule:
-    """What `rule` takes, or a list of it without repetitions."""
-
-    def convert(value: Any) -> Any:
-        if not isinstance(value, list):
-            return rule.convert(value)
-        values = [rule.convert(v) for v in value]
-        return _raise_unless(bool(values) and len(set(values)) == len(values), values)
-
-    return Rule(f"{rule.text}, or a list of different ones", convert)
-
-
-def list_of(rule: Rule) -> Rule:
-    """A list of what `rule` takes, without repetitions."""
-
-    def convert(value: Any) -> list[Any]:
-        return one_or_more(rule).convert(_raise_unless(isinstance(value, list), value))
-
-    return Rule(f"a list of different ones, each {rule.text}", convert)
-
-
-def text(what: str) -> Rule:
-    """A text that is not empty; `what` says of what kind."""
-    return Rule(what, lambda value: _raise_unless(isinstance(value, str) and bool(value), value))
-
-
-YES_NO = Rule("true or false", lambda value: _raise_unless(isinstance(value, bool), value))
-NOTHING = Rule("null", lambda value: _raise_unless(value is None, value))
+YES_NO = Rule("true or false", lambda value: raise_unless(isinstance(value, bool), value))
+NOTHING = Rule("null", lambda value: raise_unless(value is None, value))
 DEVICE = Rule(
     "one of auto, cpu, cuda, cuda:N, mps",
-    lambda value: _raise_unless(re.fullmatch(r"auto|cpu|mps|cuda(:(0|[1-9][0-9]?))?", value) is not None, value),
+    lambda value: raise_unless(re.fullmatch(r"auto|cpu|mps|cuda(:(0|[1-9][0-9]?))?", value) is not None, value),
 )
 SEED = whole(0, 2**31 - 1)
 
 LAYER = text("a layer of the classifier, by its name or dotted path")
 _CLASS = Rule(
     "a class, by its name or number",
-    lambda value: _raise_unless(isinstance(value, str | int) and not isinstance(value, bool) and value != "", value),
+    lambda value: raise_unless(isinstance(value, str | int) and not isinstance(value, bool) and value != "", value),
 )
+
+
+def _convert_polygon(value: Any) -> list[int]:
+    p, q = pair(-1).convert(value)
+    return raise_unless((p == -1 and q == 1) or (3 <= p <= 100 and 1 <= q < p / 2), [p, q])
+
+
+def _convert_shapes(value: Any) -> int:
+    return value if value == -1 else whole(1, 100).convert(value)
+
+
+def _convert_rgb(value: Any) -> list[int]:
+    return [whole(0, 255).convert(v) for v in raise_unless(isinstance(value, list) and len(value) == 3, value)]
+
+
+RGB = Rule("a colour [red,green,blue], each from 0 to 255", _convert_rgb)
+POLYGON = Rule(
+    "a polygon [p,q] of p vertices (3 to 100), each joined with the q-th next (1 <= q < p/2), or [-1,1] for a circle",
+    _convert_polygon,
+)
+
 _DROPOUT = number(0, 0.99)
+_DRAWN = {"train": whole(20, 1_000_000), "test": whole(1, 1_000_000), "validation": number(0, 0.5, above=True)}
 _SIZES = {"train": maybe(whole(20)), "test": maybe(whole(1)), "validation": number(0, 0.5, above=True)}
 DECODER = {"decoder": choice("published", "dense128", "conv64"), "reconstruction": choice("sse", "mse")}
 TRAINING = {
@@ -117,23 +60,71 @@ TRAINING = {
     "keep": choice("best", "last"),
     "stop_patience": maybe(whole(0)),
     "stop_delta": number(0),
+    "min_lr": number(0),
 }
+PHASES = {
+    "epochs": three(whole(1), alike=True),
+    "lr_classifier": three(number(0), alike=True),
+    "lr_explainer": three(number(0), alike=True),
+    "stop_patience": three(maybe(whole(0)), alike=True),
+}
+"""What `trainer.joint` holds for each phase, beside any other key of `trainer`; a rate of 0 freezes a part."""
+
+_MASKS = {"masks": choice("boxes", "pixels")}
+_GLYPHS = {
+    "seed": SEED,
+    "rotation": number(0, 180),
+    "shear": number(0, 45),
+    "zoom": number(0, 0.9),
+    "shift": number(0, 28),
+    "blur": number(0, 1),
+    "noise": number(0, 1),
+}
+_CLUTTER = {**_MASKS, "size": whole(28, 1024), "fragments": whole(0, 1000), "fragment_size": whole(1, 28)}
 
 GROUPS: dict[str, dict[str, dict[str, Rule]]] = {
     "dataset": {
         **{name: _SIZES for name in ("mnist", "fashion_mnist", "kmnist", "cifar10", "cifar100")},
         "emnist": {**_SIZES, "split": choice(*files.EMNIST_SPLITS)},
-        "glyphs": {
-            "train": whole(200, 1_000_000),
-            "test": whole(1, 1_000_000),
+        "glyphs": {**_DRAWN, "train": whole(200, 1_000_000), **_GLYPHS},
+        "cluttered_glyphs": {**_DRAWN, "train": whole(200, 1_000_000), **_GLYPHS, **_CLUTTER},
+        "cluttered_mnist": {**_SIZES, "seed": SEED, **_CLUTTER},
+        "polygons": {
+            **_DRAWN,
+            **_MASKS,
+            "seed": SEED,
+            "size": whole(16, 1024),
+            "target": POLYGON,
+            "against": maybe(POLYGON),
+            "targets": maybe(number(0, 1)),
+            "outside": maybe(POLYGON),
+            "shapes": Rule("a whole number from 1 to 100, or -1 for 1 to 19 by chance", _convert_shapes),
+            "tries": whole(1, 1000),
+            "radius": pair(1),
+            "overlap": YES_NO,
+            "occlusion": YES_NO,
+            "rotation": YES_NO,
+            "simplified": YES_NO,
+            "vertices": pair(3, 100),
+            "circles": YES_NO,
+            "background": whole(0, 255),
+            "colour": maybe(RGB),
+            "fill": YES_NO,
+            "noise": YES_NO,
+            "start_index": whole(0),
+        },
+        "folder": {
+            "path": text("a folder"),
+            "size": maybe(whole(8, 4096)),
+            "channels": Rule("1 or 3", lambda value: raise_unless(value in (1, 3) and value is not True, value)),
+            "masks": choice("auto", "images", "boxes", "none"),
+            "test": number(0, 0.9, above=True),
             "validation": _SIZES["validation"],
             "seed": SEED,
-            "rotation": number(0, 180),
-            "shear": number(0, 45),
-            "zoom": number(0, 0.9),
-            "shift": number(0, 28),
-            "blur": number(0, 1),
-            "noise": number(0, 1),
+            "aug_prob": number(0, 1),
+            "class_weights": maybe(choice("balanced")),
+            "stream": maybe(YES_NO),
+            "workers": whole(0, 64),
         },
     },
     "classifier": {
@@ -141,9 +132,17 @@ GROUPS: dict[str, dict[str, dict[str, Rule]]] = {
         "lenet_avgpool": {"dropout": _DROPOUT, "nonpositive_bias": YES_NO},
         "dropout_cnn": {"dropout": _DROPOUT},
         "cam_net": {"width": whole(1)},
-        "resnet18": {},
+        "vgg_xml": {"dropout": _DROPOUT, "width": whole(1), "batch_norm": YES_NO},
+        **{f"resnet{depth}": {"stem": choice("small", "large")} for depth in (18, 34, 50, 101, 152)},
     },
-    "model": {"classifier": {}, "cladec": DECODER, "refae": DECODER},
+    "model": {
+        **{"classifier": {}, "cladec": DECODER, "refae": DECODER},
+        "joint": {
+            "loss": choice("unsupervised", "hybrid"),
+            **{"width": whole(1, 1024), "depth": whole(1, 8), "init_bias": number()},
+            "gates": maybe(list_of(text("a layer of the classifier, by its dotted path"))),
+        },
+    },
     "select": {
         "per_class": {"count": whole(1)},
         "mixed": {"correct": whole(0), "wrong": whole(0), "label": maybe(_CLASS), "seed": SEED},
@@ -154,8 +153,14 @@ GROUPS: dict[str, dict[str, dict[str, Rule]]] = {
 }
 """Group -> option's `name` -> the keys that it takes."""
 
-ALPHA = {"classifier": NOTHING, "cladec": one_or_more(number(0, 1)), "refae": NOTHING}
+ALPHA = {
+    **{"classifier": NOTHING, "cladec": one_or_more(number(0, 1)), "refae": NOTHING},
+    "joint": three(number(0, 1)),
+}
 """What `alpha` may be for each model."""
+
+WEIGHTS = {"beta": number(0, 1), "gamma": number(0)}
+"""What only the joint model's loss has."""
 
 COMMON = {
     "layer": LAYER,
@@ -167,11 +172,19 @@ COMMON = {
     "force": YES_NO,
 }
 
+EXPORTED = ("data_dir", "out_dir", "force")
+"""What of `COMMON` a stage uses that fits and explains nothing."""
+
 STAGES: dict[str, tuple[tuple[str, ...], dict[str, Rule]]] = {
     "train": (("dataset", "classifier", "model"), {}),
+    "export": (("dataset",), {}),
     "explain": (
         ("dataset", "classifier", "model", "select"),
-        {"target": one_or_more(choice("predicted", "label")), "format": choice("png", "pdf", "svg")},
+        {
+            "target": one_or_more(choice("predicted", "label")),
+            "format": choice("png", "pdf", "svg"),
+            "map": choice("recomputed", "fixed"),
+        },
     ),
 }
 """Stage -> the groups that it uses, and its own keys beside `COMMON`."""
@@ -207,8 +220,9 @@ METHODS: dict[str, dict[str, Rule]] = {
     },
     "cladec": _BATCH,
     "refae": _BATCH,
+    "joint": _BATCH,
 }
 """Explanation method -> the keys that it takes, under `explainers.NAME`."""
 
-LEARNED = {"cladec": ("cladec",), "refae": ("cladec", "refae")}
+LEARNED = {"cladec": ("cladec",), "refae": ("cladec", "refae"), "joint": ("joint",)}
 """The methods that answer with what a trained model of the same name makes of the image -> the `model` they need."""

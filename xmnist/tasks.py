@@ -1,6 +1,6 @@
 """What is particular about training each kind of model: the network, its loss, its data, its figures."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -8,47 +8,55 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xmnist import decoders, losses
-from xmnist.data.base import Data, Split
+from xmnist.data.base import Columns, Data, Source, Split
+from xmnist.joint import Joint
 from xmnist.layers import Encoder, batched, place
 from xmnist.metrics.classification import classification
 from xmnist.metrics.reconstruction import reconstruction as reconstruction_metrics
 
 CODES_AT_MOST = 2**30
-"""Bytes that the codes of all training images may take; where they need more, each batch is encoded anew."""
+"""Bytes that the codes or maps of all training images may take; where they need more, each batch makes its own."""
 
 
 Reconstruct = Callable[[Tensor], Tensor]
 """Images (N, C, H, W) to images of the same shape."""
 
 
+Figures = Callable[[Split], dict[str, float]]
+"""What is measured on a split."""
+
+
 @dataclass(frozen=True)
 class Task:
     """One network and all that the loop needs to train it.
 
-    `rows` gives the tensors that a batch is cut from, `loss` the mean loss of such a batch, `test` the figures on a
-    split, `monitor` the one of them that training makes small. Where the model reconstructs images, `reconstruct` does
-    so and `explained` is the classifier that judges them.
+    `rows` gives what batches are cut from, `loss` the mean loss of such a batch and, after it, the mean `figures`;
+    `test` gives the figures on a split that a finished run tells, `watch` those that its history has, with the `loss`.
+    Where the model reconstructs images, `reconstruct` does so and `explained` is the classifier that judges them.
+    `prepare` is called before the training.
     """
 
     model: nn.Module
     loss: Callable[..., Tensor]
-    rows: Callable[[], Sequence[Tensor]]
-    test: Callable[[Split], dict[str, float]]
-    monitor: str
+    rows: Callable[[], Source]
+    test: Figures
+    watch: Figures
+    figures: tuple[str, ...] = ()
     reconstruct: Reconstruct | None = None
     explained: nn.Module | None = None
+    prepare: Callable[[], None] = lambda: None
 
 
 def classifier(model: nn.Module, data: Data) -> Task:
-    """A classifier, trained on cross-entropy."""
+    """A classifier, trained on cross-entropy, weighted by class where the data set says so."""
 
     def loss(images: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(model(images), labels)
+        return F.cross_entropy(model(images), labels, data.class_weights)
 
     def test(split: Split) -> dict[str, float]:
         return classification(batched(model, split.images), split.labels)
 
-    return Task(model, loss, lambda: (data.train.images, data.train.labels), test, "loss")
+    return Task(model, loss, lambda: data.train.source("images", "labels"), test, test)
 
 
 def cladec(explained: nn.Module, data: Data, layer: str, decoder: str, alpha: float, reconstruction: str) -> Task:
@@ -56,27 +64,28 @@ def cladec(explained: nn.Module, data: Data, layer: str, decoder: str, alpha: fl
 
     Source: Schneider and Vlachos, "Explaining classifiers by constructing familiar concepts", arXiv 2203.04109.
     """
-    encoder = Encoder(explained, layer)
-    images, labels = data.train.images, data.train.labels
-    first = batched(encoder, images[:1])
+    encoder, train = Encoder(explained, layer), data.train
+    first = batched(encoder, train.images[:1])
     model = _decoder(decoder, first, data)
-    fits = first.numel() * first.element_size() * len(images) <= CODES_AT_MOST
-    encode = nn.Identity() if fits else encoder
 
-    def rows() -> Sequence[Tensor]:
-        inputs = batched(encoder, images) if fits else images  # a frozen encoder answers the same in every epoch
-        return inputs, images, labels
+    def rows() -> Source:
+        source = train.source("images", "labels")
+        if isinstance(source, Columns) and _fit(first, len(train)):
+            codes = batched(encoder, train.images)  # a frozen encoder answers the same in every epoch
+            return Columns(*source.columns, codes)
+        return source
 
-    def loss(inputs: Tensor, images: Tensor, labels: Tensor) -> Tensor:
-        with torch.no_grad():
-            codes = encode(inputs)
+    def loss(images: Tensor, labels: Tensor, codes: Tensor | None = None) -> Tensor:
+        if codes is None:
+            with torch.no_grad():
+                codes = encoder(images)
         return losses.cladec(explained, images, model(codes), labels, alpha, reconstruction)
 
     def reconstruct(images: Tensor) -> Tensor:
         return batched(lambda part: model(encoder(part)), images)
 
     test = _decoder_test(explained, reconstruct, alpha, reconstruction)
-    return Task(model, loss, rows, test, "total_loss", reconstruct, explained)
+    return Task(model, loss, rows, test, _watched(test), reconstruct=reconstruct, explained=explained)
 
 
 def refae(explained: nn.Module, fresh: nn.Module, data: Data, layer: str, decoder: str, reconstruction: str) -> Task:
@@ -95,7 +104,84 @@ def refae(explained: nn.Module, fresh: nn.Module, data: Data, layer: str, decode
         return batched(model, images)
 
     test = _decoder_test(explained, reconstruct, 0.0, reconstruction)
-    return Task(model, loss, lambda: (data.train.images,), test, "total_loss", reconstruct, explained)
+    watch = _watched(test)
+    return Task(
+        model, loss, lambda: data.train.source("images"), test, watch, reconstruct=reconstruct, explained=explained
+    )
+
+
+def joint(
+    model: Joint, data: Data, frozen: tuple[str, ...], alpha: float, beta: float, gamma: float, loss: str
+) -> Task:
+    """One phase of a joint explainer-classifier: `alpha * CE + (1 - alpha) * L_expl`.
+
+    Source: Rio-Torto et al., Pattern Recognition Letters 133 (2020). An image without an object has no outside that
+    the hybrid loss could keep its map from.
+
+    Args:
+        frozen: the parts, of `joint.PARTS`, that do not learn.
+        alpha, beta, gamma: weights as in `losses.explanation`.
+        loss: `unsupervised` or `hybrid`, which needs masks.
+    """
+    hybrid, train = loss == "hybrid", data.train
+    columns = ("images", "labels", *(["masks"] if hybrid else []))
+
+    def rows() -> Source:
+        source = train.source(*columns)
+        one = torch.empty(1, *train.images.shape[2:])
+        if "explainer" in frozen and isinstance(source, Columns) and _fit(one, len(train)):
+            maps = batched(model.explainer, train.images)  # a frozen explainer answers the same in every epoch
+            return Columns(*source.columns, maps)
+        return source
+
+    def measured(images: Tensor, labels: Tensor, masks: Tensor | None, maps: Tensor, weights: Tensor | None) -> Tensor:
+        logits = model.gated(images, maps)
+        entropy = F.cross_entropy(logits, labels, weights)
+        explained = losses.explanation(maps, beta, _allowed(masks) if hybrid and masks is not None else None, gamma)
+        accuracy = (logits.argmax(1) == labels).float().mean()
+        total = alpha * entropy + (1 - alpha) * explained
+        return torch.stack([total, entropy.detach(), explained.detach(), accuracy])
+
+    def mean(images: Tensor, labels: Tensor, *others: Tensor) -> Tensor:
+        masks, maps = others[0] if hybrid else None, others[-1] if len(others) > hybrid else model.explainer(images)
+        return measured(images, labels, masks, maps, data.class_weights)
+
+    def watch(split: Split) -> dict[str, float]:
+        means = torch.zeros(4, dtype=torch.float64)
+        with torch.no_grad():
+            for part in split.parts():
+                maps = model.explainer(part.images)
+                each = measured(part.images, part.labels, part.masks, maps, None)
+                means += each.cpu().double() * len(part) / len(split)
+        return dict(zip(("loss", *names), means.tolist(), strict=True))
+
+    def test(split: Split) -> dict[str, float]:
+        found = watch(split)
+        entropy, explained = found["classification_loss"], found["explanation_loss"]
+        return {"accuracy": found["accuracy"], "loss": entropy, "explanation_loss": explained}
+
+    names = ("classification_loss", "explanation_loss", "accuracy")
+    return Task(model, mean, rows, test, watch, names, prepare=lambda: model.freeze(*frozen))
+
+
+def _allowed(masks: Tensor) -> Tensor:
+    """Where a map may be: on the object, or everywhere in an image that has none."""
+    return masks | ~masks.flatten(1).any(1)[:, None, None, None]
+
+
+def _fit(row: Tensor, count: int) -> bool:
+    """Whether `count` such rows may be kept."""
+    return row.numel() * row.element_size() * count <= CODES_AT_MOST
+
+
+def _watched(test: Figures) -> Figures:
+    """A decoder's figures for its history, with the total loss as `loss`."""
+
+    def watch(split: Split) -> dict[str, float]:
+        found = test(split)
+        return {"loss": found.pop("total_loss"), **found}
+
+    return watch
 
 
 def _decoder(name: str, code: Tensor, data: Data) -> nn.Module:

@@ -23,15 +23,17 @@ def main(settings: Settings, typed: str | None = None) -> dict[str, Any]:
     Args:
         typed: the command that asked for it.
     """
-    make = _train_each if isinstance(settings["alpha"], list) else training.train
+    make = _train_each if _several(settings) else training.train
     return make(settings, typed).metrics()
 
 
 def _members(settings: Settings) -> list[Settings]:
     """The settings of each run that a list of alphas stands for."""
-    if not isinstance(settings["alpha"], list):
-        return [settings]
-    return [{**settings, "alpha": alpha} for alpha in alphas(settings)]
+    return [{**settings, "alpha": alpha} for alpha in alphas(settings)] if _several(settings) else [settings]
+
+
+def _several(settings: Settings) -> bool:
+    return settings["model"]["name"] == "cladec" and isinstance(settings["alpha"], list)
 
 
 def _train_each(settings: Settings, typed: str | None) -> Run:

@@ -4,7 +4,7 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ConstantLR, OneCycleLR, ReduceLROnPlateau, StepLR
 from tqdm import tqdm
 
+from xmnist.data.base import Source
 from xmnist.layers import derive_seed
 
 log = logging.getLogger(__name__)
 
 Row = dict[str, float]
-"""One epoch: `epoch` (from 1), `lr` at its end, `train_loss`, `val_...`, `seconds`, `images_per_second`."""
+"""One epoch: `epoch` (from 1), `lr` at its end, `train_...`, `val_...`, `seconds`, `images_per_second`."""
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": lambda p, lr, weight_decay, eps, momentum: torch.optim.SGD(
@@ -43,14 +44,15 @@ class StateError(ValueError):
 def fit(
     model: nn.Module,
     loss: Callable[..., Tensor],
-    data: Sequence[Tensor],
+    data: Source,
     validate: Callable[[], Row],
     *,
+    figures: Sequence[str] = (),
     seed: int,
     epochs: int,
     batch_size: int,
     optimizer: str,
-    lr: float,
+    lr: float | Mapping[str, float],
     weight_decay: float,
     eps: float,
     momentum: float,
@@ -62,6 +64,7 @@ def fit(
     keep: str,
     stop_patience: int | None,
     stop_delta: float,
+    min_lr: float,
     state: dict[str, Any] | None = None,
     save: Callable[[dict[str, Any]], None] = lambda state: None,
 ) -> list[Row]:
@@ -71,12 +74,14 @@ def fit(
     state ends bit for bit like one that was never stopped (on a CPU with the same number of threads).
 
     Args:
-        loss: mean loss of a batch, called with the same rows of every tensor in `data`.
-        data: tensors with one row an example, on the model's device.
+        loss: mean loss of a batch of `data`, or a vector of it and the mean `figures` of that batch.
+        data: the training examples, on the model's device.
         validate: figures after an epoch, `loss` among them; called with the model in eval mode.
+        figures: names of what `loss` answers beside the loss; the history has their means over an epoch.
+        lr: learning rate, or one for each child of the model, by its name; parameters without gradient stay.
         warmup: share of the steps in which the one-cycle schedule goes up.
         step_epochs, factor, patience: `step` multiplies the learning rate by `factor` every `step_epochs` epochs,
-            `plateau` once the validation loss has not fallen for more than `patience` epochs.
+            `plateau` once the validation loss has not fallen for more than `patience` epochs, never below `min_lr`.
         keep: `best` (lowest validation loss) or `last`.
         stop_patience: stop once the validation loss has not fallen by `stop_delta` for more epochs than this.
         state: what `save` was given last, to go on from there.
@@ -86,37 +91,50 @@ def fit(
         NotFiniteError: the training or validation loss is NaN or infinite.
         StateError: `state` belongs to another network or optimiser.
     """
-    steps = math.ceil(len(data[0]) / batch_size)
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    descent = OPTIMIZERS[optimizer](parameters, lr=lr, weight_decay=weight_decay, eps=eps, momentum=momentum)
-    scheduler = _scheduler(schedule, descent, lr, steps * epochs, warmup, step_epochs, factor, patience)
+    steps = math.ceil(len(data) / batch_size)
+    groups = _groups(model, lr)
+    highest = [group["lr"] for group in groups]
+    descent = OPTIMIZERS[optimizer](groups, lr=highest[0], weight_decay=weight_decay, eps=eps, momentum=momentum)
+    scheduler = _scheduler(schedule, descent, highest, steps * epochs, warmup, step_epochs, factor, patience, min_lr)
     parts = {"model": model, "optimizer": descent, "scheduler": scheduler}
     history, best = _restore(parts, state) if state is not None else ([], {})
     while len(history) < epochs and not _stopped(history, stop_patience, stop_delta):
         epoch = len(history) + 1
-        torch.manual_seed(derive_seed(seed, f"epoch {epoch}"))
+        own_seed = derive_seed(seed, f"epoch {epoch}")
+        torch.manual_seed(own_seed)
         start = time.perf_counter()
         per_step = scheduler if schedule == "one_cycle" else None
-        train_loss = _epoch(model, loss, data, batch_size, descent, per_step, epoch, epochs)
+        means = _epoch(model, loss, data, batch_size, descent, per_step, epoch, epochs, own_seed)
         seconds = time.perf_counter() - start
         model.eval()
-        figures = validate()
-        if not math.isfinite(figures["loss"]):
-            raise NotFiniteError(f"the validation loss is {figures['loss']} after epoch {epoch}")
+        seen = validate()
+        if not math.isfinite(seen["loss"]):
+            raise NotFiniteError(f"the validation loss is {seen['loss']} after epoch {epoch}")
         if isinstance(scheduler, ReduceLROnPlateau):
-            scheduler.step(figures["loss"])
+            scheduler.step(seen["loss"])
         elif schedule != "one_cycle":
             scheduler.step()
-        row = {"epoch": epoch, "lr": descent.param_groups[0]["lr"], "train_loss": train_loss}
-        row |= {f"val_{name}": value for name, value in figures.items()}
-        history.append(row | {"seconds": seconds, "images_per_second": len(data[0]) / seconds})
-        if keep == "last" or not best or figures["loss"] < best["loss"]:
-            best = {"loss": figures["loss"], "model": copy.deepcopy(model.state_dict())}
+        row = {"epoch": epoch, "lr": descent.param_groups[0]["lr"]}
+        row |= {f"train_{name}": value for name, value in zip(("loss", *figures), means, strict=True)}
+        row |= {f"val_{name}": value for name, value in seen.items()}
+        history.append(row | {"seconds": seconds, "images_per_second": len(data) / seconds})
+        if keep == "last" or not best or seen["loss"] < best["loss"]:
+            best = {"loss": seen["loss"], "model": copy.deepcopy(model.state_dict())}
         save({**{name: part.state_dict() for name, part in parts.items()}, "history": history, "best": best})
         log.info(_line(history[-1], epochs))
     model.load_state_dict(best["model"])
     model.eval()
     return history
+
+
+def _groups(model: nn.Module, lr: float | Mapping[str, float]) -> list[dict[str, Any]]:
+    """What is to learn, and how fast."""
+    children = {"": lr} if isinstance(lr, float | int) else lr
+    groups = [
+        {"params": [p for p in model.get_submodule(name).parameters() if p.requires_grad], "lr": rate}
+        for name, rate in children.items()
+    ]
+    return [group for group in groups if group["params"]]
 
 
 def _restore(parts: dict[str, Any], state: dict[str, Any]) -> tuple[list[Row], dict[str, Any]]:
@@ -135,35 +153,38 @@ def _restore(parts: dict[str, Any], state: dict[str, Any]) -> tuple[list[Row], d
 def _epoch(
     model: nn.Module,
     loss: Callable[..., Tensor],
-    data: Sequence[Tensor],
+    data: Source,
     batch_size: int,
     optimizer: torch.optim.Optimizer,
     scheduler: Any,
     number: int,
     epochs: int,
-) -> float:
-    """Train on every row once, in random order; returns the mean loss over rows."""
+    seed: int,
+) -> list[float]:
+    """Train on every row once, in random order; returns the means over rows of the loss and of what comes with it."""
     model.train()
-    order = torch.randperm(len(data[0])).to(data[0].device)  # drawn on the CPU: the same order on every device
+    order = torch.randperm(len(data)).to(data.device)  # drawn on the CPU: the same order on every device
     batches = order.split(batch_size)
-    losses = torch.zeros(len(batches), device=data[0].device)
+    losses: list[Tensor] = []
     seen = 0
     with tqdm(total=len(order), desc=f"epoch {number}/{epochs}", unit="img", leave=False, disable=None) as bar:
-        for step, rows in enumerate(batches):
-            value = loss(*(tensor[rows] for tensor in data))
+        for rows, batch in zip(batches, data.batches(batches, seed), strict=True):
+            value = loss(*batch).reshape(-1)
             optimizer.zero_grad(set_to_none=True)
-            value.backward()
+            value[0].backward()
             optimizer.step()
             if scheduler is not None and scheduler.last_epoch + 1 < scheduler.total_steps:
                 scheduler.step()
-            losses[step] = value.detach()
+            losses.append(value.detach())
             if bar.update(len(rows)):  # true when the bar was redrawn: the only time to wait for the device
-                _check_finite(losses[seen : step + 1], number, seen)
-                bar.set_postfix(loss=f"{losses[seen : step + 1].mean().item():.4g}", refresh=False)
-                seen = step + 1
-    _check_finite(losses, number, 0)
+                new = torch.stack(losses[seen:])[:, 0]
+                _check_finite(new, number, seen)
+                bar.set_postfix(loss=f"{new.mean().item():.4g}", refresh=False)
+                seen = len(losses)
+    columns = torch.stack(losses)
+    _check_finite(columns[:, 0], number, 0)
     sizes = torch.tensor([len(rows) for rows in batches], dtype=torch.float64)
-    return (losses.cpu().double() @ sizes / sizes.sum()).item()
+    return (sizes @ columns.cpu().double() / sizes.sum()).tolist()
 
 
 def _check_finite(losses: Tensor, epoch: int, first: int) -> None:
@@ -178,24 +199,25 @@ def _check_finite(losses: Tensor, epoch: int, first: int) -> None:
 def _scheduler(
     name: str,
     optimizer: torch.optim.Optimizer,
-    lr: float,
+    lr: Sequence[float],
     steps: int,
     warmup: float,
     step_epochs: int,
     factor: float,
     patience: int,
+    min_lr: float,
 ) -> Any:
     build: dict[str, Callable[[], Any]] = {
         "constant": lambda: ConstantLR(optimizer, factor=1.0),
         "one_cycle": lambda: OneCycleLR(
             optimizer,
-            lr,
+            list(lr),
             total_steps=steps,
             pct_start=warmup * 0.999 if warmup * steps == 1 else warmup,  # torch divides by warmup * steps - 1
             cycle_momentum="betas" in optimizer.defaults,  # SGD keeps the momentum that it was given
         ),
         "step": lambda: StepLR(optimizer, step_epochs, factor),
-        "plateau": lambda: ReduceLROnPlateau(optimizer, factor=factor, patience=patience, threshold=0),
+        "plateau": lambda: ReduceLROnPlateau(optimizer, factor=factor, patience=patience, threshold=0, min_lr=min_lr),
     }
     return build[name]()
 

@@ -5,42 +5,47 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from xmnist import classifiers, data, decoders, environment, figures, runs, tasks, trainer
-from xmnist.config import Settings, plain, trained, training, words
-from xmnist.data.base import Data, Info, Split
+from xmnist import classifiers, data, decoders, environment, figures, joint, pictures, runs, tasks, trainer
+from xmnist.config import Settings, phases, trained, training
+from xmnist.data.base import Data, Info
 from xmnist.data.files import BUILT_IN
 from xmnist.errors import InputError
-from xmnist.layers import Encoder, batched, derive_seed, fit_normalisation, freeze, place
+from xmnist.layers import Encoder, derive_seed, fit_normalisation, freeze, place
+from xmnist.pictures import NAMES
 from xmnist.runs import Run
+from xmnist.wording import words
 
 log = logging.getLogger(__name__)
 
-NAMES = {"classifier": "classifier", "cladec": "ClaDec", "refae": "RefAE"}
-
-EXAMPLES = 8
-"""How many test images of different classes the first picture shows, with up to half as many misclassified ones."""
+DECODERS = ("cladec", "refae")
+"""Models that explain a classifier, which must be there."""
 
 
 def check(settings: Settings) -> None:
     """Find out, before anything is written, whether this run can be done.
 
     Raises:
-        InputError: no such device, layer or data; a decoder that does not fit; a classifier that is not there and may
-            not be trained; files of this run or of the classifier's that another run wrote.
+        InputError: no such device, layer, gate or data; a decoder that does not fit; masks that are needed and not
+            there; a classifier that is not there and may not be trained; files of this run or of the classifier's that
+            another run wrote.
     """
     find_device(settings["device"])
     run = Run("train", settings)
     if not run.reusable() and not settings["force"]:
         _saved_state(run)
-    info = data.info(settings["dataset"])
+    info, model = data.info(settings["dataset"]), settings["model"]
     with torch.device("meta"):
-        classifier = new_classifier(settings, info).eval()
-        if settings["model"]["name"] != "classifier":
-            code = Encoder(classifier, settings["layer"])(torch.empty(1, *info.shape))
-            decoders.build(settings["model"]["decoder"], tuple(code.shape[1:]), info.shape)
-    if settings["model"]["name"] != "classifier":
+        network, example = new_explained(settings, info).eval(), torch.empty(1, *info.shape)
+        if isinstance(network, joint.Joint):
+            joint.check_gates(network, example)
+        if model["name"] in DECODERS:
+            code = Encoder(network, settings["layer"])(example)
+            decoders.build(model["decoder"], tuple(code.shape[1:]), info.shape)
+    if model["name"] == "joint" and model["loss"] == "hybrid" and not info.masks:
+        raise InputError(f"model.loss=hybrid needs a data set with masks, which {settings['dataset']['name']} has not")
+    if model["name"] in DECODERS:
         check_needed(trained(settings, "classifier"))
     if settings["dataset"]["name"] not in BUILT_IN:  # those cannot be missing or damaged
         load_data(settings)
@@ -75,17 +80,18 @@ def train(settings: Settings, typed: str | None = None) -> Run:
             device = find_device(settings["device"])
             write_environment(run, device)
             images = load_data(settings).to(device)
-            task = _task(settings, images, device)
-            history = _fit(run, task, images.validation)
-            _write_results(run, task, images, history)
+            parts = _tasks(settings, images, device)
+            history = _fit(run, parts, images)
+            _write_results(run, parts[-1][0], images, history)
         run.tell("done" if needed else "already done")
     return run
 
 
-def load_classifier(settings: Settings, images: Data, device: torch.device) -> nn.Module:
-    """The trained classifier that these settings explain, frozen; trained now where it is missing."""
-    run = found_or_trained(trained(settings, "classifier"))
-    model = new_classifier(settings, images.info)
+def load_explained(settings: Settings, images: Data, device: torch.device) -> nn.Module:
+    """The trained network that these settings explain, frozen; trained now where it is missing."""
+    whole = settings["model"]["name"] == "joint"
+    run = found_or_trained(trained(settings, "joint", settings["alpha"]) if whole else trained(settings, "classifier"))
+    model = new_explained(settings, images.info)
     run.load_into(model, "model.pt")
     return freeze(place(model, device))
 
@@ -120,9 +126,35 @@ def new_classifier(settings: Settings, info: Info) -> nn.Module:
     return classifiers.build(shape=info.shape, classes=len(info.classes), **settings["classifier"])
 
 
+def new_explained(settings: Settings, info: Info) -> nn.Module:
+    """What explanations are of, not trained: a joint network where that is the model, else the classifier."""
+    classifier, model = new_classifier(settings, info), settings["model"]
+    if model["name"] != "joint":
+        return classifier
+    explainer = joint.Explainer(info.shape, model["width"], model["depth"], model["init_bias"])
+    return joint.Joint(classifier, explainer, model["gates"])
+
+
 def command(settings: Settings) -> str:
     """The command that makes the run of these settings."""
     return runs.command("train", words(settings))
+
+
+def _tasks(settings: Settings, images: Data, device: torch.device) -> list[tuple[tasks.Task, Settings]]:
+    """What is trained, and how; a joint model's phases are one after the other."""
+    if settings["model"]["name"] != "joint":
+        return [(_task(settings, images, device), training(settings))]
+    torch.manual_seed(derive_seed(settings["seed"], "initial weights of joint"))
+    model = new_explained(settings, images.info)
+    fit_normalisation(model, images.train.images)
+    place(model, device)
+    assert isinstance(model, joint.Joint)
+    weights = {"beta": settings["beta"], "gamma": settings["gamma"], "loss": settings["model"]["loss"]}
+    out = []
+    for alpha, options in zip(settings["alpha"], phases(settings), strict=True):
+        frozen = tuple(part for part in joint.PARTS if not options["lr"][part])
+        out.append((tasks.joint(model, images, frozen, alpha, **weights), options))
+    return out
 
 
 def _task(settings: Settings, images: Data, device: torch.device) -> tasks.Task:
@@ -139,26 +171,53 @@ def _task(settings: Settings, images: Data, device: torch.device) -> tasks.Task:
         "cladec": lambda explained: tasks.cladec(explained, images, alpha=settings["alpha"], **options),
         "refae": lambda explained: tasks.refae(explained, fresh(), images, **options),
     }
-    explained = None if name == "classifier" else load_classifier(settings, images, device)
+    explained = None if name == "classifier" else load_explained(settings, images, device)
     torch.manual_seed(derive_seed(settings["seed"], f"initial weights of {name}"))
     return build[name](explained)
 
 
-def _fit(run: Run, task: tasks.Task, validation: Split) -> list[trainer.Row]:
-    def validate() -> dict[str, float]:
-        figures = task.test(validation)
-        return {"loss": figures.pop(task.monitor), **figures}
+def _fit(run: Run, parts: list[tuple[tasks.Task, Settings]], images: Data) -> list[trainer.Row]:
+    """Train one part after the other, from where a run that was stopped had come to; returns all rows."""
+    state = _saved_state(run)
+    first, before = (state.get("phase", 1), state.get("before", [])) if state else (1, [])
+    for phase, (task, options) in enumerate(parts, 1):
+        if phase >= first:
+            before = before + _fit_part(run, task, options, images, phase, before, len(parts), state)
+            state = None
+            if len(parts) > 1:
+                run.save(f"phase{phase}.pt", task.model.state_dict())
+                pictures.maps(run, task.model, images.validation, images.info.classes, phase)
+    return before
+
+
+def _fit_part(
+    run: Run,
+    task: tasks.Task,
+    options: Settings,
+    images: Data,
+    phase: int,
+    before: list[trainer.Row],
+    phases: int,
+    state: dict[str, Any] | None,
+) -> list[trainer.Row]:
+    def numbered(rows: list[trainer.Row]) -> list[trainer.Row]:
+        return rows if phases == 1 else [{"phase": phase, **row} for row in rows]
 
     def save(state: dict[str, Any]) -> None:
-        run.save("last.pt", {"run": run.path.name, **state})
-        run.write_csv("history.csv", state["history"])
+        run.save("last.pt", {"run": run.path.name, "phase": phase, "before": before, **state})
+        run.write_csv("history.csv", before + numbered(state["history"]))
 
-    state = _saved_state(run)
-    options = {"seed": run.settings["seed"], **training(run.settings)}
+    seed = run.settings["seed"]
+    if phases > 1:
+        log.info("phase %d of %d: %s", phase, phases, pictures.phase_title(run.settings, phase))
+        seed = derive_seed(seed, f"phase {phase}")
+    task.prepare()
+    options = {**options, "seed": seed, "figures": task.figures, "state": state, "save": save}
     try:
-        return trainer.fit(task.model, task.loss, task.rows(), validate, state=state, save=save, **options)
+        rows = trainer.fit(task.model, task.loss, task.rows(), lambda: task.watch(images.validation), **options)
     except trainer.StateError as error:
         raise run.refused("last.pt", str(error)) from None
+    return numbered(rows)
 
 
 def _saved_state(run: Run) -> dict[str, Any] | None:
@@ -175,7 +234,6 @@ def _saved_state(run: Run) -> dict[str, Any] | None:
 
 def write_environment(run: Run, device: torch.device) -> None:
     """Write down what a run is made with."""
-    """Write down what a run is made with."""
     run.write_json("environment.json", environment.describe(device, torch.get_num_threads(), run.settings["seed"]))
 
 
@@ -187,14 +245,14 @@ def _write_results(run: Run, task: tasks.Task, images: Data, history: list[train
     run.write_csv("history.csv", history)
     run.save("model.pt", task.model.state_dict())
     with runs.atomic(run.path / "curves.png") as file:
-        figures.curves(history, _title(run.settings), file)
+        figures.curves(history, pictures.title(run.settings), file)
     if task.reconstruct is not None:
         draw_examples(run, images, [(run, task)])
 
 
 def fitted(run: Run, images: Data, device: torch.device) -> tasks.Task:
     """The task of a finished run, with its trained weights in the network."""
-    task = _task(run.settings, images, device)
+    task = _tasks(run.settings, images, device)[-1][0]
     run.load_into(task.model, "model.pt")
     task.model.eval()
     return task
@@ -202,29 +260,11 @@ def fitted(run: Run, images: Data, device: torch.device) -> tasks.Task:
 
 def draw_examples(run: Run, images: Data, models: list[tuple[Run, tasks.Task]]) -> None:
     """Draw a few test images and what each model makes of them; a RefAE comes first where there is a finished one."""
-    explained, test = models[0][1].explained, images.test
+    shown = [*_reference(run, images), *models]
+    explained = models[0][1].explained
     assert explained is not None
-    seen = batched(explained, test.images).argmax(1)
-    shown = _choose(test.labels, seen)
-    made = [("original", test.images[shown])]
-    for member, task in [*_reference(run, images), *models]:
-        assert task.reconstruct is not None
-        made.append((_row_title(member.settings), task.reconstruct(test.images[shown])))
-    classes = images.info.classes
-    rows = [
-        figures.Row(name, pictures.cpu().numpy(), [classes[i] for i in batched(explained, pictures).argmax(1).tolist()])
-        for name, pictures in made
-    ]
-    truth = [classes[i] for i in test.labels[shown].tolist()]
-    with runs.atomic(run.path / "examples.png") as file:
-        figures.grid(rows, truth, _title(run.settings), file)
-
-
-def _choose(labels: Tensor, predicted: Tensor) -> Tensor:
-    """Rows of the first correct test image of each of `EXAMPLES` classes, then of some misclassified ones."""
-    right = [((labels == k) & (predicted == k)).nonzero()[:1].flatten() for k in labels.unique()[:EXAMPLES]]
-    wrong = (predicted != labels).nonzero().flatten()[: EXAMPLES // 2]
-    return torch.cat([*right, wrong])
+    rows = [(member.settings, task.reconstruct) for member, task in shown if task.reconstruct is not None]
+    pictures.examples(run, explained, rows, images.test, images.info.classes)
 
 
 def _reference(run: Run, images: Data) -> list[tuple[Run, tasks.Task]]:
@@ -240,18 +280,3 @@ def _reference(run: Run, images: Data) -> list[tuple[Run, tasks.Task]]:
     except InputError as error:
         log.warning("the picture is drawn without a RefAE: %s", error)
         return []
-
-
-def _title(settings: Settings) -> str:
-    title = NAMES[settings["model"]["name"]]
-    title = title[0].upper() + title[1:]
-    if settings["model"]["name"] != "classifier":
-        title += f" of layer {settings['layer']}"
-    if isinstance(settings["alpha"], float):
-        title += f", alpha {plain(settings['alpha'])}"
-    return f"{title}: {settings['classifier']['name']} on {settings['dataset']['name']}, seed {settings['seed']}"
-
-
-def _row_title(settings: Settings) -> str:
-    alpha = f"\nalpha {plain(settings['alpha'])}" if settings["alpha"] is not None else ""
-    return NAMES[settings["model"]["name"]] + alpha

@@ -1,16 +1,20 @@
 """Data sets: images in pixel space, in memory, with labels, class names and, where there is ground truth, masks."""
 
+import json
 from functools import lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from xmnist.data.base import Data, Info
+    from xmnist.data.base import Data, Info, Split
 
 _DOWNLOADED = "xmnist.data.downloaded"
 MODULES = {
     **{name: _DOWNLOADED for name in ("mnist", "fashion_mnist", "kmnist", "emnist", "cifar10", "cifar100")},
     "glyphs": "xmnist.data.glyphs",
+    "polygons": "xmnist.data.polygons",
+    **{name: "xmnist.data.cluttered" for name in ("cluttered_mnist", "cluttered_glyphs")},
+    "folder": "xmnist.data.folder",
 }
 """Data set -> the module that has `info` and `load` for it."""
 
@@ -28,14 +32,19 @@ def load(dataset: dict[str, Any], data_dir: str, seed: int) -> "Data":
     Raises:
         InputError: files are missing and cannot be fetched, or are damaged; fewer images than asked for.
     """
-    return _load(tuple(sorted(dataset.items())), data_dir, seed)
+    return _load(json.dumps(dataset), data_dir, seed)
+
+
+def parts(dataset: dict[str, Any], data_dir: str) -> "tuple[Split, Split, Info]":
+    """The training and the test images in their own order, before any are held back for validation."""
+    own = {key: value for key, value in dataset.items() if key not in ("validation", "class_weights")}
+    return import_module(MODULES[dataset["name"]]).load(data_dir=data_dir, **own)
 
 
 @lru_cache(maxsize=1)
-def _load(items: tuple[tuple[str, Any], ...], data_dir: str, seed: int) -> "Data":
+def _load(described: str, data_dir: str, seed: int) -> "Data":
     from xmnist.data.base import cut_validation
 
-    dataset = dict(items)
-    share = dataset.pop("validation")
-    train, test, facts = import_module(MODULES[dataset["name"]]).load(data_dir=data_dir, **dataset)
-    return cut_validation(train, test, facts, share, seed)
+    dataset = json.loads(described)
+    cut = cut_validation(*parts(dataset, data_dir), dataset["validation"], seed)
+    return cut.balanced() if dataset.get("class_weights") else cut

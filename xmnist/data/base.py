@@ -1,6 +1,8 @@
 """What every data set yields."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -8,42 +10,109 @@ from torch import Tensor
 from xmnist.errors import InputError
 
 
+class Source(Protocol):
+    """Rows that belong together, given in batches."""
+
+    device: torch.device
+
+    def __len__(self) -> int: ...
+
+    def batches(self, rows: Sequence[Tensor], seed: int) -> Iterator[tuple[Tensor, ...]]:
+        """The rows of each batch; `seed` draws what is random about them."""
+        ...
+
+
+class Columns(Source):
+    """Tensors in memory, with one row an example."""
+
+    def __init__(self, *columns: Tensor) -> None:
+        self.columns = columns
+        self.device = columns[0].device
+
+    def __len__(self) -> int:
+        return len(self.columns[0])
+
+    def batches(self, rows: Sequence[Tensor], seed: int = 0) -> Iterator[tuple[Tensor, ...]]:
+        """The rows of each batch."""
+        return (tuple(column[part] for column in self.columns) for part in rows)
+
+
 @dataclass(frozen=True)
 class Info:
-    """Shape of one image (C, H, W) and the names of the classes, in label order."""
+    """Shape of one image (C, H, W), the names of the classes in label order, and whether images have masks."""
 
     shape: tuple[int, int, int]
     classes: tuple[str, ...]
+    masks: bool = False
 
 
 @dataclass(frozen=True)
 class Split:
-    """Images (N, C, H, W) in [0, 1], labels (N,), and masks (N, 1, H, W), True on the object, where known."""
+    """Images (N, C, H, W) in [0, 1], labels (N,), and where known masks (N, 1, H, W), True on the object.
+
+    Where the objects have boxes, these are whole numbers (N, K, 4): first column, first row, last column, last row; -1
+    for none.
+    """
 
     images: Tensor
     labels: Tensor
     masks: Tensor | None = None
+    boxes: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, rows: Tensor | slice) -> "Split":
-        return Split(self.images[rows], self.labels[rows], None if self.masks is None else self.masks[rows])
+        return replace(self, **{name: column[rows] for name, column in self._columns().items()})
+
+    def subset(self, rows: Tensor) -> "Split":
+        """These rows, where the split itself is: in memory, or on disk."""
+        return self[rows]
+
+    def source(self, *names: str) -> Source:
+        """These of the columns, for training."""
+        return Columns(*(getattr(self, name) for name in names))
+
+    def parts(self, size: int = 250) -> Iterator["Split"]:
+        """The split, a few images at a time."""
+        return (self[start : start + size] for start in range(0, len(self), size))
+
+    def _columns(self) -> dict[str, Tensor]:
+        columns = {f.name: getattr(self, f.name) for f in fields(Split)}
+        return {name: column for name, column in columns.items() if column is not None}
 
     def to(self, device: torch.device) -> "Split":
         """The same split on another device."""
-        tensors = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{k: v.to(device) for k, v in tensors.items() if v is not None})
+        return replace(self, **{name: column.to(device) for name, column in self._columns().items()})
+
+
+def box_masks(boxes: Tensor, shape: Sequence[int]) -> Tensor:
+    """The pixels (N, 1, H, W) in any of the boxes (N, K, 4) of each image, for images of `shape` (N, C, H, W)."""
+    masks = torch.zeros(len(boxes), 1, *shape[2:], dtype=torch.bool)
+    rows, columns = torch.arange(shape[2]), torch.arange(shape[3])
+    for left, top, right, bottom in boxes.permute(1, 2, 0)[..., None]:
+        down = (rows >= top) & (rows <= bottom) & (bottom >= 0)
+        masks[:, 0] |= down[:, :, None] & ((columns >= left) & (columns <= right))[:, None]
+    return masks
 
 
 @dataclass(frozen=True)
 class Data:
-    """A data set: training, validation and test images; the test images are only ever tested on."""
+    """A data set: training, validation and test images; the test images are only ever tested on.
+
+    `class_weights` (K,) say how much each class counts in training, where they do not count alike.
+    """
 
     train: Split
     validation: Split
     test: Split
     info: Info
+    class_weights: Tensor | None = None
+
+    def balanced(self) -> "Data":
+        """The same data with class weights N / (K n_k): in training, all classes count alike."""
+        counts = self.train.labels.bincount(minlength=len(self.info.classes)).float()
+        return replace(self, class_weights=len(self.train) / (len(counts) * counts))
 
     def to(self, device: torch.device) -> "Data":
         """The same data on another device."""
@@ -52,6 +121,7 @@ class Data:
             train=self.train.to(device),
             validation=self.validation.to(device),
             test=self.test.to(device),
+            class_weights=None if self.class_weights is None else self.class_weights.to(device),
         )
 
 
@@ -65,12 +135,22 @@ def cut_validation(train: Split, test: Split, info: Info, share: float, seed: in
         low, high = int(split.labels.min()), int(split.labels.max())
         if low < 0 or high >= len(info.classes):
             raise InputError(f"the {name} labels run from {low} to {high}, but there are {len(info.classes)} classes")
-    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))
-    held = torch.zeros(len(train), dtype=torch.bool)
+    held = stratified(train.labels, info, share, seed)
+    return Data(train.subset(~held), train.subset(held), test, info)
+
+
+def stratified(labels: Tensor, info: Info, share: float, seed: int) -> Tensor:
+    """Which rows (N,) to hold back: `share` of every class, at least one image.
+
+    Raises:
+        InputError: a class has too few images to be on both sides.
+    """
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    held = torch.zeros(len(labels), dtype=torch.bool)
     for label in range(len(info.classes)):
-        rows = order[train.labels[order] == label]
+        rows = order[labels[order] == label]
         cut = max(1, round(share * len(rows)))
         if len(rows) and cut >= len(rows):
-            raise InputError(f"class '{info.classes[label]}' has {len(rows)} training images: too few to hold any back")
+            raise InputError(f"class '{info.classes[label]}' has {len(rows)} images: too few to hold any back")
         held[rows[:cut]] = True
-    return Data(train[~held], train[held], test, info)
+    return held

@@ -14,7 +14,7 @@ CIFAR_FILES = {
     "cifar100": ["train", "test", "meta"],
 }
 EMNIST_SPLITS = ("balanced", "byclass", "bymerge", "digits", "letters", "mnist")
-BUILT_IN = ("glyphs",)
+BUILT_IN = ("glyphs", "cluttered_glyphs", "polygons")
 MIRRORS = {"mnist": "https://ossci-datasets.s3.amazonaws.com/mnist/t10k-labels-idx1-ubyte.gz"}
 
 

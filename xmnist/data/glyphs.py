@@ -30,7 +30,7 @@ FONTS = (
 
 def info(**_: object) -> Info:
     """Shape and classes of the glyphs."""
-    return Info((1, SIZE, SIZE), tuple("0123456789"))
+    return Info((1, SIZE, SIZE), tuple("0123456789"), masks=True)
 
 
 def load(

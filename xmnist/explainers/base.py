@@ -14,6 +14,9 @@ from torch.nn import functional as F
 from xmnist.errors import InputError
 from xmnist.explainers.canonical import private
 
+Kind = Literal["heatmap", "image", "map"]
+"""What an answer is: a heatmap of any values, an image, or a map in [0, 1]."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Explainer:
@@ -31,7 +34,7 @@ class Explainer:
         batch_size: images at a time; bounds the memory.
     """
 
-    kind: ClassVar[Literal["heatmap", "image"]] = "heatmap"
+    kind: ClassVar[Kind] = "heatmap"
     name: str
     seed: int
     train: Tensor

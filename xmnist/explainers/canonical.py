@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from xmnist.errors import InputError
-from xmnist.layers import Normalize
+from xmnist.layers import Normalize, gate, pooled
 
 
 def private(classifier: nn.Module) -> nn.Module:
@@ -46,6 +46,15 @@ class _Tracer(fx.Tracer):
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
         own = isinstance(module, nn.Conv2d | nn.Linear | nn.BatchNorm2d | Normalize)
         return own or super().is_leaf_module(module, name)
+
+    def call_module(self, module: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
+        """Also call a layer's forward hooks, which tracing passes over: gates are such."""
+        answer = super().call_module(module, forward, args, kwargs)
+        if self.is_leaf_module(module, self.path_of_module(module)):
+            for hook in module._forward_hooks.values():
+                changed = hook(module, args, answer)
+                answer = answer if changed is None else changed
+        return answer
 
 
 def unrolled(classifier: nn.Module) -> fx.GraphModule:
@@ -99,7 +108,7 @@ def _module_for(node: fx.Node, root: nn.Module) -> None:
         bypass(node)
     elif name in _SUMS and not node.kwargs and all(isinstance(arg, fx.Node) for arg in node.args):
         node.op, node.target = "call_function", sum_of
-    elif name not in _SHAPES:
+    elif node.target is not gate and name not in _SHAPES:
         raise InputError(f"it calls the function '{name}', which no rule is known for; use a module of torch.nn")
 
 
@@ -161,14 +170,17 @@ def check_activations(network: nn.Module, allowed: tuple[type[nn.Module], ...]) 
 def separated(classifier: nn.Module) -> fx.GraphModule:
     """The unrolled classifier as captum's DeepLIFT needs it to be complete.
 
-    Between two neighbouring nonlinear layers it reads the gradient before the later one's rule has changed it, so no
-    two may share a tensor; and its rule for maximum pooling loses what several windows share, so none may overlap.
+    Its rules replace the whole gradient of the tensor that a layer takes, and read that of the tensor that it gives, so
+    each layer needs an input that nothing else has a part in; and its rule for maximum pooling loses what several
+    windows share, so none may overlap. It has no rule for products, so gates get one.
 
     Raises:
         InputError: as for `unrolled`.
     """
     root = unrolled(classifier)
     for node in list(root.graph.nodes):
+        if node.target is gate:
+            node.target = _shared_gate
         if node.op != "call_module":
             continue
         module = root.get_submodule(str(node.target))
@@ -176,11 +188,34 @@ def separated(classifier: nn.Module) -> fx.GraphModule:
             if module.ceil_mode or module.dilation not in (1, (1, 1)):
                 raise InputError("it pools overlapping windows with dilation or ceil_mode, which no rule is known for")
             root.add_submodule(str(node.target), _SeparateWindows(module))
-        with root.graph.inserting_after(node):
-            own = root.graph.call_method("clone", (node,))
-            node.replace_all_uses_with(own, delete_user_cb=lambda user, own=own: user is not own)
+        with root.graph.inserting_before(node):
+            node.args = (root.graph.call_method("clone", (source(node),)),)
     root.recompile()
     return root
+
+
+class _Product(torch.autograd.Function):
+    """A product that shares its change fairly: each factor gets its own change times the other's mean (a, b; a0, b0).
+
+    a b - a0 b0 = (a - a0) (b + b0) / 2 + (b - b0) (a + a0) / 2. The batch holds the images, then their baselines.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, left: Tensor, right: Tensor) -> Tensor:
+        ctx.save_for_backward(left, right)
+        return left * right
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        left, right = (sum(factor.chunk(2)).repeat(2, 1, 1, 1) / 2 for factor in ctx.saved_tensors)
+        return grads[0] * right, (grads[0] * left).sum(1, keepdim=True)
+
+
+def _shared_gate(features: Tensor, maps: Tensor) -> Tensor:
+    """A gate with DeepLIFT's rule for products; one map for all images is a constant, which needs none."""
+    if len(maps) != len(features):
+        return gate(features, maps)
+    return _Product.apply(features, pooled(maps, features))
 
 
 class _SeparateWindows(nn.Module):

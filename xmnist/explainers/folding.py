@@ -1,6 +1,7 @@
 """A classifier without BatchNorm and input normalisation, which LRP has no good rules for: same function."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -9,11 +10,14 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from zennit.layer import Sum
 
 from xmnist.explainers.canonical import bypass, flattens, source, sum_of, unrolled
-from xmnist.layers import Normalize
+from xmnist.layers import Normalize, gate
 
 
 def folded(classifier: nn.Module, example: Tensor) -> fx.GraphModule:
     """The unrolled classifier without BatchNorm and input normalisation, and with sums as modules: what LRP needs.
+
+    At a gate, the features take all relevance and the map none (the rule for products of Arras et al., 2017, arXiv
+    1706.07206).
 
     Each of these affine layers becomes part of the linear layer before it or, where there is none, of the next linear
     layer after it, past pooling and flattening. The function stays the same (in exact arithmetic).
@@ -36,6 +40,8 @@ def folded(classifier: nn.Module, example: Tensor) -> fx.GraphModule:
         module = modules.get(str(node.target)) if node.op == "call_module" else None
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | Normalize):
             _fold_forward(node, modules, graph_module)
+        elif node.target is gate:
+            node.target = gate_for_features
         elif node.target is sum_of:
             with node.graph.inserting_before(node):
                 stacked = node.graph.call_function(torch.stack, (list(node.args), -1))
@@ -44,6 +50,35 @@ def folded(classifier: nn.Module, example: Tensor) -> fx.GraphModule:
     graph_module.recompile()
     graph_module.delete_all_unused_submodules()
     return graph_module
+
+
+def carriers(graph: fx.Graph) -> set[fx.Node]:
+    """The nodes that relevance comes through on its way from the output to the image: not what makes a gate's map."""
+    found: set[fx.Node] = set()
+    waiting = [node for node in graph.nodes if node.op == "output"]
+    while waiting:
+        node = waiting.pop()
+        if node not in found:
+            found.add(node)
+            waiting += node.all_input_nodes[: 1 if node.target is gate_for_features else None]
+    return found
+
+
+class _FeaturesTakeAll(torch.autograd.Function):
+    """A gate through which relevance goes to the features as it is."""
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, maps: Tensor) -> Tensor:
+        return gate(features, maps)
+
+    @staticmethod
+    def backward(ctx: Any, *relevance: Tensor) -> tuple[Tensor, None]:
+        return relevance[0], None
+
+
+def gate_for_features(features: Tensor, maps: Tensor) -> Tensor:
+    """A gate whose relevance the features take."""
+    return _FeaturesTakeAll.apply(features, maps.detach())  # else zennit's hooks meet gradients that are None
 
 
 def _fold_back(node: fx.Node, modules: dict[str, nn.Module], root: fx.GraphModule) -> None:

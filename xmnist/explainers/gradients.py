@@ -73,13 +73,15 @@ class _ReluRule(Heatmap):
 
 
 def with_relus(classifier: nn.Module) -> nn.Module:
-    """The unrolled classifier with ReLUs as the only activations, so that captum's rules reach all of them.
+    """The unrolled classifier with ReLUs as the only activations that cut, so that captum's rules reach all of them.
+
+    Sigmoid and tanh, which cut nothing off, keep their own derivative.
 
     Raises:
         InputError: it has others, or cannot be unrolled.
     """
     network = unrolled(classifier)
-    check_activations(network, (nn.ReLU, nn.LeakyReLU))
+    check_activations(network, (nn.ReLU, nn.LeakyReLU, nn.Sigmoid, nn.Tanh))
     for name, module in list(network.named_modules()):
         if isinstance(module, nn.LeakyReLU):
             network.add_submodule(name, _Leaky(module.negative_slope))

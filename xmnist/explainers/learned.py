@@ -1,13 +1,14 @@
 """Explanations that are images: what trained decoders make of a layer, and what a class looks best like."""
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from xmnist.explainers.base import Explainer
+from xmnist.explainers.base import Explainer, Kind
 from xmnist.explainers.baselines import references
+from xmnist.joint import Joint
 from xmnist.layers import Encoder, batched
 
 
@@ -15,7 +16,7 @@ from xmnist.layers import Encoder, batched
 class _Learned(Explainer):
     """A fitted network that answers with images."""
 
-    kind: ClassVar[Literal["heatmap", "image"]] = "image"
+    kind: ClassVar[Kind] = "image"
     fitted: nn.Module
 
 
@@ -50,6 +51,20 @@ class RefAE(_Learned):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class InModel(Explainer):
+    """The map that a joint network multiplies its own features with; the target has no part in it.
+
+    Source: Rio-Torto et al., Pattern Recognition Letters 133 (2020).
+    """
+
+    kind: ClassVar[Kind] = "map"
+
+    def attribute(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        assert isinstance(network, Joint)
+        return network.explainer(images)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class ActivationMaximisation(Explainer):
     """A prototype of the target: the image that maximises log softmax_c(x) - decay * |x - x0|^2, by gradient ascent.
 
@@ -63,7 +78,7 @@ class ActivationMaximisation(Explainer):
         decay: what it costs to leave x0.
     """
 
-    kind: ClassVar[Literal["heatmap", "image"]] = "image"
+    kind: ClassVar[Kind] = "image"
     batch_size: int = field(default=1, init=False)
     baseline: str
     steps: int

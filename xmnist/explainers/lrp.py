@@ -10,7 +10,7 @@ from zennit.core import Hook
 from zennit.rules import AlphaBeta, Epsilon, Gamma, ZBox
 
 from xmnist.explainers.base import Heatmap, summed
-from xmnist.explainers.folding import folded
+from xmnist.explainers.folding import carriers, folded
 
 STABILIZER = 1e-12
 """Added to denominators, with their sign, against division by 0; too small to take relevance away."""
@@ -37,7 +37,8 @@ class _Lrp(Heatmap):
     def attribute(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
         assert isinstance(network, fx.GraphModule)
         modules = dict(network.named_modules())
-        called = [str(node.target) for node in network.graph.nodes if node.op == "call_module"]
+        carrying = carriers(network.graph)
+        called = [str(n.target) for n in network.graph.nodes if n.op == "call_module" and n in carrying]
         linear = [name for name in called if isinstance(modules[name], nn.Conv2d | nn.Linear)]
         rules = self.rules([modules[name] for name in linear])
         names = [([name], rule) for name, rule in zip(linear, rules, strict=True)]

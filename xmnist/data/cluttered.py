@@ -1,0 +1,115 @@
+"""A digit somewhere on a larger canvas, among pieces of other digits: something to find before it is read.
+
+The idea is that of Mnih et al., "Recurrent models of visual attention", arXiv 1406.6247.
+"""
+
+from importlib import import_module
+
+import torch
+from torch import Tensor
+
+from xmnist.data.base import Info, Split, box_masks
+from xmnist.errors import InputError
+from xmnist.layers import derive_seed
+
+SOURCES = {"cluttered_mnist": ("xmnist.data.downloaded", "mnist"), "cluttered_glyphs": ("xmnist.data.glyphs", "glyphs")}
+INK = 0.5
+"""From which value on a pixel of MNIST belongs to the digit."""
+
+CHUNK = 2000
+
+
+def info(name: str, size: int, fragment_size: int, **_: object) -> Info:
+    """Shape and classes: those of the digits, on the canvas."""
+    return Info((1, size, size), tuple("0123456789"), masks=True)
+
+
+def load(
+    data_dir: str,
+    name: str,
+    train: int | None,
+    test: int | None,
+    seed: int,
+    size: int,
+    fragments: int,
+    fragment_size: int,
+    masks: str,
+    **options: float,
+) -> tuple[Split, Split, Info]:
+    """Place the training and the test digits, the same for the same `seed`.
+
+    Args:
+        size: height and width of the canvas, in pixels.
+        fragments: how many pieces there are beside the digit.
+        fragment_size: height and width of a piece.
+        masks: `boxes` (around the digit's ink) or `pixels` (its ink).
+        options: of the source, `glyphs`.
+    """
+    module, source = SOURCES[name]
+    if source == "glyphs":
+        options["seed"] = seed
+    parts = import_module(module).load(data_dir=data_dir, name=source, train=train, test=test, **options)[:2]
+    out = []
+    for part, digits in zip(("train", "test"), parts, strict=True):
+        random = torch.Generator().manual_seed(derive_seed(seed, f"clutter {part}"))
+        placed = [
+            _placed(digits, slice(start, start + CHUNK), random, size, fragments, fragment_size)
+            for start in range(0, len(digits), CHUNK)
+        ]
+        images, ink, boxes = (torch.cat(column) for column in zip(*placed, strict=True))
+        shown = ink if masks == "pixels" else box_masks(boxes, images.shape)
+        out.append(Split(images, digits.labels, shown, boxes))
+    return out[0], out[1], info(name, size, fragment_size)
+
+
+def _placed(
+    digits: Split, rows: slice, random: torch.Generator, size: int, fragments: int, piece: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Some of the digits on their canvases: images, ink (N, 1, H, W) and its boxes (N, 1, 4)."""
+    own = digits[rows]
+    n, edge = len(own), own.images.shape[-1]
+    room = size - edge + 1
+    place = torch.randint(room, (2, n), generator=random)
+    ink = own.images >= INK if own.masks is None else own.masks
+    mask = _pasted(ink.float(), place, size) > 0
+    canvas = _pasted(own.images, place, size)
+    for _ in range(fragments):
+        other = _of_another_class(digits.labels, own.labels, random)
+        corner = torch.randint(edge - piece + 1, (2, n), generator=random)
+        cut = torch.arange(piece)
+        pieces = digits.images[
+            other[:, None, None], 0, (corner[0, :, None] + cut)[:, :, None], (corner[1, :, None] + cut)[:, None]
+        ]
+        where = torch.randint(size - piece + 1, (2, n), generator=random)
+        canvas = torch.maximum(canvas, _pasted(pieces[:, None], where, size))
+    return canvas, mask, _around(mask)
+
+
+def _pasted(images: Tensor, place: Tensor, size: int) -> Tensor:
+    """Images (N, 1, h, w) on black canvases (N, 1, size, size), their upper left corners at `place` (2, N)."""
+    n, _, height, width = images.shape
+    canvas = images.new_zeros(n, 1, size, size)
+    rows, columns = place[0, :, None] + torch.arange(height), place[1, :, None] + torch.arange(width)
+    canvas[torch.arange(n)[:, None, None], 0, rows[:, :, None], columns[:, None]] = images[:, 0]
+    return canvas
+
+
+def _of_another_class(labels: Tensor, own: Tensor, random: torch.Generator) -> Tensor:
+    """A random row of `labels` for each of `own`, with another label."""
+    order = labels.argsort(stable=True)
+    counts = labels.bincount(minlength=int(labels.max()) + 1)
+    if len(labels) == int(counts.max()):
+        raise InputError("cluttered images need digits of two classes at least")
+    starts = counts.cumsum(0) - counts
+    others = len(labels) - counts[own]
+    drawn = (torch.rand(len(own), generator=random, dtype=torch.float64) * others).long()
+    return order[torch.where(drawn < starts[own], drawn, drawn + counts[own])]
+
+
+def _around(mask: Tensor) -> Tensor:
+    """The box (N, 1, 4) around what is true in a mask (N, 1, H, W): first column and row, last column and row."""
+    rows, columns = mask[:, 0].any(2).int(), mask[:, 0].any(1).int()
+    first = [line.argmax(1) for line in (columns, rows)]
+    last = [line.shape[1] - 1 - line.flip(1).argmax(1) for line in (columns, rows)]
+    boxes = torch.stack([*first, *last], 1)[:, None].int()
+    return torch.where(rows.any(1)[:, None, None], boxes, -1)

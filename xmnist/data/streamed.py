@@ -1,0 +1,273 @@
+"""Images that stay on disk: decoded when asked for, by worker processes in training, and augmented there."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from xmnist.data import voc
+from xmnist.data.base import Source, Split
+from xmnist.errors import InputError
+from xmnist.layers import derive_seed
+
+Item = tuple[Tensor, Tensor | None]
+"""An image (C, H, W) in [0, 1], and its mask (1, H, W) if there is one."""
+
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An image's files: itself, and its mask and boxes where it has them."""
+
+    image: Path
+    label: str
+    mask: Path | None
+    boxes: Path | None
+
+
+@dataclass(frozen=True)
+class Files:
+    """How the images of a folder are read.
+
+    Args:
+        shape: of an image, (C, H, W).
+        masks: `images`, `boxes` or `none`.
+        exact: whether images must have this size already; else they are resized.
+    """
+
+    entries: tuple[Entry, ...]
+    shape: tuple[int, int, int]
+    masks: str
+    exact: bool
+
+    def read(self, place: int) -> Item:
+        """One image and its mask.
+
+        Raises:
+            InputError: names the file that cannot be read or does not fit.
+        """
+        entry, (channels, height, width) = self.entries[place], self.shape
+        try:
+            image = Image.open(entry.image).convert("RGB" if channels == 3 else "L")
+        except (OSError, ValueError, SyntaxError) as error:
+            raise InputError(f"{entry.image} cannot be read as an image: {error}") from None
+        size = image.size
+        if self.exact and size != (width, height):
+            raise InputError(
+                f"{entry.image} is {size[0]}x{size[1]} pixels, the first image {width}x{height}; set dataset.size to "
+                f"resize them"
+            )
+        pixels = _pixels(image.resize((width, height), Image.Resampling.BILINEAR))
+        if self.masks == "none":
+            return pixels, None
+        file = entry.mask if self.masks == "images" else entry.boxes
+        assert file is not None, "a folder's masks are all there, or not used"
+        mask = voc.read_mask(file, size) if self.masks == "images" else voc.read_boxes(file, size)
+        return pixels, _pixels(mask.resize((width, height), Image.Resampling.BILINEAR)) >= 0.5
+
+    def check(self) -> None:
+        """Look at the heads of all images and masks, before a training meets a bad one.
+
+        Raises:
+            InputError: names the first that is damaged or does not fit.
+        """
+        for entry in self.entries:
+            size = voc.size_of(entry.image)
+            if self.masks == "images" and entry.mask is not None and voc.size_of(entry.mask) != size:
+                voc.read_mask(entry.mask, size)
+            elif self.masks == "boxes" and entry.boxes is not None:
+                voc.read_boxes(entry.boxes, size)
+
+
+def _pixels(image: Image.Image) -> Tensor:
+    from torchvision.transforms.v2.functional import pil_to_tensor  # takes seconds
+
+    return pil_to_tensor(image).float() / 255
+
+
+class _Reader(Dataset):
+    """Reads images by their place, each changed by its own seed; bad input is an answer, which workers can give."""
+
+    def __init__(self, files: Files, aug_prob: float) -> None:
+        self.files, self.aug_prob = files, aug_prob
+
+    def __getitem__(self, wanted: tuple[int, int]) -> Item | InputError:
+        place, seed = wanted
+        try:
+            item = self.files.read(place)
+        except InputError as error:
+            return error
+        return augmented(item, self.aug_prob, seed) if self.aug_prob else item
+
+
+def augmented(item: Item, probability: float, seed: int) -> Item:
+    """An image and its mask, each of the augmentations with this probability: what moves one moves the other alike."""
+    from torchvision import tv_tensors
+    from torchvision.transforms import v2
+
+    def maybe(change: Any) -> Any:
+        return v2.RandomApply([change], probability)
+
+    image, mask = item
+    side = min(image.shape[1:])
+    quarter = [v2.RandomRotation((angle, angle)) for angle in (90, 180, 270)]
+    moves = [
+        maybe(v2.RandomChoice(quarter)) if image.shape[1] == image.shape[2] else v2.Identity(),
+        v2.RandomHorizontalFlip(probability),
+        v2.RandomVerticalFlip(probability),
+        maybe(v2.RandomAffine(45, translate=(0.06, 0.06), scale=(0.9, 1.1))),
+        maybe(v2.ElasticTransform(alpha=side / 4, sigma=side / 16)),
+    ]
+    changes = [
+        maybe(v2.GaussianNoise(sigma=0.05)),
+        maybe(v2.GaussianBlur(3)),
+        v2.RandomEqualize(probability),
+        v2.RandomAdjustSharpness(2.0, probability),
+        maybe(v2.ColorJitter(brightness=0.2, contrast=0.2)),
+        *([maybe(v2.ColorJitter(saturation=0.3, hue=0.05))] if len(image) == 3 else []),
+    ]
+    together = v2.Compose([*moves, *changes])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if mask is None:
+            return together(tv_tensors.Image(image)).as_subclass(Tensor).clamp(0, 1), None
+        image, mask = together(tv_tensors.Image(image), tv_tensors.Mask(mask))
+        return image.as_subclass(Tensor).clamp(0, 1), mask.as_subclass(Tensor)
+
+
+def _stacked(items: list[Item | InputError]) -> tuple[Tensor, Tensor | None] | InputError:
+    for item in items:
+        if isinstance(item, InputError):
+            return item
+    images, masks = zip(*items, strict=True)
+    return torch.stack(images), None if masks[0] is None else torch.stack(masks)
+
+
+@dataclass(frozen=True)
+class Column:
+    """The images or the masks at some places of a folder; an index reads them, and gives a tensor."""
+
+    files: Files
+    places: Tensor
+    name: str
+    workers: int
+    device: torch.device = CPU
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        channels, height, width = self.files.shape
+        return len(self), channels if self.name == "images" else 1, height, width
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, rows: Tensor | slice) -> Tensor:
+        return torch.cat([getattr(part, self.name) for part in self._read(self.places[_here(rows)].split(250))])
+
+    def to(self, device: torch.device) -> "Column":
+        """The same images, put on another device when they are read."""
+        return replace(self, device=device)
+
+    def split(self, size: int) -> Iterator[Tensor]:
+        """The images or masks, a few at a time."""
+        return (getattr(part, self.name) for part in self._read(self.places.split(size)))
+
+    def mean(self, dims: int | tuple[int, ...]) -> Tensor:
+        """As for a tensor; the first dimension must be among `dims`."""
+        return self._power_mean(dims, 1).float()
+
+    def std(self, dims: int | tuple[int, ...]) -> Tensor:
+        """As for a tensor, without Bessel's correction; the first dimension must be among `dims`."""
+        return (self._power_mean(dims, 2) - self._power_mean(dims, 1).square()).clamp_min(0).sqrt().float()
+
+    def _power_mean(self, dims: int | tuple[int, ...], power: int) -> Tensor:
+        total: Tensor | float = 0.0
+        for part in self.split(250):
+            total = total + part.double().pow(power).mean(dims) * len(part)
+        assert isinstance(total, Tensor)
+        return total / len(self)
+
+    def _read(self, batches: Sequence[Tensor], aug_prob: float = 0.0, seed: int = 0) -> Iterator[Split]:
+        """The images and masks at some places, each batch as a split with its places as labels.
+
+        Raises:
+            InputError: names a file that cannot be read.
+        """
+        wanted = [[(place, derive_seed(seed, str(place))) for place in batch.tolist()] for batch in batches]
+        workers = min(self.workers, len(wanted) - 1)  # a single batch is not worth a process
+        reader: Any = _Reader(self.files, aug_prob)
+        own = torch.Generator().manual_seed(seed)  # else it draws from the global one, which dropout needs
+        loader = DataLoader(reader, batch_sampler=wanted, num_workers=workers, collate_fn=_stacked, generator=own)
+        for places, answer in zip(batches, loader, strict=True):
+            if isinstance(answer, InputError):
+                raise answer
+            images, masks = answer
+            yield Split(images, places, masks).to(self.device)
+
+
+def _here(rows: Tensor | slice) -> Tensor | slice:
+    return rows.cpu() if isinstance(rows, Tensor) else rows
+
+
+@dataclass(frozen=True)
+class Streamed(Split):
+    """A split whose images and masks are `Column`s; its parts are read when asked for, only training augments."""
+
+    aug_prob: float = 0.0
+
+    @staticmethod
+    def of(files: Files, labels: Tensor, workers: int) -> "Streamed":
+        """All images of a folder."""
+        columns = [Column(files, torch.arange(len(labels)), name, workers) for name in ("images", "masks")]
+        images, masks = columns[0], columns[1] if files.masks != "none" else None
+        return Streamed(images, labels, masks)  # type: ignore[arg-type]
+
+    @property
+    def column(self) -> Column:
+        """The images."""
+        assert isinstance(self.images, Column)
+        return self.images
+
+    def __getitem__(self, rows: Tensor | slice) -> Split:
+        """These rows, in memory."""
+        parts = list(self.column._read(self.column.places[_here(rows)].split(250)))
+        masks = None if self.masks is None else torch.cat([part.masks for part in parts if part.masks is not None])
+        return Split(torch.cat([part.images for part in parts]), self.labels[rows], masks)
+
+    def subset(self, rows: Tensor) -> "Streamed":
+        places = self.column.places[_here(rows)]
+        both: dict[str, Any] = dict(self._columns())
+        columns = {name: replace(both[name], places=places) for name in ("images", "masks") if name in both}
+        return replace(self, labels=self.labels[rows], **columns)
+
+    def source(self, *names: str) -> Source:
+        return _Stream(self, names)
+
+    def parts(self, size: int = 250) -> Iterator[Split]:
+        parts = self.column._read(self.column.places.split(size))
+        return (replace(part, labels=own) for part, own in zip(parts, self.labels.split(size), strict=True))
+
+
+class _Stream(Source):
+    """Columns of a streamed split, for training."""
+
+    def __init__(self, split: Streamed, names: Sequence[str]) -> None:
+        self.split, self.names = split, names
+        self.device = split.labels.device
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def batches(self, rows: Sequence[Tensor], seed: int) -> Iterator[tuple[Tensor, ...]]:
+        column = self.split.column
+        places = [column.places[part.cpu()] for part in rows]
+        for part, own in zip(rows, column._read(places, self.split.aug_prob, seed), strict=True):
+            batch = replace(own, labels=self.split.labels[part])
+            yield tuple(getattr(batch, name) for name in self.names)

@@ -1,0 +1,58 @@
+"""What a run is: every setting that can change its result, and the readable part of its name."""
+
+from xmnist.config import Settings, alphas, needed, plain, trained, training
+from xmnist.schema import WEIGHTS
+
+UNSEEN = ("workers", "stream")
+"""Keys of data sets that say how they are read, and change no result."""
+
+
+def identity(settings: Settings, stage: str = "train") -> Settings:
+    """Every setting that can change the result of a run, and nothing else (no device, no paths)."""
+    if stage == "train":
+        keys = ("classifier", "model", "seed")
+        out = {k: settings[k] for k in keys} | {"trainer": training(settings)}
+        out["dataset"] = {k: v for k, v in settings["dataset"].items() if k not in UNSEEN}
+        if settings["model"]["name"] == "joint":
+            return out | {key: settings[key] for key in ("alpha", *WEIGHTS)}
+        if settings["model"]["name"] != "classifier":
+            own = {"layer": settings["layer"], "alpha": settings["alpha"]}
+            out |= own | {"explains": identity(trained(settings, "classifier"))}
+        return out
+    if stage == "export":
+        return {"dataset": settings["dataset"]}
+    chosen = ("select", "target", "format", *(["map"] if settings["model"]["name"] == "joint" else []))
+    return {
+        **{key: settings[key] for key in chosen},
+        "explainers": {  # in the order of the picture's rows; the size of the batches changes nothing
+            f"{place} {name}": {k: v for k, v in options.items() if k != "batch_size"}
+            for place, (name, options) in enumerate(settings["explainers"].items())
+        },
+        "explains": [identity(run) for run in needed(settings)],
+    }
+
+
+def label(settings: Settings, stage: str = "train") -> str:
+    """The readable part of a run's name, such as `layer=dense,alpha=0.25,seed=0`."""
+    parts = []
+    if stage == "export":
+        told = {k: settings["dataset"].get(k) for k in ("train", "test", "size", "seed")}
+        return "-".join(f"{key}{value}" for key, value in told.items() if value is not None) or "all"  # a path to type
+    if stage != "train":
+        parts += [f"explainer={_short(list(settings['explainers']))}", f"select={settings['select']['name']}"]
+    model = settings["model"]
+    if model["name"] in ("classifier", "joint"):
+        parts.append(f"classifier={settings['classifier']['name']}")
+    else:
+        parts.append(f"layer={settings['layer']}")
+    found = alphas(settings)
+    if model["name"] == "joint":
+        parts.append(f"loss={model['loss']}")
+        found = settings["alpha"]
+    if found:
+        parts.append(f"alpha={_short([plain(a) for a in found])}")
+    return ",".join([*parts, f"seed={settings['seed']}"])
+
+
+def _short(words: list[str]) -> str:
+    return "+".join(words) if len(words) < 5 else f"{words[0]}..{words[-1]}({len(words)})"

@@ -1,0 +1,110 @@
+"""What one key of a config may hold: rules that a value is checked by, and brought into its normal form."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What one key may hold: `convert` returns the value in its normal form or raises ValueError."""
+
+    text: str
+    convert: Callable[[Any], Any]
+
+
+def raise_unless(condition: bool, value: Any) -> Any:
+    """`value`, if it may stay.
+
+    Raises:
+        ValueError: it may not.
+    """
+    if not condition:
+        raise ValueError
+    return value
+
+
+def number(low: float = -math.inf, high: float = math.inf, *, above: bool = False) -> Rule:
+    """A finite number in [low, high], or in (low, high] with `above`."""
+
+    def convert(value: Any) -> float:
+        raise_unless(isinstance(value, int | float) and not isinstance(value, bool), value)
+        inside = low < value <= high if above else low <= value <= high
+        return float(raise_unless(math.isfinite(value) and inside, value)) + 0.0  # -0.0 is 0.0
+
+    if math.isfinite(high):
+        return Rule(f"a number in {'(' if above else '['}{low:g}, {high:g}]", convert)
+    if math.isinf(low):
+        return Rule("a number", convert)
+    return Rule(f"a number {'above' if above else 'of at least'} {low:g}", convert)
+
+
+def whole(low: int, high: int | None = None) -> Rule:
+    """A whole number of at least `low`, at most `high`."""
+
+    def convert(value: Any) -> int:
+        raise_unless(isinstance(value, int) and not isinstance(value, bool), value)
+        return raise_unless(low <= value and (high is None or value <= high), value)
+
+    return Rule(
+        f"a whole number of at least {low}" if high is None else f"a whole number from {low} to {high}",
+        convert,
+    )
+
+
+def choice(*words: str) -> Rule:
+    """One of a closed list of words."""
+    return Rule("one of " + ", ".join(words), lambda value: raise_unless(value in words, value))
+
+
+def maybe(rule: Rule) -> Rule:
+    """What `rule` takes, or null."""
+    return Rule(f"{rule.text}, or null", lambda value: None if value is None else rule.convert(value))
+
+
+def one_or_more(rule: Rule) -> Rule:
+    """What `rule` takes, or a list of it without repetitions."""
+
+    def convert(value: Any) -> Any:
+        if not isinstance(value, list):
+            return rule.convert(value)
+        values = [rule.convert(v) for v in value]
+        return raise_unless(bool(values) and len(set(values)) == len(values), values)
+
+    return Rule(f"{rule.text}, or a list of different ones", convert)
+
+
+def list_of(rule: Rule) -> Rule:
+    """A list of what `rule` takes, without repetitions."""
+
+    def convert(value: Any) -> list[Any]:
+        return one_or_more(rule).convert(raise_unless(isinstance(value, list), value))
+
+    return Rule(f"a list of different ones, each {rule.text}", convert)
+
+
+def pair(low: int, high: int | None = None) -> Rule:
+    """Two whole numbers of at least `low`."""
+    each = whole(low, high)
+
+    def convert(value: Any) -> list[int]:
+        return [each.convert(v) for v in raise_unless(isinstance(value, list) and len(value) == 2, value)]
+
+    return Rule(f"two of these in brackets, [a,b]: {each.text}", convert)
+
+
+def three(rule: Rule, *, alike: bool = False) -> Rule:
+    """A list of what `rule` takes, one for each phase; with `alike`, also one value for all three."""
+
+    def convert(value: Any) -> list[Any]:
+        values = [value] * 3 if alike and not isinstance(value, list) else value
+        return [rule.convert(v) for v in raise_unless(isinstance(values, list) and len(values) == 3, values)]
+
+    start = f"{rule.text}, or a list of three" if alike else f"a list of three, each {rule.text}"
+    return Rule(f"{start}: one for each phase", convert)
+
+
+def text(what: str) -> Rule:
+    """A text that is not empty; `what` says of what kind."""
+    return Rule(what, lambda value: raise_unless(isinstance(value, str) and bool(value), value))

@@ -1,0 +1,56 @@
+"""Settings said again as the overrides of a command line."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from xmnist.config import JOINT_TRAINING, Settings, conf_dir, plain
+from xmnist.schema import COMMON, TRAINING, WEIGHTS
+
+
+def words(settings: Settings) -> list[str]:
+    """The overrides that make `xmnist train` do what these settings say, all that differs from the defaults."""
+    top = OmegaConf.load(Path(conf_dir(), "train.yaml"))
+    assert isinstance(top, DictConfig)
+    out = []
+    for group, default in (("dataset", None), ("classifier", "vgg_small"), ("model", "cladec")):
+        name = settings[group]["name"]
+        out += [f"{group}={name}"] if name != default else []
+        file = _file(group, name)
+        out += _changed(f"{group}.", settings[group], file.get("model", file))
+        if group == "model":
+            out += _changed("", {key: settings[key] for key in ("alpha", *WEIGHTS) if key in settings}, file)
+    trainer, own = _file("trainer", "default"), settings["trainer"]
+    out += _changed("trainer.", own, trainer)
+    part = "joint" if settings["model"]["name"] == "joint" else "decoder"
+    rules = JOINT_TRAINING if part == "joint" else TRAINING
+    default = {key: rules[key].convert(value) for key, value in trainer[part].items()}
+    out += _changed(f"trainer.{part}.", own | own[part], own | default)
+    common = {key: settings[key] for key in COMMON if settings[key] != top[key]}
+    return out + [f"{key}={_value(value)}" for key, value in common.items() if key not in ("force", "train_missing")]
+
+
+def _file(group: str, name: str) -> Settings:
+    content = OmegaConf.to_container(OmegaConf.load(Path(conf_dir(), group, f"{name}.yaml")))
+    assert isinstance(content, dict)
+    return {str(k): v for k, v in content.items()}
+
+
+def _changed(where: str, settings: Settings, file: Settings) -> list[str]:
+    """Overrides for the values that differ from a file's."""
+    different = {k: v for k, v in settings.items() if k not in file or file[k] != v}
+    return [f"{where}{k}={_value(v)}" for k, v in different.items() if not isinstance(v, dict)]
+
+
+def _value(value: Any) -> str:
+    """A value as Hydra's command line reads it."""
+    if isinstance(value, list):
+        return f"[{','.join(map(_value, value))}]"
+    if isinstance(value, float):
+        return plain(value) if float(plain(value)) == value else repr(value)
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    text = str(value)
+    return text if re.fullmatch(r"[\w./:@%+-]+", text) else '"' + text.replace('"', '\\"') + '"'
