@@ -43,7 +43,8 @@ def test_a_stages_help_shows_groups_options_and_defaults(xmnist: Xmnist) -> None
     answer = xmnist("train", "--help", "dataset=glyphs")
     assert answer.returncode == 0 and answer.stderr == ""
     for line in (
-        "dataset: cifar10, cifar100, cluttered_glyphs, cluttered_mnist, emnist, fashion_mnist, folder, glyphs, kmnist, mnist, polygons",
+        "dataset: cifar10, cifar100, cluttered_glyphs, cluttered_mnist, emnist, fashion_mnist, folder, glyphs, kmnist, "
+        "mnist, polygons",
         "alpha: 0.25",
     ):
         assert line in answer.stdout

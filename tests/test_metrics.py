@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from xmnist.metrics.classification import classification
+from xmnist.metrics.localisation import mass_inside
 from xmnist.metrics.reconstruction import reconstruction
 
 
@@ -33,3 +34,14 @@ def test_total_loss_follows_the_convention() -> None:
     logits = torch.zeros(2, 2)
     totals = {c: reconstruction(images, made, labels, logits, logits, 0.0, c)["total_loss"] for c in ("sse", "mse")}
     assert totals == {"sse": 4.0, "mse": 1.0}
+
+
+def test_mass_inside_is_the_share_of_the_maps_size_in_the_mask() -> None:
+    maps = torch.tensor([[1.0, -3.0], [0.0, 4.0]]).view(1, 1, 2, 2).repeat(4, 1, 1, 1)
+    maps[3] = 0
+    masks = torch.zeros(4, 1, 2, 2, dtype=torch.bool)
+    masks[0, 0, 0] = True
+    masks[1] = True
+    masks[3] = True
+    found = mass_inside(maps, masks)
+    assert found[:2].tolist() == [0.5, 1.0] and found[2:].isnan().all()

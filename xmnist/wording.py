@@ -26,8 +26,8 @@ def words(settings: Settings) -> list[str]:
     out += _changed("trainer.", own, trainer)
     part = "joint" if settings["model"]["name"] == "joint" else "decoder"
     rules = JOINT_TRAINING if part == "joint" else TRAINING
-    default = {key: rules[key].convert(value) for key, value in trainer[part].items()}
-    out += _changed(f"trainer.{part}.", own | own[part], own | default)
+    usual = {key: rules[key].convert(value) for key, value in trainer[part].items()}
+    out += _changed(f"trainer.{part}.", own | own[part], own | usual)
     common = {key: settings[key] for key in COMMON if settings[key] != top[key]}
     return out + [f"{key}={_value(value)}" for key, value in common.items() if key not in ("force", "train_missing")]
 

@@ -1,5 +1,6 @@
 """Images that stay on disk: decoded when asked for, by worker processes in training, and augmented there."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -184,8 +185,10 @@ class Column:
         return self._power_mean(dims, 1).float()
 
     def std(self, dims: int | tuple[int, ...]) -> Tensor:
-        """As for a tensor, without Bessel's correction; the first dimension must be among `dims`."""
-        return (self._power_mean(dims, 2) - self._power_mean(dims, 1).square()).clamp_min(0).sqrt().float()
+        """As for a tensor; the first dimension must be among `dims`."""
+        count = math.prod(self.shape[dim] for dim in ([dims] if isinstance(dims, int) else dims))
+        variance = (self._power_mean(dims, 2) - self._power_mean(dims, 1).square()) * count / (count - 1)
+        return variance.clamp_min(0).sqrt().float()
 
     def _power_mean(self, dims: int | tuple[int, ...], power: int) -> Tensor:
         total: Tensor | float = 0.0
