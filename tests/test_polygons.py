@@ -168,6 +168,13 @@ def test_colour_and_outline() -> None:
         (("dataset.radius=[20,40]", "dataset.size=64"), "dataset.radius must be [least,above]"),
         (("dataset.radius=[9,9]",), "dataset.radius must be"),
         (("dataset.against=[4,1]",), "dataset.target and dataset.against are the same: square"),
+        (("dataset.vertices=[9,4]",), "dataset.vertices must be [least,most], got [9,4]"),
+        (
+            ("dataset.targets=0.05", "dataset.train=20"),
+            "of 20 training images, both classes need",
+        ),
+        (("dataset.targets=1",), "both classes need at least 2"),
+        (("dataset.shapes=-1.0",), "dataset.shapes must be"),
         (("dataset.vertices=[4,4]", "dataset.circles=false"), "leave no distractor"),
         (("dataset.target=[5,3]",), "dataset.target must be a polygon [p,q]"),
         (("dataset.target=4",), "dataset.target must be a polygon [p,q]"),

@@ -101,11 +101,7 @@ class Joint(nn.Module):
         return self.gated(images, self.explainer(images))
 
     def gated(self, images: Tensor, maps: Tensor) -> Tensor:
-        """The logits (N, K), seen through these maps, (N, 1, H, W) or one for all.
-
-        Raises:
-            InputError: a gate has no feature maps.
-        """
+        """The logits (N, K), seen through these maps, (N, 1, H, W) or one for all."""
 
         def multiply(module: nn.Module, args: Any, features: Tensor) -> Tensor:
             return gate(features, maps)

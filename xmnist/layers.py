@@ -30,20 +30,22 @@ class Normalize(nn.Module):
         self.register_buffer("std", torch.ones(channels, 1, 1))
 
     @torch.no_grad()
-    def fit(self, images: Tensor) -> None:
-        """Take mean and standard deviation of images (N, C, H, W), which must be training images."""
-        self.mean.copy_(images.mean((0, 2, 3)).view(-1, 1, 1))
-        self.std.copy_(images.std((0, 2, 3)).view(-1, 1, 1).clamp_min(1e-6))
+    def fit(self, mean: Tensor, std: Tensor) -> None:
+        """Take mean and standard deviation (C,) of the training images."""
+        self.mean.copy_(mean.view(-1, 1, 1))
+        self.std.copy_(std.view(-1, 1, 1).clamp_min(1e-6))
 
     def forward(self, images: Tensor) -> Tensor:
         return (images - self.mean) / self.std
 
 
 def fit_normalisation(model: nn.Module, images: Tensor) -> None:
-    """Fit a model's `Normalize` layers to training images (N, C, H, W)."""
+    """Fit a model's `Normalize` layers to training images (N, C, H, W), in memory or on disk."""
+    on_disk = getattr(images, "moments", None)
+    mean, std = on_disk() if on_disk else (images.mean((0, 2, 3)), images.std((0, 2, 3)))
     for module in model.modules():
         if isinstance(module, Normalize):
-            module.fit(images)
+            module.fit(mean, std)
 
 
 def initialise(model: nn.Module) -> None:

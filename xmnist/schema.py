@@ -27,7 +27,7 @@ def _convert_polygon(value: Any) -> list[int]:
 
 
 def _convert_shapes(value: Any) -> int:
-    return value if value == -1 else whole(1, 100).convert(value)
+    return whole(1, 100).convert(value) if whole(-1, 100).convert(value) != -1 else -1
 
 
 def _convert_rgb(value: Any) -> list[int]:
@@ -116,7 +116,7 @@ GROUPS: dict[str, dict[str, dict[str, Rule]]] = {
         "folder": {
             "path": text("a folder"),
             "size": maybe(whole(8, 4096)),
-            "channels": Rule("1 or 3", lambda value: raise_unless(value in (1, 3) and value is not True, value)),
+            "channels": Rule("1 or 3", lambda value: raise_unless(whole(1, 3).convert(value) != 2, value)),
             "masks": choice("auto", "images", "boxes", "none"),
             "test": number(0, 0.9, above=True),
             "validation": _SIZES["validation"],

@@ -193,9 +193,12 @@ def _decoder_test(
     explained: nn.Module, reconstruct: Callable[[Tensor], Tensor], alpha: float, convention: str
 ) -> Callable[[Split], dict[str, float]]:
     def test(split: Split) -> dict[str, float]:
-        images, labels = split.images, split.labels
-        made = reconstruct(images)
-        logits, kept = batched(explained, images), batched(explained, made)
-        return reconstruction_metrics(images, made, labels, logits, kept, alpha, convention)
+        total: dict[str, float] = {}
+        for part in split.parts():
+            made = reconstruct(part.images)
+            logits, kept = batched(explained, part.images), batched(explained, made)
+            found = reconstruction_metrics(part.images, made, part.labels, logits, kept, alpha, convention)
+            total = {name: total.get(name, 0.0) + value * len(part) / len(split) for name, value in found.items()}
+        return total
 
     return test

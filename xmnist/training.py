@@ -180,6 +180,8 @@ def _fit(run: Run, parts: list[tuple[tasks.Task, Settings]], images: Data) -> li
     """Train one part after the other, from where a run that was stopped had come to; returns all rows."""
     state = _saved_state(run)
     first, before = (state.get("phase", 1), state.get("before", [])) if state else (1, [])
+    if first > 1:  # maps that are made once, before the loop has put its state back, need these
+        run.load_into(parts[0][0].model, f"phase{first - 1}.pt")
     for phase, (task, options) in enumerate(parts, 1):
         if phase >= first:
             before = before + _fit_part(run, task, options, images, phase, before, len(parts), state)

@@ -19,7 +19,7 @@ INK = 0.5
 CHUNK = 2000
 
 
-def info(name: str, size: int, fragment_size: int, **_: object) -> Info:
+def info(size: int, **_: object) -> Info:
     """Shape and classes: those of the digits, on the canvas."""
     return Info((1, size, size), tuple("0123456789"), masks=True)
 
@@ -59,7 +59,7 @@ def load(
         images, ink, boxes = (torch.cat(column) for column in zip(*placed, strict=True))
         shown = ink if masks == "pixels" else box_masks(boxes, images.shape)
         out.append(Split(images, digits.labels, shown, boxes))
-    return out[0], out[1], info(name, size, fragment_size)
+    return out[0], out[1], info(size)
 
 
 def _placed(

@@ -126,7 +126,7 @@ def _classes(root: Path, entries: list[Entry]) -> tuple[str, ...]:
     """The classes that images have, in the order of classes.txt if there is one."""
     found = {entry.label for entry in entries}
     order = root / "classes.txt"
-    names = order.read_text().split("\n") if order.is_file() else sorted(found)
+    names = _text(order).split("\n") if order.is_file() else sorted(found)
     missing = found - set(names)
     if missing:
         raise unknown("class", min(missing), names, f"classes in {order}")
@@ -154,13 +154,16 @@ def _entries(root: Path) -> list[Entry]:
 
 
 def _from_table(root: Path, table: Path) -> list[Entry]:
-    with table.open(newline="") as file:
-        rows = list(csv.DictReader(file, skipinitialspace=True))
+    rows = list(csv.DictReader(_text(table).splitlines(), skipinitialspace=True))
     if not rows or not {"imageID", "label"} <= rows[0].keys():
         raise InputError(f"{table} must have a line for each image, under a first line imageID,label")
     entries, missing = [], []
+    seen: set[tuple[str, str]] = set()
     for row in rows:
         label, stem = str(row["label"]), str(row["imageID"])
+        if (label, stem) in seen:
+            raise InputError(f"{table} names {stem} of class {label} more than once")
+        seen.add((label, stem))
         image = _found(root / "images" / label, stem)
         if image is None:
             missing.append(root / "images" / label / stem)
@@ -171,6 +174,13 @@ def _from_table(root: Path, table: Path) -> list[Entry]:
     if missing:
         raise InputError(f"{table} names {len(missing)} of {len(rows)} images that are not there, first {missing[0]}")
     return entries
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not written in UTF-8: {error}") from None
 
 
 def _masked(folder: Path, stem: str) -> Path | None:

@@ -88,6 +88,12 @@ def info(**options: object) -> Info:
         )
     if against == target:
         raise InputError(f"dataset.target and dataset.against are the same: {named(target)}")
+    if drawing.vertices[0] > drawing.vertices[1]:
+        raise InputError(f"dataset.vertices must be [least,most], got [{','.join(map(str, drawing.vertices))}]")
+    number, share, start = int(str(options.get("train", CHUNK))), drawing.targets, drawing.start_index
+    found = None if share is None else math.floor((start + number) * share) - math.floor(start * share)
+    if found is not None and not 2 <= found <= number - 2:
+        raise InputError(f"dataset.targets={share}: of {number} training images, both classes need at least 2")
     if not _distractors(drawing):
         raise InputError("dataset.simplified, vertices and circles leave no distractor that no class is named after")
     without = f"no {named(target)}" if against is None else named(against)
@@ -97,7 +103,7 @@ def info(**options: object) -> Info:
 def named(polygon: Polygon) -> str:
     """What people call a polygon."""
     p, q = polygon
-    return NAMES.get(p, f"{p}-gon") if q == 1 else f"{p}/{q} star"
+    return NAMES.get(p, f"{p}-gon") if q == 1 else f"{p}-{q} star"
 
 
 def load(
@@ -120,11 +126,16 @@ def load(
 def draw(drawing: Drawing, count: int, seed: int, masks: str) -> Split:
     """The first `count` images from `drawing.start_index` on."""
     start = drawing.start_index
-    first, last = start // CHUNK, (start + count - 1) // CHUNK
-    parts = [_chunk(drawing, chunk, seed, masks) for chunk in range(first, last + 1)]
-    taken = slice(start - first * CHUNK, start - first * CHUNK + count)
-    columns = zip(*((p.images, p.labels, p.masks, p.boxes) for p in parts), strict=True)
-    return Split(*(torch.cat(column)[taken].clone() for column in columns))
+    columns: list[Tensor] = []
+    for chunk in range(start // CHUNK, (start + count - 1) // CHUNK + 1):
+        part, offset = _chunk(drawing, chunk, seed, masks), chunk * CHUNK - start
+        kept = slice(max(0, -offset), min(CHUNK, count - offset))
+        own = (part.images, part.labels, part.masks, part.boxes)
+        columns = columns or [c.new_empty(count, *c.shape[1:]) for c in own if c is not None]
+        for whole, column in zip(columns, own, strict=True):
+            assert column is not None
+            whole[kept.start + offset : kept.stop + offset] = column[kept]
+    return Split(*columns)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Images that stay on disk: decoded when asked for, by worker processes in training, and augmented there."""
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -55,10 +54,7 @@ class Files:
             InputError: names the file that cannot be read or does not fit.
         """
         entry, (channels, height, width) = self.entries[place], self.shape
-        try:
-            image = Image.open(entry.image).convert("RGB" if channels == 3 else "L")
-        except (OSError, ValueError, SyntaxError) as error:
-            raise InputError(f"{entry.image} cannot be read as an image: {error}") from None
+        image = voc.read_image(entry.image, channels)
         size = image.size
         if self.exact and size != (width, height):
             raise InputError(
@@ -136,7 +132,7 @@ def augmented(item: Item, probability: float, seed: int) -> Item:
     ]
     together = v2.Compose([*moves, *changes])
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would also seed the devices' generators
         if mask is None:
             return together(tv_tensors.Image(image)).as_subclass(Tensor).clamp(0, 1), None
         image, mask = together(tv_tensors.Image(image), tv_tensors.Mask(mask))
@@ -170,7 +166,10 @@ class Column:
         return len(self.places)
 
     def __getitem__(self, rows: Tensor | slice) -> Tensor:
-        return torch.cat([getattr(part, self.name) for part in self._read(self.places[_here(rows)].split(250))])
+        places = self.places[_here(rows)]
+        if not len(places):
+            return torch.empty(0, *self.shape[1:], dtype=torch.float if self.name == "images" else torch.bool)
+        return torch.cat([getattr(part, self.name) for part in self._read(places.split(250))])
 
     def to(self, device: torch.device) -> "Column":
         """The same images, put on another device when they are read."""
@@ -180,22 +179,21 @@ class Column:
         """The images or masks, a few at a time."""
         return (getattr(part, self.name) for part in self._read(self.places.split(size)))
 
-    def mean(self, dims: int | tuple[int, ...]) -> Tensor:
-        """As for a tensor; the first dimension must be among `dims`."""
-        return self._power_mean(dims, 1).float()
+    def mean(self, dim: int) -> Tensor:
+        """The mean image, with `dim` 0: as for a tensor."""
+        assert dim == 0
+        return sum((part.cpu().double().sum(0) for part in self.split(250)), torch.zeros(())).div(len(self)).float()
 
-    def std(self, dims: int | tuple[int, ...]) -> Tensor:
-        """As for a tensor; the first dimension must be among `dims`."""
-        count = math.prod(self.shape[dim] for dim in ([dims] if isinstance(dims, int) else dims))
-        variance = (self._power_mean(dims, 2) - self._power_mean(dims, 1).square()) * count / (count - 1)
-        return variance.clamp_min(0).sqrt().float()
-
-    def _power_mean(self, dims: int | tuple[int, ...], power: int) -> Tensor:
-        total: Tensor | float = 0.0
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation (C,) of each channel, in one pass."""
+        sums, squares = torch.zeros(2, self.shape[1], dtype=torch.float64)
         for part in self.split(250):
-            total = total + part.double().pow(power).mean(dims) * len(part)
-        assert isinstance(total, Tensor)
-        return total / len(self)
+            pixels = part.cpu().double()
+            sums += pixels.sum((0, 2, 3))
+            squares += pixels.square().sum((0, 2, 3))
+        count = len(self) * self.shape[2] * self.shape[3]
+        variance = (squares - sums.square() / count) / (count - 1)
+        return (sums / count).float(), variance.clamp_min(0).sqrt().float()
 
     def _read(self, batches: Sequence[Tensor], aug_prob: float = 0.0, seed: int = 0) -> Iterator[Split]:
         """The images and masks at some places, each batch as a split with its places as labels.
