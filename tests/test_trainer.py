@@ -1,6 +1,7 @@
 import copy
 import itertools
 import math
+from functools import partial
 from typing import Any
 
 import pytest
@@ -178,3 +179,30 @@ def test_a_state_of_another_training_is_refused(damage: str) -> None:
         del state[damage]
     with pytest.raises(trainer.StateError):
         Problem().fit(state=state)
+
+
+def test_each_part_learns_at_its_own_rate() -> None:
+    """One step of plain gradient descent moves a part by its rate times the gradient; what is frozen stays."""
+    x, y = torch.randn(12, 3, dtype=torch.float64), torch.randn(12, 1, dtype=torch.float64)
+    moved = {}
+    for rates in ({"0": 0.01, "1": 0.01}, {"0": 0.03, "1": 0.02}, {"0": 0.0, "1": 0.01}):
+        torch.manual_seed(1)
+        model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 1)).double()
+        model[0].requires_grad_(bool(rates["0"]))
+        start = copy.deepcopy(model.state_dict())
+        options = {**OPTIONS, "optimizer": "sgd", "momentum": 0.0, "epochs": 1, "batch_size": 12, "lr": rates}
+        loss = partial(lambda network, a, b: F.mse_loss(network(a), b), model)
+        trainer.fit(model, loss, Columns(x, y), lambda: {"loss": 0.0}, **options)
+        moved[tuple(rates.values())] = [(model.state_dict()[f"{i}.weight"] - start[f"{i}.weight"]) for i in (0, 1)]
+    (a, b), (c, d), (e, f) = moved.values()
+    torch.testing.assert_close(c, 3 * a)
+    torch.testing.assert_close(d, 2 * b)
+    torch.testing.assert_close(f, b)
+    assert not e.any() and a.any()
+
+
+def test_plateau_stops_at_the_lowest_rate() -> None:
+    problem = Problem()
+    history = problem.fit(schedule="plateau", lr=0.1, factor=0.1, patience=0, min_lr=0.004, epochs=8, optimizer="sgd",
+                          batch_size=30, momentum=0.99)  # fmt: skip
+    assert min(row["lr"] for row in history) == pytest.approx(0.004)
