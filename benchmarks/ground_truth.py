@@ -1,6 +1,6 @@
 """How much of each explanation lies inside the true mask, from runs of `xmnist explain` on data with ground truth.
 
-    python benchmarks/ground_truth.py NAME=DIR[,DIR...] ...
+    python benchmarks/ground_truth.py "NAME=DIR;DIR;..." ...
 
 Each DIR is an `explain` run, and a NAME with several (seeds) gets one row an explainer: the mean over images of the
 share of the map's mass inside the mask, its range over runs; beside it the share of the pixels that the masks have.
@@ -32,7 +32,7 @@ def outside(arrays: dict[str, torch.Tensor]) -> torch.Tensor:
 
 
 def main() -> None:
-    columns = {name: [load(d) for d in dirs.split(",")] for name, dirs in (word.split("=", 1) for word in sys.argv[1:])}
+    columns = {name: [load(d) for d in dirs.split(";")] for name, dirs in (word.split("=", 1) for word in sys.argv[1:])}
     first = next(iter(columns.values()))[0]
     methods = [name for name in first if name not in RESERVED]
     print("| explainer | " + " | ".join(columns) + " |\n|---|" + "---|" * len(columns))

@@ -75,7 +75,8 @@ WRONG = [
     (["train", "+foo=3"], "no key 'foo' (keys: "),
     (
         ["train", "+experiment=smok"],
-        "no experiment 'smok'; did you mean 'smoke'? (allowed: heatmaps, montavon, nine_or_four, smoke, sneakers)",
+        "no experiment 'smok'; did you mean 'smoke'? (allowed: heatmaps, montavon, nine_or_four, smoke, sneakers, "
+        "xml_cluttered_mnist, xml_polygons, xml_polygons_hybrid, xml_triangles)",
     ),
     (["train", "dataset=glyhps"], "no dataset 'glyhps'; did you mean 'glyphs'?"),
     (["train", "alpha=7"], "alpha must be a number in [0, 1]"),
