@@ -212,7 +212,7 @@ def test_a_run_stopped_in_its_third_epoch_goes_on_there_bit_for_bit(
     assert len((run.path / "history.csv").read_text().splitlines()) == 5
 
 
-KILLED = ["train", "+experiment=smoke", "model=classifier", "trainer.epochs=8"]  # long enough that it is still at work when it is killed
+KILLED = ["train", "+experiment=smoke", "model=classifier", "trainer.epochs=8"]  # still at work when it is killed
 
 
 @pytest.fixture(scope="module")
@@ -231,7 +231,11 @@ def test_a_killed_process_is_resumed_by_the_same_command(
     words = KILLED
     folder = tmp_path / "work"
     process = subprocess.Popen(
-        [sys.executable, "-m", "xmnist", *words], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        [sys.executable, "-m", "xmnist", *words],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )
     end = time.monotonic() + 60
     while time.monotonic() < end:
