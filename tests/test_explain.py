@@ -147,7 +147,7 @@ def test_reconstructions_and_maps_are_drawn_as_what_they_are(
     assert [row.name for row in rows] == [
         *("original", "ground truth", "activation maximisation", "simple Taylor", "Grad-CAM", "ClaDec\nalpha 0.25")
     ]
-    assert [row.kind for row in rows] == ["image", "map", "image", "heatmap", "heatmap", "image"]
+    assert [row.kind for row in rows] == ["image", "mask", "image", "heatmap", "heatmap", "image"]
     assert [row.predicted is None for row in rows] == [False, True, False, True, True, False]
     assert all(len(row.pictures) == len(truth) for row in rows)
     assert title == "layer dense of vgg_small on glyphs, seed 0, explained class: predicted"

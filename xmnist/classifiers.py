@@ -167,7 +167,7 @@ class VggXml(nn.Sequential):
 
     As published for 224x224 pixels (Rio-Torto et al., Pattern Recognition Letters 133, 2020), with the last pooling
     window fitted to the image: it leaves one pixel. `width` is that of the first pair, 32 as published; `batch_norm`,
-    which was not published, makes it learn in a tenth of the time.
+    which was not published, lets it learn in a few epochs (docs/results.md).
     """
 
     layers = ("conv1", "conv2", "conv3", "conv4", "dense1", "dense2", "logits")

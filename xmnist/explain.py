@@ -200,11 +200,11 @@ def _told(gap: Tensor) -> str:
 def _write(
     run: Run, images: Data, rows: Tensor, logits: Tensor, classifier: nn.Module, made: list[Explanation]
 ) -> None:
-    test, names = images.test, images.info.classes
-    labels, predicted = test.labels[rows], logits.argmax(1)
-    arrays = {"images": test.images[rows], "labels": labels, "predictions": predicted, "indices": rows}
-    if test.masks is not None:
-        arrays["masks"] = test.masks[rows]
+    chosen, names = images.test[rows], images.info.classes
+    labels, predicted = chosen.labels, logits.argmax(1)
+    arrays = {"images": chosen.images, "labels": labels, "predictions": predicted, "indices": rows}
+    if chosen.masks is not None:
+        arrays["masks"] = chosen.masks
     arrays |= {each.name: each.answers for each in made}
     with runs.atomic(run.path / "explanations.npz") as file:
         np.savez_compressed(file, **{name: array.cpu().numpy() for name, array in arrays.items()})  # type: ignore[arg-type]
@@ -214,11 +214,9 @@ def _write(
         return [names[i] for i in batched(classifier, pictures).argmax(1).tolist()]
 
     shown, truth = slice(SHOWN), [names[i] for i in labels[:SHOWN].tolist()]
-    grid = [
-        figures.Row("original", test.images[rows][shown].cpu().numpy(), [names[i] for i in predicted[shown].tolist()])
-    ]
-    if test.masks is not None:
-        grid.append(figures.Row("ground truth", test.masks[rows][shown].float().cpu().numpy(), None, "map"))
+    grid = [figures.Row("original", chosen.images[shown].cpu().numpy(), [names[i] for i in predicted[shown].tolist()])]
+    if chosen.masks is not None:
+        grid.append(figures.Row("ground truth", chosen.masks[shown].float().cpu().numpy(), None, "mask"))
     for each in made:
         pictures, kind = each.answers[shown], each.explainer.kind
         seen = seen_in(pictures) if kind == "image" else None

@@ -37,13 +37,13 @@ MAPS = "the joint model's own maps: from 0 (dark blue), not looked at, to 1 (yel
 class Row:
     """One row of a grid: pictures (N, C, H, W), and what the classifier sees in each where they are images.
 
-    Images have values in [0, 1], as have maps (N, 1, H, W); heatmaps (N, 1, H, W) any.
+    Images have values in [0, 1], as have maps and masks (N, 1, H, W); heatmaps (N, 1, H, W) any.
     """
 
     name: str
     pictures: NDArray[np.floating]
     predicted: Sequence[str] | None = None
-    kind: Literal["heatmap", "image", "map"] = "image"
+    kind: Literal["heatmap", "image", "map", "mask"] = "image"
 
 
 def _save(figure: Figure, path: Path) -> None:
@@ -127,7 +127,7 @@ def _picture(axes: Axes, picture: NDArray[np.floating], kind: str) -> None:
     if kind == "heatmap":
         limit = float(np.abs(picture).max()) or 1.0
         axes.imshow(shown, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
-    elif kind == "map":
+    elif kind in ("map", "mask"):
         axes.imshow(shown, cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
     else:
         axes.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest")

@@ -45,7 +45,7 @@ def maps(run: Run, model: nn.Module, split: Split, classes: Sequence[str], phase
     few = split[shown]
     rows = [figures.Row("image", few.images.cpu().numpy(), [classes[i] for i in seen[shown].tolist()])]
     if few.masks is not None:
-        rows.append(figures.Row("ground truth", few.masks.float().cpu().numpy(), None, "map"))
+        rows.append(figures.Row("ground truth", few.masks.float().cpu().numpy(), None, "mask"))
     rows.append(figures.Row("explanation", batched(model.explainer, few.images).cpu().numpy(), None, "map"))
     done = f"{title(run.settings)}\nafter phase {phase}: {phase_title(run.settings, phase)}"
     with runs.atomic(run.path / f"phase{phase}.png") as file:

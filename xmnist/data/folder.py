@@ -90,12 +90,12 @@ def _kind(listing: _Listing, masks: str) -> str:
     Raises:
         InputError: masks were asked for, and an image has none.
     """
-    there = {"images": [e.mask is not None for e in listing.entries]}
-    there["boxes"] = [e.boxes is not None for e in listing.entries]
+    entries = listing.entries
+    there = {"images": [e.mask is not None for e in entries], "boxes": [e.boxes is not None for e in entries]}
     if masks == "auto":
         return next((kind for kind, found in there.items() if all(found)), "none")
     if masks in there and not all(there[masks]):
-        missing = listing.entries[there[masks].index(False)].image
+        missing = entries[there[masks].index(False)].image
         file = "mask" if masks == "images" else "XML file"
         raise InputError(
             f"dataset.masks={masks}: {missing} has no {file} ({there[masks].count(False)} images have none)"
@@ -143,9 +143,8 @@ def _entries(root: Path) -> list[Entry]:
         return _from_table(root, table)
     entries = []
     for folder in sorted(p for p in root.iterdir() if p.is_dir()):
-        files = {p.name: p for p in sorted(folder.iterdir()) if p.suffix.lower() in SUFFIXES}
-        for file in files.values():
-            if not file.stem.endswith("_mask"):
+        for file in sorted(folder.iterdir()):
+            if file.suffix.lower() in SUFFIXES and not file.stem.endswith("_mask"):
                 boxes = file.with_suffix(".xml")
                 entries.append(Entry(file, folder.name, _masked(folder, file.stem), boxes if boxes.is_file() else None))
     if not entries:
