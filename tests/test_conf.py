@@ -10,7 +10,20 @@ import torch
 import yaml
 
 from helpers import OPTIONS, TINY
-from xmnist import classifiers, config, data, decoders, explainers, joint, losses, schema, selection, tasks, trainer
+from xmnist import (
+    classifiers,
+    config,
+    data,
+    decoders,
+    derived,
+    explainers,
+    joint,
+    losses,
+    schema,
+    selection,
+    tasks,
+    trainer,
+)
 from xmnist.config import conf_dir
 from xmnist.data import cluttered, files, folder, glyphs, polygons
 from xmnist.data.downloaded import SOURCES
@@ -128,7 +141,7 @@ def test_the_paper_trainer_has_the_published_settings(settings: Settings) -> Non
     common = {"optimizer": "adam", "epochs": 10, "batch_size": 32, "eps": 1e-4, "schedule": "constant", "keep": "last"}
     common |= {"weight_decay": 0.0, "stop_patience": None}
     for model, rate in (("classifier", 0.001), ("cladec", 0.005), ("refae", 0.005)):
-        used = config.training(settings("dataset=mnist", "trainer=paper", f"model={model}"))
+        used = derived.training(settings("dataset=mnist", "trainer=paper", f"model={model}"))
         assert {key: used[key] for key in common} == common and used["lr"] == rate
 
 
@@ -136,7 +149,7 @@ def test_the_defaults_are_the_main_job(settings: Settings) -> None:
     default = settings("dataset=mnist")
     named = settings("dataset=mnist", "model=cladec", "layer=dense", "alpha=0.25", "trainer=default", "seed=0")
     assert default == named
-    assert config.training(default)["epochs"] <= 10
+    assert derived.training(default)["epochs"] <= 10
 
 
 def test_an_experiment_changes_only_what_it_says(settings: Settings) -> None:

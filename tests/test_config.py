@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from helpers import composed
-from xmnist import config, errors, rules, schema
+from xmnist import config, derived, errors, rules, schema
 from xmnist.errors import InputError
 from xmnist.identity import identity
 from xmnist.identity import label as label_of
@@ -86,21 +86,21 @@ def test_an_interpolation_that_leads_nowhere_is_one_line() -> None:
 
 def test_decoders_are_trained_by_their_own_settings(settings: Settings) -> None:
     rates = {
-        m: config.training(settings("trainer=paper", f"model={m}"))["lr"] for m in ("classifier", "refae", "cladec")
+        m: derived.training(settings("trainer=paper", f"model={m}"))["lr"] for m in ("classifier", "refae", "cladec")
     }
     assert rates == {"classifier": 0.001, "refae": 0.005, "cladec": 0.005}
 
 
 def test_one_override_shortens_every_training(settings: Settings) -> None:
     own = settings("trainer.epochs=2")
-    assert config.training(own)["epochs"] == config.training(config.trained(own, "classifier"))["epochs"] == 2
+    assert derived.training(own)["epochs"] == derived.training(derived.trained(own, "classifier"))["epochs"] == 2
 
 
 @pytest.mark.parametrize("layers", ["conv", "dense"])
 def test_the_classifier_is_the_same_run_for_every_decoder(settings: Settings, layers: str) -> None:
     plain = identity(settings("model=classifier"))
     other = settings(f"layer={layers}", "alpha=0.9", "model.reconstruction=mse", "++trainer.decoder.epochs=1")
-    assert identity(config.trained(other, "classifier")) == plain
+    assert identity(derived.trained(other, "classifier")) == plain
 
 
 @pytest.mark.parametrize(

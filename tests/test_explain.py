@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from helpers import TINY
-from xmnist import config, data, explain, explainers, train, training
+from xmnist import config, data, derived, explain, explainers, train, training
 from xmnist.errors import InputError
 from xmnist.runs import Run
 
@@ -279,11 +279,11 @@ def test_a_picture_that_was_deleted_is_drawn_again(explained: Explained) -> None
 def test_the_published_settings_of_the_two_studies(settings: Settings) -> None:
     montavon, intel = (settings(f"+experiment={name}", stage="explain") for name in ("montavon", "nine_or_four"))
     common = {"optimizer": "adam", "lr": 0.001, "eps": 1e-8, "batch_size": 4, "epochs": 10, "schedule": "constant"}
-    assert {k: config.training(montavon)[k] for k in common} == common
+    assert {k: derived.training(montavon)[k] for k in common} == common
     assert montavon["classifier"] == {"name": "lenet_avgpool", "dropout": 0.25, "nonpositive_bias": True}
     assert montavon["explainers"]["lrp_shifted"]["translations"] == 2
     common = {"optimizer": "sgd", "lr": 0.01, "momentum": 0.5, "batch_size": 128, "epochs": 1, "weight_decay": 0.0}
-    assert {k: config.training(intel)[k] for k in common} == common
+    assert {k: derived.training(intel)[k] for k in common} == common
     assert intel["select"] == {"name": "confusion", "true": 4, "predicted": 9, "count": 6}
     assert {e["background_size"] for e in intel["explainers"].values()} == {100}
 

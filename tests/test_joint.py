@@ -18,7 +18,7 @@ from networks import explainer
 from torch import Tensor, nn
 
 from helpers import OPTIONS, size_of
-from xmnist import classifiers, config, data, explain, joint, schema, tasks, train, trainer, training
+from xmnist import classifiers, config, data, derived, explain, joint, schema, tasks, train, trainer, training
 from xmnist.data.base import Data, Info, Split
 from xmnist.errors import InputError
 from xmnist.explainers.canonical import unrolled
@@ -273,7 +273,7 @@ def test_phases_are_read_from_the_config(settings: Settings) -> None:
         *("trainer.joint.epochs=[1,2,3]", "trainer.joint.lr_classifier=0.1", "trainer.joint.lr_explainer=[0,0.2,0.3]"),
         *("++trainer.joint.optimizer=sgd", "++trainer.joint.stop_patience=[null,4,5]"),
     )
-    found = config.phases(own)
+    found = derived.phases(own)
     assert [p["epochs"] for p in found] == [1, 2, 3] and [p["stop_patience"] for p in found] == [None, 4, 5]
     assert [p["lr"] for p in found] == [
         {"classifier": 0.1, "explainer": 0.0},
@@ -281,7 +281,7 @@ def test_phases_are_read_from_the_config(settings: Settings) -> None:
         {"classifier": 0.1, "explainer": 0.3},
     ]
     assert {p["optimizer"] for p in found} == {"sgd"} and own["trainer"]["optimizer"] == "adamw"
-    published = config.phases(settings("model=joint", "dataset=polygons", "trainer=paper"))
+    published = derived.phases(settings("model=joint", "dataset=polygons", "trainer=paper"))
     assert [(p["epochs"], p["batch_size"], p["optimizer"], p["momentum"], p["weight_decay"]) for p in published] == [
         *((10, 8, "sgd", 0.9, 1e-4), (10, 8, "sgd", 0.9, 1e-4), (100, 8, "sgd", 0.9, 1e-4)),
     ]

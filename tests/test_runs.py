@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from helpers import composed
-from xmnist import cli, config, environment, runs
+from xmnist import cli, config, derived, environment, runs
 from xmnist.errors import InputError
 from xmnist.runs import Run
 from xmnist.wording import words
@@ -262,8 +262,8 @@ def test_settings_can_be_said_again_in_words(settings: Settings, overrides: tupl
     own = settings("dataset=mnist", *overrides)
     said_again, _ = cli._sorted(words(own))
     again = config.resolve(composed(*said_again))
-    for said in (own, config.trained(own, "classifier"), config.trained(own, "cladec", 0.5)):
-        repeated = config.trained(again, said["model"]["name"], said["alpha"]) if said is not own else again
+    for said in (own, derived.trained(own, "classifier"), derived.trained(own, "cladec", 0.5)):
+        repeated = derived.trained(again, said["model"]["name"], said["alpha"]) if said is not own else again
         assert runs.run_id("train", repeated) == runs.run_id("train", said)
     assert {k: again[k] for k in config.COMMON} == {k: own[k] for k in config.COMMON}
     assert words(own)[0].startswith("dataset=") and len(words(settings("dataset=mnist"))) == 2

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 STAGES = {
     "train": "fit a classifier, a ClaDec decoder, a reference autoencoder or a joint explainer-classifier",
     "explain": "draw explanations of chosen images side by side; trains what it needs",
+    "evaluate": "measure which explanations are worth trusting; trains what it needs",
     "export": "write a data set as images, masks and boxes that dataset=folder reads",
 }
 USAGE = f"""xmnist {__version__}: train image classifiers and look at what they have seen
@@ -32,6 +33,7 @@ examples:
   xmnist train -m model=cladec alpha=0,0.25,0.99         a sweep: one run for each value
   xmnist train +experiment=smoke                         everything once, in seconds
   xmnist explain explainer=[lrp,gradcam,cladec]          what the classifier has seen, by three methods
+  xmnist evaluate explainer=[lrp,gradcam] metric=aopc    which of them finds what the classifier looks at
 
 flags:
   --help            this text; after a stage: its groups, options and defaults

@@ -15,18 +15,26 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from xmnist.data import files
+from xmnist.derived import JOINT_TRAINING, Settings, foreign, phases
 from xmnist.errors import InputError, unknown
 from xmnist.rules import Rule
-from xmnist.schema import ALPHA, COMMON, EXPORTED, GROUPS, LEARNED, METHODS, PHASES, STAGES, TRAINING, WEIGHTS
-
-JOINT_TRAINING = {key: rule for key, rule in TRAINING.items() if key != "lr"} | PHASES
-"""What `trainer.joint` may hold."""
-
-Settings = dict[str, Any]
-"""A resolved config: plain values, nested as in YAML."""
-
-ELSEWHERE = ("explainer", "explainers", "select", "target", "format", "map")
-"""What only stages other than `train` use; an experiment may hold it for them."""
+from xmnist.schema import (
+    ALPHA,
+    COMMON,
+    CONTROLS,
+    EXPORTED,
+    GROUPS,
+    IMAGES,
+    LEARNED,
+    METHODS,
+    METRICS,
+    OF_MAPS,
+    OWN,
+    PHASES,
+    STAGES,
+    TRAINING,
+    WEIGHTS,
+)
 
 
 def _check_keys(where: str, given: Any, rules: Mapping[str, Rule], partial: bool = False) -> Settings:
@@ -67,16 +75,16 @@ def resolve(cfg: DictConfig, stage: str = "train") -> Settings:
     groups, own = STAGES[stage]
     if stage == "export":
         return _check_all(top, groups, {key: COMMON[key] for key in EXPORTED})
-    if stage == "train":
-        top = {k: v for k, v in top.items() if k not in ELSEWHERE}
+    top = {k: v for k, v in top.items() if k not in foreign(stage)}
     joint = isinstance(top.get("model"), dict) and top["model"].get("name") == "joint"
     for key in WEIGHTS:
         if key in top and not joint:
             raise InputError(f"{key} belongs to model=joint")
-    if "explainer" in top and stage != "train":
-        raise InputError("a file for an explainer must begin with the line # @package explainers.NAME")
+    for group in ("explainer", "metric"):
+        if group in top:
+            raise InputError(f"a file of group {group} must begin with the line # @package {group}s.NAME")
     rules = COMMON | own | (WEIGHTS if joint else {})
-    more = ("alpha", "trainer", *(["explainers"] if stage != "train" else []))
+    more = ("alpha", "trainer", *(key for key in ("explainers", "metrics") if key in OWN.get(stage, ())))
     out = _check_all(top, groups, rules, more)
     try:
         out["alpha"] = ALPHA[out["model"]["name"]].convert(top["alpha"])
@@ -91,6 +99,12 @@ def resolve(cfg: DictConfig, stage: str = "train") -> Settings:
     out["trainer"] = _check_keys("trainer.", given, TRAINING) | parts
     if joint:
         phases(out)
+    if out["model"]["name"] == "evaluation":
+        out["alpha"] = None if out["model"]["of"] == "refae" else out["alpha"]
+        if out["alpha"] is None and out["model"]["of"] == "cladec":
+            raise InputError(f"alpha must be {ALPHA['cladec'].text} with model.of=cladec, got null")
+    if stage == "evaluate":
+        out["metrics"] = _checked_metrics(top.get("metrics"))
     return out if stage == "train" else _with_explainers(out, top.get("explainers"))
 
 
@@ -101,7 +115,7 @@ def _check_all(top: Settings, groups: Sequence[str], rules: Mapping[str, Rule], 
         if key not in keys:
             raise unknown("key", key, keys, "keys")
     for key in keys:
-        if key not in top and key != "explainers":
+        if key not in top and key not in ("explainers", "metrics"):
             raise InputError(f"{key} is missing")
     out = {group: _check_named(group, top[group], GROUPS[group], group) for group in groups}
     return out | _check_keys("", {key: top[key] for key in rules}, rules)
@@ -130,7 +144,7 @@ def _with_explainers(settings: Settings, given: Any) -> Settings:
     """Settings with checked explainers, and no more of a model than they need."""
     if not isinstance(given, dict) or not given:
         raise InputError(f"explainer must name one or more of {', '.join(METHODS)}")
-    explainers = {}
+    explainers: Settings = {}
     for name, options in given.items():
         if not re.fullmatch(r"[A-Za-z]\w*", str(name)) or name in RESERVED:
             reserved = ", ".join(RESERVED)
@@ -141,7 +155,10 @@ def _with_explainers(settings: Settings, given: Any) -> Settings:
         method, model = explainers[name]["name"], settings["model"]["name"]
         if model not in LEARNED.get(method, (model,)):
             raise InputError(f"explainer={name} needs model={' or '.join(LEARNED[method])}, but this is model={model}")
-    methods = {options["name"] for options in explainers.values()}
+    settings = {**settings, "explainers": explainers}
+    if "metrics" in settings:
+        settings = _measured(settings)
+    methods = {options["name"] for options in settings["explainers"].values()}
     if settings["map"] != "recomputed" and settings["model"]["name"] != "joint":
         raise InputError(f"map={settings['map']} needs model=joint, but this is model={settings['model']['name']}")
     if "cladec" not in methods and settings["model"]["name"] != "joint":
@@ -149,10 +166,48 @@ def _with_explainers(settings: Settings, given: Any) -> Settings:
         settings = {**settings, "model": model, "alpha": None}
     if isinstance(settings["target"], list) and len(settings["target"]) == 1:
         settings = {**settings, "target": settings["target"][0]}
-    return {**settings, "explainers": explainers}
+    return settings
 
 
-def describe(stage: str, chosen: Mapping[str, str], explainers: Mapping[str, str]) -> str:
+def _checked_metrics(given: Any) -> Settings:
+    if not isinstance(given, dict) or not given:
+        raise InputError(f"metric must name one or more of {', '.join(METRICS)}")
+    found = {}
+    for name, options in given.items():
+        found[name] = _check_named(f"metrics.{name}", options, METRICS, "metric")
+        if found[name]["name"] != name:
+            raise InputError(f"metrics.{name}.name must be {name}, got '{found[name]['name']}'")
+    return found
+
+
+def _measured(settings: Settings) -> Settings:
+    """Settings with the explainers that the metrics measure, controls among them; `unmeasured` are the others.
+
+    Raises:
+        InputError: a metric has nothing to measure.
+    """
+    metrics, given = settings["metrics"], settings["explainers"]
+    maps = {n: options for n, options in given.items() if options["name"] not in IMAGES}
+    images = {n: options for n, options in given.items() if options["name"] in ("cladec", "refae")}
+    of_maps = [name for name in metrics if name in OF_MAPS]
+    if of_maps and not maps:
+        raise InputError(f"metric={of_maps[0]} measures maps, but no explainer here gives one: {', '.join(given)}")
+    if "reconstruction" in metrics and not images:
+        raise InputError("metric=reconstruction measures what decoders make: it needs explainer=cladec or refae")
+    if of_maps and settings["controls"]:
+        maps = {name: option("explainer", name) for name in CONTROLS} | maps
+    kept = (maps if of_maps else {}) | (images if "reconstruction" in metrics else {})
+    return {**settings, "explainers": kept, "unmeasured": [name for name in given if name not in kept]}
+
+
+def option(group: str, name: str) -> Settings:
+    """What the file of a group's option says."""
+    content = OmegaConf.to_container(OmegaConf.load(Path(conf_dir(), group, f"{name}.yaml")))
+    assert isinstance(content, dict)
+    return {str(k): v for k, v in content.items()}
+
+
+def describe(stage: str, chosen: Mapping[str, str], explainers: Mapping[str, str], metrics: Sequence[str]) -> str:
     """Every key and what it takes, a line each, for the help text.
 
     Args:
@@ -164,6 +219,7 @@ def describe(stage: str, chosen: Mapping[str, str], explainers: Mapping[str, str
     for group, name in chosen.items():
         lines |= {f"{group}.{key}": rule.text for key, rule in GROUPS[group][name].items()}
     lines |= _described(chosen["model"], explainers) if "model" in chosen else {}
+    lines |= {f"metrics.{name}.{key}": rule.text for name in metrics for key, rule in METRICS[name].items()}
     width = max(map(len, lines))
     return "\n".join(f"{key:<{width}}  {what}" for key, what in lines.items())
 
@@ -178,69 +234,6 @@ def _described(model: str, explainers: Mapping[str, str]) -> dict[str, str]:
     lines["trainer.decoder.*"] = "any key of trainer, for ClaDec and RefAE only"
     lines["trainer.joint.*"] = "any key of trainer but lr, for the joint model only; of these some for each phase:"
     return lines | {f"trainer.joint.{key}": rule.text for key, rule in PHASES.items()}
-
-
-def training(settings: Settings) -> Settings:
-    """How this run's own network is trained: `trainer`, with what its part for this model changes."""
-    own = {k: v for k, v in settings["trainer"].items() if k in TRAINING}
-    part = {"classifier": None, "joint": "joint"}.get(settings["model"]["name"], "decoder")
-    return own | settings["trainer"][part] if part else own
-
-
-def phases(settings: Settings) -> list[Settings]:
-    """How a joint model is trained in each of its three phases, `lr` being that of each part.
-
-    What `trainer.joint` does not say is as for the classifier, with only one part learning in the first two phases.
-
-    Raises:
-        InputError: in one of them nothing learns.
-    """
-    own = training(settings)
-    rate = own.pop("lr")
-    lists = {"lr_classifier": [rate, 0.0, rate], "lr_explainer": [0.0, rate, rate]}
-    lists |= {key: own.pop(key) for key in PHASES if isinstance(own.get(key), list)}
-    out = []
-    for place in range(3):
-        each = {key: values[place] for key, values in lists.items()}
-        lr = {"classifier": each.pop("lr_classifier"), "explainer": each.pop("lr_explainer")}
-        if not any(lr.values()):
-            raise InputError(f"trainer.joint.lr_classifier and lr_explainer are both 0 in phase {place + 1}")
-        out.append(own | each | {"lr": lr})
-    return out
-
-
-def trained(settings: Settings, model: str, alpha: float | None = None) -> Settings:
-    """The settings of the `train` run of a model that a run of any stage stands on."""
-    kept = {k: v for k, v in settings.items() if k not in ELSEWHERE}
-    options = {"name": model} if model == "classifier" else {**settings["model"], "name": model}
-    return {**kept, "model": options, "alpha": alpha, "force": False}
-
-
-def alphas(settings: Settings) -> list[float]:
-    """The alphas of ClaDecs: none for other models, one or more."""
-    alpha = settings["alpha"]
-    if settings["model"]["name"] != "cladec":
-        return []
-    return alpha if isinstance(alpha, list) else [alpha]
-
-
-def learned(settings: Settings, method: str) -> list[Settings]:
-    """The `train` runs that a learned explainer needs: one for each alpha, or one."""
-    return [trained(settings, method, alpha) for alpha in (alphas(settings) if method == "cladec" else [None])]
-
-
-def needed(settings: Settings) -> list[Settings]:
-    """The `train` runs that an `explain` run stands on, what is explained first."""
-    if settings["model"]["name"] == "joint":
-        return [trained(settings, "joint", settings["alpha"])]
-    methods = [options["name"] for options in settings["explainers"].values()]
-    others = [run for method in LEARNED if method in methods for run in learned(settings, method)]
-    return [trained(settings, "classifier"), *others]
-
-
-def plain(alpha: float) -> str:
-    """An alpha as people write it: 0, 0.25, 0.999."""
-    return f"{alpha:.12g}"
 
 
 def default_dataset(data_dir: str) -> str:

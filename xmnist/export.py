@@ -4,9 +4,9 @@ import logging
 from typing import Any
 
 from xmnist import data, runs
-from xmnist.config import Settings
 from xmnist.data import voc
 from xmnist.data.files import BUILT_IN
+from xmnist.derived import Settings
 from xmnist.runs import Run
 
 log = logging.getLogger(__name__)

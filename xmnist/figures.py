@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -118,6 +119,130 @@ def grid(rows: Sequence[Row], truth: Sequence[str], title: str, path: Path) -> N
                 text = f"{true} - {row.predicted[c]}" if wrong else true
                 size = 7 if wide else 8
                 axes.set_title(text, fontsize=size, color=RED if wrong else "black", pad=2, parse_math=False)
+    _save(figure, path)
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line of a panel: y over x (P,), and its interval where there is one; `quiet` if only compared with."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    interval: tuple[Sequence[float], Sequence[float]] | None = None
+    quiet: bool = False
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One set of axes; `ticks` names the places 0, 1, ... of x where these are no numbers."""
+
+    title: str
+    x: str
+    y: str
+    series: Sequence[Series]
+    ticks: Sequence[str] | None = None
+    square: bool = False
+    logarithmic: bool = False
+
+
+def lines(panels: Sequence[Sequence[Panel]], title: str, path: Path, markers: bool = False) -> None:
+    """Draw rows of panels; a name has the same colour and dashes in all of them, and one legend beside them."""
+    names = list(dict.fromkeys(series.name for row in panels for panel in row for series in panel.series))
+    loud = list(dict.fromkeys(s.name for row in panels for panel in row for s in panel.series if not s.quiet))
+    beside = (0.3 + 0.075 * max(map(len, names))) if len(names) > 1 else 0.0
+    wide, high = 3.3 * max(map(len, panels)) + 0.4 + beside, max(2.8 * len(panels), 0.17 * len(names)) + 0.5
+    figure = Figure(figsize=(max(wide, 0.072 * len(title) + 0.4), high), layout="constrained")
+    figure.suptitle(title, fontsize=10, parse_math=False)
+    shown: dict[str, Artist] = {}
+    for r, row in enumerate(panels):
+        for c, panel in enumerate(row):
+            axes = figure.add_subplot(len(panels), len(row), r * len(row) + c + 1)
+            for series in panel.series:
+                look = _look(loud.index(series.name) if not series.quiet else -1, names.index(series.name))
+                (line,) = axes.plot(series.x, series.y, marker="o" if markers else None, markersize=3, lw=1.3, **look)
+                if series.interval:
+                    axes.fill_between(series.x, *series.interval, color=look["color"], alpha=0.15, linewidth=0)
+                shown[series.name] = line
+            _dress(axes, panel)
+    if len(names) > 1:
+        figure.legend([shown[n] for n in names], names, loc="outside right center", fontsize=7.5, frameon=False)
+    _save(figure, path)
+
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#7a4fbf")
+DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)))
+
+
+def _look(place: int, among_all: int) -> dict[str, Any]:
+    """How a line is drawn: the place-th of those that matter, or (-1) one in gray."""
+    if place < 0:
+        return {"color": "0.6", "linestyle": (0, (1 + 2 * (among_all % 3), 1.2))}
+    return {"color": COLOURS[place % len(COLOURS)], "linestyle": DASHES[place // len(COLOURS) % len(DASHES)]}
+
+
+def _dress(axes: Axes, panel: Panel) -> None:
+    axes.set_title(panel.title, fontsize=9, parse_math=False)
+    axes.set_xlabel(panel.x, fontsize=8)
+    axes.set_ylabel(panel.y, fontsize=8)
+    axes.tick_params(labelsize=7.5)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    if panel.ticks is not None:
+        long = sum(map(len, panel.ticks)) > 32
+        axes.set_xticks(
+            range(len(panel.ticks)), panel.ticks, rotation=35 if long else 0, ha="right" if long else "center"
+        )
+    if panel.square:
+        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+
+
+def bars(panels: Sequence[Panel], title: str, path: Path) -> None:
+    """Draw panels side by side, a bar at each tick; quiet series are gray, intervals thin lines."""
+    ticks = panels[0].ticks or ()
+    left = 0.3 + 0.075 * max(map(len, ticks))
+    size = (max(left + 2.9 * len(panels), 0.072 * len(title) + 0.4), 1.1 + 0.2 * len(ticks))
+    figure = Figure(figsize=size, layout="constrained")
+    figure.suptitle(title, fontsize=10, parse_math=False)
+    for column, panel in enumerate(panels):
+        axes = figure.add_subplot(1, len(panels), column + 1)
+        for series in panel.series:
+            axes.barh(series.x, series.y, 0.75, color="0.7" if series.quiet else BLUE)
+            if series.interval:
+                axes.hlines(series.x, *series.interval, color="black", linewidth=0.9)
+        axes.set_title(panel.title, fontsize=9, parse_math=False)
+        axes.set_yticks(range(len(ticks)), ticks if not column else [""] * len(ticks))
+        axes.set_ylim(len(ticks) - 0.4, -0.6)
+        axes.set_xlabel(panel.x, fontsize=8)
+        if panel.logarithmic:
+            axes.set_xscale("log")
+        axes.tick_params(labelsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+    _save(figure, path)
+
+
+def confusion(counts: NDArray[np.integer], classes: Sequence[str], title: str, path: Path) -> None:
+    """Draw a confusion matrix (K, K), a row for each true class: counts, coloured by their share of the row."""
+    size, longest = len(classes), max(map(len, classes))
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    side = max(2.6, 0.42 * min(size, 30))
+    figure = Figure(figsize=(max(side + 1.2 + 0.07 * longest, 0.072 * len(title) + 0.4), side + 0.9 + 0.05 * longest))
+    figure.set_layout_engine("constrained")
+    figure.suptitle(title, fontsize=10, parse_math=False)
+    axes = figure.add_subplot()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    if size <= 30:
+        for (row, column), count in np.ndenumerate(counts):
+            if count:
+                colour = "white" if shares[row, column] > 0.5 else "black"
+                axes.text(column, row, str(count), ha="center", va="center", fontsize=7, color=colour)
+        axes.set_xticks(
+            range(size), classes, rotation=60 if longest > 2 else 0, ha="right" if longest > 2 else "center"
+        )
+        axes.set_yticks(range(size), classes)
+    axes.tick_params(labelsize=7.5)
+    axes.set_xlabel("seen as", fontsize=8)
+    axes.set_ylabel("true class", fontsize=8)
     _save(figure, path)
 
 

@@ -19,8 +19,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from xmnist import config, runs
+from xmnist.derived import foreign
 from xmnist.errors import TRACEBACK, InputError, report, unknown
-from xmnist.schema import METHODS, STAGES, WEIGHTS
+from xmnist.schema import METHODS, METRICS, OWN, STAGES, WEIGHTS
 
 
 def register(stage: str, argv: Sequence[str]) -> None:
@@ -37,7 +38,8 @@ def register(stage: str, argv: Sequence[str]) -> None:
 
 def _key_help(stage: str, cfg: DictConfig) -> str:
     explainers = {str(k): v.name for k, v in (cfg.get("explainers") or {}).items() if v.get("name") in METHODS}
-    return config.describe(stage, {group: cfg[group].name for group in STAGES[stage][0]}, explainers)
+    metrics = [str(name) for name in (cfg.get("metrics") or {}) if name in METRICS]
+    return config.describe(stage, {group: cfg[group].name for group in STAGES[stage][0]}, explainers, metrics)
 
 
 def typed(hydra: Any, run: runs.Run) -> str:
@@ -142,8 +144,8 @@ def _check_words(cfg: DictConfig) -> None:
 
 def _of_another_stage(word: str, stage: str) -> str:
     key = re.split(r"[.=@]", word)[0]
-    foreign = stage == "train" and key in config.ELSEWHERE
-    return f"{key} belongs to xmnist explain, not to xmnist train" if foreign else ""
+    owners = " and ".join(f"xmnist {name}" for name, keys in OWN.items() if key in keys)
+    return f"{key} belongs to {owners}, not to xmnist {stage}" if key in foreign(stage) else ""
 
 
 def _of_joint(key: str) -> str:
@@ -174,7 +176,7 @@ def explain(error: Exception, stage: str, words: Sequence[str]) -> str:
 def _siblings(key: str, stage: str, words: Sequence[str]) -> list[str]:
     """The keys beside one that does not exist, with the options that were chosen, or the top-level keys."""
     GlobalHydra.instance().clear()
-    groups = (*STAGES[stage][0], "trainer", "explainer")
+    groups = (*STAGES[stage][0], "trainer", "explainer", "metric")
     chosen = [w for w in words if w.partition("=")[0] in groups and ("," not in w or "=[" in w)]
     with initialize_config_dir(config.conf_dir(), version_base="1.3"):
         try:

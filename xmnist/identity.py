@@ -1,6 +1,6 @@
 """What a run is: every setting that can change its result, and the readable part of its name."""
 
-from xmnist.config import Settings, alphas, needed, plain, trained, training
+from xmnist.derived import Settings, alphas, judged, needed, plain, trained, training
 from xmnist.schema import WEIGHTS
 
 UNSEEN = ("workers", "stream")
@@ -13,6 +13,8 @@ def identity(settings: Settings, stage: str = "train") -> Settings:
         keys = ("classifier", "model", "seed")
         out = {k: settings[k] for k in keys} | {"trainer": training(settings)}
         out["dataset"] = {k: v for k, v in settings["dataset"].items() if k not in UNSEEN}
+        if settings["model"]["name"] == "evaluation":
+            return out | {"judges": identity(judged(settings))}
         if settings["model"]["name"] == "joint":
             return out | {key: settings[key] for key in ("alpha", *WEIGHTS)}
         if settings["model"]["name"] != "classifier":
@@ -22,14 +24,20 @@ def identity(settings: Settings, stage: str = "train") -> Settings:
     if stage == "export":
         return {"dataset": settings["dataset"]}
     chosen = ("select", "target", "format", *(["map"] if settings["model"]["name"] == "joint" else []))
+    metrics = settings.get("metrics", {}).items()
     return {
-        **{key: settings[key] for key in chosen},
-        "explainers": {  # in the order of the picture's rows; the size of the batches changes nothing
-            f"{place} {name}": {k: v for k, v in options.items() if k != "batch_size"}
-            for place, (name, options) in enumerate(settings["explainers"].items())
+        **{key: settings[key] for key in chosen if key in settings},
+        **({"metrics": {name: _lasting(options) for name, options in metrics}} if metrics else {}),
+        "explainers": {  # in the order of the picture's rows
+            f"{place} {name}": _lasting(options) for place, (name, options) in enumerate(settings["explainers"].items())
         },
         "explains": [identity(run) for run in needed(settings)],
     }
+
+
+def _lasting(options: Settings) -> Settings:
+    """Options without the size of the batches, which changes nothing."""
+    return {k: v for k, v in options.items() if k != "batch_size"}
 
 
 def label(settings: Settings, stage: str = "train") -> str:
@@ -38,14 +46,18 @@ def label(settings: Settings, stage: str = "train") -> str:
     if stage == "export":
         told = {k: settings["dataset"].get(k) for k in ("train", "test", "size", "seed")}
         return "-".join(f"{key}{value}" for key, value in told.items() if value is not None) or "all"  # a path to type
-    if stage != "train":
-        parts += [f"explainer={_short(list(settings['explainers']))}", f"select={settings['select']['name']}"]
     model = settings["model"]
+    if "metrics" in settings:
+        parts.append(f"metric={_short(list(settings['metrics']))}")
+    if stage != "train" and settings["explainers"]:
+        parts += [f"explainer={_short(list(settings['explainers']))}", f"select={settings['select']['name']}"]
+    if model["name"] == "evaluation":
+        parts.append(f"of={model['of']}")
     if model["name"] in ("classifier", "joint"):
         parts.append(f"classifier={settings['classifier']['name']}")
     else:
         parts.append(f"layer={settings['layer']}")
-    found = alphas(settings)
+    found = [settings["alpha"]] if model["name"] == "evaluation" and model["of"] == "cladec" else alphas(settings)
     if model["name"] == "joint":
         parts.append(f"loss={model['loss']}")
         found = settings["alpha"]

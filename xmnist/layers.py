@@ -126,3 +126,12 @@ class Encoder(nn.Module):
 def batched(function: Callable[[Tensor], Tensor], inputs: Tensor, batch_size: int = 250) -> Tensor:
     """`function` of every row of `inputs`, computed in batches that stay in a processor's cache, without gradients."""
     return torch.cat([function(part) for part in inputs.split(batch_size)])
+
+
+def blurred(images: Tensor) -> Tensor:
+    """Images (N, C, H, W) under a Gaussian blur with a standard deviation of an eighth of their size."""
+    from torchvision.transforms.v2.functional import gaussian_blur
+
+    sigma = min(images.shape[2:]) / 8
+    size = 2 * min(round(2 * sigma), min(images.shape[2:]) - 1) + 1
+    return gaussian_blur(images, [size, size], [sigma, sigma])

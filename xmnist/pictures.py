@@ -6,13 +6,16 @@ import torch
 from torch import Tensor, nn
 
 from xmnist import figures, runs
-from xmnist.config import Settings, phases, plain
 from xmnist.data.base import Split
+from xmnist.derived import Settings, phases, plain
 from xmnist.joint import Joint
 from xmnist.layers import batched
 from xmnist.runs import Run
 
-NAMES = {"classifier": "classifier", "cladec": "ClaDec", "refae": "RefAE", "joint": "joint model"}
+NAMES = {
+    **{"classifier": "classifier", "cladec": "ClaDec", "refae": "RefAE", "joint": "joint model"},
+    "evaluation": "evaluation classifier",
+}
 
 EXAMPLES = 8
 """How many images, of as many classes as there are, a picture shows, with up to half as many misclassified ones."""
@@ -74,6 +77,8 @@ def title(settings: Settings) -> str:
     title = title[0].upper() + title[1:]
     if settings["model"]["name"] in ("cladec", "refae"):
         title += f" of layer {settings['layer']}"
+    if settings["model"]["name"] == "evaluation":
+        title += f" of {NAMES[settings['model']['of']]}, layer {settings['layer']}"
     if settings["model"]["name"] == "joint":
         title = f"Joint model, {settings['model']['loss']}"
     if isinstance(settings["alpha"], float):
@@ -84,3 +89,13 @@ def title(settings: Settings) -> str:
 def _row_title(settings: Settings) -> str:
     alpha = f"\nalpha {plain(settings['alpha'])}" if settings["alpha"] is not None else ""
     return NAMES[settings["model"]["name"]] + alpha
+
+
+def explained_title(settings: Settings, decoded: bool = True) -> str:
+    """What a picture of explanations is of; a layer has a part in them where it is decoded."""
+    model, layer = settings["model"], ""
+    if model["name"] == "joint":
+        layer = f"{model['loss']} joint model, "
+    elif decoded and model["name"] != "classifier":
+        layer = f"layer {settings['layer']} of "
+    return f"{layer}{settings['classifier']['name']} on {settings['dataset']['name']}, seed {settings['seed']}"

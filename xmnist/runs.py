@@ -26,7 +26,7 @@ from xmnist.identity import identity, label
 
 log = logging.getLogger(__name__)
 
-SEALED = ("model.pt", "metrics.json", "explanations.npz", "grid.png", "grid.pdf", "grid.svg")
+SEALED = ("model.pt", "metrics.json", "explanations.npz", "grid.png", "grid.pdf", "grid.svg", "summary.csv")
 """Files whose checksums a finished run's status holds."""
 
 EFFORT = ("epochs", "seconds", "images_per_second")
@@ -135,7 +135,9 @@ class Run:
         rows = [f"{name}: {line(row)}" for name, row in metrics.items()] if nested else [f"test: {line(metrics)}"]
         drawn = sorted(path.name for path in self.path.iterdir() if path.suffix in (".png", ".pdf", ".svg"))
         rows += [f"pictures: {', '.join(drawn)}"] if drawn else []
-        log.info("\n  ".join([f"{what}: {self.path}", *rows]))
+        summary = self.path / "summary.md"
+        table = f"\n\n{summary.read_text()}" if summary.is_file() else ""
+        log.info("%s%s", "\n  ".join([f"{what}: {self.path}", *rows]), table)
 
     def write_json(self, name: str, content: Any) -> None:
         """Write a JSON file."""

@@ -43,6 +43,7 @@ POLYGON = Rule(
 _DROPOUT = number(0, 0.99)
 _DRAWN = {"train": whole(20, 1_000_000), "test": whole(1, 1_000_000), "validation": number(0, 0.5, above=True)}
 _SIZES = {"train": maybe(whole(20)), "test": maybe(whole(1)), "validation": number(0, 0.5, above=True)}
+_RANDOM = {"count": maybe(whole(1)), "seed": SEED}
 DECODER = {"decoder": choice("published", "dense128", "conv64"), "reconstruction": choice("sse", "mse")}
 TRAINING = {
     "epochs": whole(1),
@@ -137,6 +138,7 @@ GROUPS: dict[str, dict[str, dict[str, Rule]]] = {
     },
     "model": {
         **{"classifier": {}, "cladec": DECODER, "refae": DECODER},
+        "evaluation": {"of": choice("cladec", "refae"), **DECODER},
         "joint": {
             "loss": choice("unsupervised", "hybrid"),
             **{"width": whole(1, 1024), "depth": whole(1, 8), "init_bias": number()},
@@ -149,12 +151,14 @@ GROUPS: dict[str, dict[str, dict[str, Rule]]] = {
         "misclassified": {"count": whole(1), "label": maybe(_CLASS), "seed": SEED},
         "confusion": {"true": _CLASS, "predicted": _CLASS, "count": whole(1)},
         "indices": {"indices": list_of(whole(0))},
+        "sample": _RANDOM,
     },
 }
 """Group -> option's `name` -> the keys that it takes."""
 
 ALPHA = {
     **{"classifier": NOTHING, "cladec": one_or_more(number(0, 1)), "refae": NOTHING},
+    "evaluation": maybe(number(0, 1)),
     "joint": three(number(0, 1)),
 }
 """What `alpha` may be for each model."""
@@ -186,8 +190,39 @@ STAGES: dict[str, tuple[tuple[str, ...], dict[str, Rule]]] = {
             "map": choice("recomputed", "fixed"),
         },
     ),
+    "evaluate": (
+        ("dataset", "classifier", "model", "select"),
+        {
+            "target": one_or_more(choice("predicted", "label")),
+            "map": choice("recomputed", "fixed"),
+            "controls": YES_NO,
+        },
+    ),
 }
 """Stage -> the groups that it uses, and its own keys beside `COMMON`."""
+
+_EXPLAINING = ("explainer", "explainers", "select", "target", "map")
+OWN = {"explain": (*_EXPLAINING, "format"), "evaluate": (*_EXPLAINING, "metric", "metrics", "controls")}
+"""What only stages other than `train` use; an experiment may hold it for them."""
+
+METRICS: dict[str, dict[str, Rule]] = {
+    "classification": {},
+    "reconstruction": {"evaluation_accuracy": YES_NO},
+    "aopc": {
+        **{"patch": one_or_more(whole(1)), "steps": maybe(whole(0)), "batch_size": whole(1)},
+        "fill": one_or_more(choice("black", "white", "gray", "mean", "uniform", "gaussian_blur")),
+    },
+    "pompom": {},
+    "localisation": {},
+    "axioms": {"count": whole(1), "pixels": whole(1)},
+}
+"""Metric -> the keys that it takes, under `metrics.NAME`."""
+
+MASKED = ("pompom", "localisation")
+"""Metrics that need ground truth."""
+
+OF_MAPS = ("aopc", *MASKED, "axioms")
+"""Metrics that measure maps."""
 
 _BATCH = {"batch_size": whole(1)}
 _MAP = {"translations": whole(0, 14)}
@@ -223,6 +258,12 @@ METHODS: dict[str, dict[str, Rule]] = {
     "joint": _BATCH,
 }
 """Explanation method -> the keys that it takes, under `explainers.NAME`."""
+
+IMAGES = ("cladec", "refae", "activation_maximisation")
+"""The methods that answer with images, not with maps."""
+
+CONTROLS = ("random", "sobel", "otsu")
+"""The methods that know nothing of the classifier."""
 
 LEARNED = {"cladec": ("cladec",), "refae": ("cladec", "refae"), "joint": ("joint",)}
 """The methods that answer with what a trained model of the same name makes of the image -> the `model` they need."""

@@ -97,9 +97,14 @@ def _indices(labels: Tensor, seen: Tensor, indices: list[int]) -> Tensor:
     return torch.tensor(indices)
 
 
+def _sample(labels: Tensor, seen: Tensor, count: int | None, seed: int) -> Tensor:
+    everything = torch.ones_like(labels, dtype=torch.bool)
+    return _drawn(everything, len(labels) if count is None else count, seed, "any")
+
+
 SELECTIONS: dict[str, Callable[..., Tensor]] = {
     **{"per_class": _per_class, "mixed": _mixed, "misclassified": _misclassified},
-    **{"confusion": _confusion, "indices": _indices},
+    **{"confusion": _confusion, "indices": _indices, "sample": _sample},
 }
 
 

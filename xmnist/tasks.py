@@ -12,7 +12,7 @@ from xmnist.data.base import Columns, Data, Source, Split
 from xmnist.joint import Joint
 from xmnist.layers import Encoder, batched, place
 from xmnist.metrics.classification import classification
-from xmnist.metrics.reconstruction import reconstruction as reconstruction_metrics
+from xmnist.metrics.reconstruction import reconstruction as columns
 
 CODES_AT_MOST = 2**30
 """Bytes that the codes or maps of all training images may take; where they need more, each batch makes its own."""
@@ -197,8 +197,8 @@ def _decoder_test(
         for part in split.parts():
             made = reconstruct(part.images)
             logits, kept = batched(explained, part.images), batched(explained, made)
-            found = reconstruction_metrics(part.images, made, part.labels, logits, kept, alpha, convention)
-            total = {name: total.get(name, 0.0) + value * len(part) / len(split) for name, value in found.items()}
+            found = columns(part.images, made, part.labels, logits, kept, alpha, convention)
+            total = {name: total.get(name, 0.0) + values.sum().item() / len(split) for name, values in found.items()}
         return total
 
     return test

@@ -3,7 +3,7 @@
 from typing import Any
 
 from xmnist import runs, training
-from xmnist.config import Settings, alphas, plain
+from xmnist.derived import Settings, alphas, plain
 from xmnist.runs import Run
 
 

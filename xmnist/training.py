@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from xmnist import classifiers, data, decoders, environment, figures, joint, pictures, runs, tasks, trainer
-from xmnist.config import Settings, phases, trained, training
 from xmnist.data.base import Data, Info
 from xmnist.data.files import BUILT_IN
+from xmnist.derived import Settings, judged, phases, trained, training
 from xmnist.errors import InputError
 from xmnist.layers import Encoder, derive_seed, fit_normalisation, freeze, place
 from xmnist.pictures import NAMES
@@ -47,6 +47,8 @@ def check(settings: Settings) -> None:
         raise InputError(f"model.loss=hybrid needs a data set with masks, which {settings['dataset']['name']} has not")
     if model["name"] in DECODERS:
         check_needed(trained(settings, "classifier"))
+    if model["name"] == "evaluation" and not check_needed(judged(settings)).finished():
+        check(judged(settings))
     if settings["dataset"]["name"] not in BUILT_IN:  # those cannot be missing or damaged
         load_data(settings)
 
@@ -79,12 +81,22 @@ def train(settings: Settings, typed: str | None = None) -> Run:
             log.info("training %s: %s", settings["model"]["name"], run.path)
             device = find_device(settings["device"])
             write_environment(run, device)
-            images = load_data(settings).to(device)
+            images = _seen_in_training(settings, device)
             parts = _tasks(settings, images, device)
             history = _fit(run, parts, images)
             _write_results(run, parts[-1][0], images, history)
         run.tell("done" if needed else "already done")
     return run
+
+
+def _seen_in_training(settings: Settings, device: torch.device) -> Data:
+    """The data set; for an evaluation classifier what a decoder makes of it."""
+    images = load_data(settings).to(device)
+    if settings["model"]["name"] != "evaluation":
+        return images
+    reconstruct = fitted(found_or_trained(judged(settings)), images, device).reconstruct
+    assert reconstruct is not None
+    return images.mapped(reconstruct)
 
 
 def load_explained(settings: Settings, images: Data, device: torch.device) -> nn.Module:
@@ -168,10 +180,11 @@ def _task(settings: Settings, images: Data, device: torch.device) -> tasks.Task:
 
     build: dict[str, Callable[[Any], tasks.Task]] = {
         "classifier": lambda _: tasks.classifier(fresh(), images),
+        "evaluation": lambda _: tasks.classifier(fresh(), images),
         "cladec": lambda explained: tasks.cladec(explained, images, alpha=settings["alpha"], **options),
         "refae": lambda explained: tasks.refae(explained, fresh(), images, **options),
     }
-    explained = None if name == "classifier" else load_explained(settings, images, device)
+    explained = load_explained(settings, images, device) if name in DECODERS else None
     torch.manual_seed(derive_seed(settings["seed"], f"initial weights of {name}"))
     return build[name](explained)
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from xmnist.config import JOINT_TRAINING, Settings, conf_dir, plain
+from xmnist.config import conf_dir, option
+from xmnist.derived import JOINT_TRAINING, Settings, plain
 from xmnist.schema import COMMON, TRAINING, WEIGHTS
 
 
@@ -18,11 +19,11 @@ def words(settings: Settings) -> list[str]:
     for group, default in (("dataset", None), ("classifier", "vgg_small"), ("model", "cladec")):
         name = settings[group]["name"]
         out += [f"{group}={name}"] if name != default else []
-        file = _file(group, name)
+        file = option(group, name)
         out += _changed(f"{group}.", settings[group], file.get("model", file))
         if group == "model":
             out += _changed("", {key: settings[key] for key in ("alpha", *WEIGHTS) if key in settings}, file)
-    trainer, own = _file("trainer", "default"), settings["trainer"]
+    trainer, own = option("trainer", "default"), settings["trainer"]
     out += _changed("trainer.", own, trainer)
     part = "joint" if settings["model"]["name"] == "joint" else "decoder"
     rules = JOINT_TRAINING if part == "joint" else TRAINING
@@ -30,12 +31,6 @@ def words(settings: Settings) -> list[str]:
     out += _changed(f"trainer.{part}.", own | own[part], own | usual)
     common = {key: settings[key] for key in COMMON if settings[key] != top[key]}
     return out + [f"{key}={_value(value)}" for key, value in common.items() if key not in ("force", "train_missing")]
-
-
-def _file(group: str, name: str) -> Settings:
-    content = OmegaConf.to_container(OmegaConf.load(Path(conf_dir(), group, f"{name}.yaml")))
-    assert isinstance(content, dict)
-    return {str(k): v for k, v in content.items()}
 
 
 def _changed(where: str, settings: Settings, file: Settings) -> list[str]:

@@ -35,6 +35,7 @@ class Explainer:
     """
 
     kind: ClassVar[Kind] = "heatmap"
+    axiom: ClassVar[str] = "completeness"
     name: str
     seed: int
     train: Tensor
@@ -83,7 +84,11 @@ class Explainer:
         raise TypeError(f"{type(self).__name__} explains nothing by itself")
 
     def completeness_gap(self, classifier: nn.Module, images: Tensor, targets: Tensor, maps: Tensor) -> Tensor | None:
-        """For each image, what the map's sum misses of the change it should add up to; None where there is no such."""
+        """For each image, what the map's sum misses of what it should add up to by the method's `axiom`, or None.
+
+        The axiom is completeness, where maps share out the change from a reference, or conservation, where they share
+        out the logit itself.
+        """
         return None
 
 

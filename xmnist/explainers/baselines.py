@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from xmnist.errors import InputError
-from xmnist.layers import derive_seed
+from xmnist.layers import blurred, derive_seed
 
 BASELINES = ("black", "white", "gray", "mean", "random", "blur")
 
@@ -47,12 +47,3 @@ def references(name: str, images: Tensor, train: Tensor, seed: int, count: int =
         "train": drawn,
     }
     return make[name]()
-
-
-def blurred(images: Tensor) -> Tensor:
-    """Images (N, C, H, W) under a Gaussian blur with a standard deviation of an eighth of their size."""
-    from torchvision.transforms.v2.functional import gaussian_blur
-
-    sigma = min(images.shape[2:]) / 8
-    size = 2 * min(round(2 * sigma), min(images.shape[2:]) - 1) + 1
-    return gaussian_blur(images, [size, size], [sigma, sigma])

@@ -1,6 +1,7 @@
 """Layer-wise relevance propagation: the logit, shared out backwards layer by layer; zennit does the work."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, fx, nn
@@ -10,7 +11,9 @@ from zennit.core import Hook
 from zennit.rules import AlphaBeta, Epsilon, Gamma, ZBox
 
 from xmnist.explainers.base import Heatmap, summed
+from xmnist.explainers.canonical import private
 from xmnist.explainers.folding import carriers, folded
+from xmnist.layers import batched
 
 STABILIZER = 1e-12
 """Added to denominators, with their sign, against division by 0; too small to take relevance away."""
@@ -25,6 +28,16 @@ class _Lrp(Heatmap):
 
     def prepare(self, classifier: nn.Module, example: Tensor) -> nn.Module:
         return folded(classifier, example)
+
+    axiom: ClassVar[str] = "conservation"
+
+    def completeness_gap(self, classifier: nn.Module, images: Tensor, targets: Tensor, maps: Tensor) -> Tensor | None:
+        """sum(map) - the logit (its size for deep Taylor) that it shares out, (N,); None for maps of shifted images."""
+        if self.translations:
+            return None
+        network = private(classifier)
+        logits = batched(network, images).gather(1, targets[:, None])[:, 0]
+        return maps.flatten(1).sum(1) - self.start(logits)
 
     def rules(self, layers: list[nn.Module]) -> list[Hook]:
         """A rule for each linear layer, from the input to the logits."""

@@ -1,18 +1,46 @@
-"""Whether a map is where the object is."""
+"""Whether a map is where the object is.
+
+All three take the map's size |z|, of any sign, (N, 1, H, W), and masks (N, 1, H, W), true on the object. They answer
+(N,) in [0, 1], 1 the best, and NaN for an image without an object.
+"""
 
 from torch import Tensor
 
 
 def mass_inside(maps: Tensor, masks: Tensor) -> Tensor:
-    """The share of each map's mass that lies inside the mask: relevance mass accuracy, (N,) in [0, 1].
+    """The share of each map's mass that lies inside the mask: relevance mass accuracy; NaN for a map of zeros.
 
-    Source: Arras et al., "CLEVR-XAI", Information Fusion 81 (2022), section 3.2, on the map's size |z|. It is NaN for a
-    map that is 0 everywhere, and for an image without an object.
-
-    Args:
-        maps: (N, 1, H, W), of any sign.
-        masks: (N, 1, H, W), true on the object.
+    Source: Arras et al., "CLEVR-XAI", Information Fusion 81 (2022), section 3.2.
     """
     size = maps.abs().flatten(1)
-    inside = (size * masks.flatten(1)).sum(1) / size.sum(1)
-    return inside.where(masks.flatten(1).any(1), inside.new_tensor(float("nan")))
+    return _of_objects((size * masks.flatten(1)).sum(1) / size.sum(1), masks)
+
+
+def rank_inside(maps: Tensor, masks: Tensor) -> Tensor:
+    """The share of the K largest values that lie inside a mask of K pixels: relevance rank accuracy.
+
+    Where values tie for the last places, these are shared out among them.
+
+    Source: Arras et al., "CLEVR-XAI", Information Fusion 81 (2022), section 3.2.
+    """
+    size, inside = maps.abs().flatten(1), masks.flatten(1).bool()
+    count = inside.sum(1, keepdim=True)
+    limit = size.sort(1, descending=True).values.gather(1, (count - 1).clamp_min(0))
+    above, level = size > limit, size == limit
+    places = (count - above.sum(1, keepdim=True)) / level.sum(1, keepdim=True)
+    return _of_objects(((inside & above) + (inside & level) * places).sum(1) / count[:, 0], masks)
+
+
+def pointing_game(maps: Tensor, masks: Tensor) -> Tensor:
+    """1 where the largest value lies inside the mask, else 0; where several are the largest, the share that does.
+
+    Source: Zhang et al., "Top-down neural attention by excitation backprop", IJCV 126 (2018), section 4.2, without a
+    tolerance.
+    """
+    size, inside = maps.abs().flatten(1), masks.flatten(1).bool()
+    largest = size == size.amax(1, keepdim=True)
+    return _of_objects((inside & largest).sum(1) / largest.sum(1), masks)
+
+
+def _of_objects(values: Tensor, masks: Tensor) -> Tensor:
+    return values.where(masks.flatten(1).any(1), values.new_tensor(float("nan")))

@@ -1,9 +1,8 @@
 """How much of an image, and of its class, a reconstruction keeps."""
 
+import torch
 from torch import Tensor
-
-from xmnist.losses import mse, sse
-from xmnist.metrics.classification import classification
+from torch.nn import functional as F
 
 
 def reconstruction(
@@ -14,8 +13,8 @@ def reconstruction(
     reconstruction_logits: Tensor,
     alpha: float,
     convention: str,
-) -> dict[str, float]:
-    """The decoder's columns of the ClaDec tables.
+) -> dict[str, Tensor]:
+    """The columns of the ClaDec tables, for each image, (N,).
 
     Args:
         images, reconstructions: (N, C, H, W) in [0, 1].
@@ -25,18 +24,19 @@ def reconstruction(
         convention: reconstruction loss in `total_loss`, `sse` or `mse`.
 
     Returns:
-        `reconstruction_sse` (summed over pixels) and `reconstruction_mse` (averaged over them), both averaged over
-        images; `classification_loss` and `accuracy` of the explained classifier on the reconstructions; `agreement`,
-        the share of images whose reconstruction it gives the same class; `total_loss`, ClaDec's loss.
+        `reconstruction_sse` (squared error, summed over pixels) and `reconstruction_mse` (averaged over them);
+        `classification_loss` and `accuracy` (0 or 1) of the explained classifier on the reconstruction; `total_loss`,
+        ClaDec's loss; `agreement`, 1 where the reconstruction is given the class that the image is given.
     """
-    kept = classification(reconstruction_logits, labels)
-    errors = {"sse": sse(images, reconstructions).item(), "mse": mse(images, reconstructions).item()}
-    same = reconstruction_logits.argmax(1) == logits.argmax(1)
+    squares = (images - reconstructions).square().flatten(1)
+    errors = {"sse": squares.sum(1), "mse": squares.mean(1)}
+    entropy = F.cross_entropy(reconstruction_logits, labels, reduction="none")
+    seen = reconstruction_logits.argmax(1)
     return {
         "reconstruction_sse": errors["sse"],
         "reconstruction_mse": errors["mse"],
-        "classification_loss": kept["loss"],
-        "total_loss": (1 - alpha) * errors[convention] + alpha * kept["loss"],
-        "accuracy": kept["accuracy"],
-        "agreement": same.float().mean().item(),
+        "classification_loss": entropy,
+        "total_loss": torch.lerp(errors[convention], entropy, alpha),
+        "accuracy": (seen == labels).float(),
+        "agreement": (seen == logits.argmax(1)).float(),
     }

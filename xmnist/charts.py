@@ -1,0 +1,124 @@
+"""The figures of stage `evaluate`: what of its tables is drawn, and how."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from xmnist import figures
+from xmnist.figures import Panel, Series
+from xmnist.metrics.classification import Curve, Report
+from xmnist.schema import CONTROLS
+from xmnist.tables import MEANING
+
+Chart = Callable[[Path], None]
+"""Draws into a file."""
+
+
+def aopc(curves: pd.DataFrame, title: str) -> dict[str, Chart]:
+    """AOPC(L) and mean f(x_k): rows are patch sizes, columns fills, lines explainers; by file name."""
+    out: dict[str, Chart] = {}
+    kinds = list(dict.fromkeys(curves["map"])) if "map" in curves else [""]
+    for kind in kinds:
+        rows = curves[(curves["order"] == "morf") & (curves["map"] == kind if kind else True)]
+        for column, name, y in (("aopc", "aopc", "AOPC(L)"), ("f", "mean_f", "mean f(x)")):
+            panels = [
+                [
+                    Panel(
+                        f"{side}x{side} patches, {str(fill).replace('_', ' ')}",
+                        "patches covered, most relevant first",
+                        y,
+                        [_line(str(n), p["step"], p[column]) for n, p in part.groupby("explainer", sort=False)],
+                    )
+                    for fill, part in of_side.groupby("fill", sort=False)
+                ]
+                for side, of_side in rows.groupby("patch", sort=False)
+            ]
+            full = f"{title}\njoint model's map {kind}" if kind else title
+            out[f"{name}_{kind}.png" if kind == "recomputed" else f"{name}.png"] = _lines(panels, full)
+    return out
+
+
+def reset(rows: pd.DataFrame, title: str) -> Chart:
+    """How alike maps stay to the original ones as layers are reset from the top."""
+    layers = list(dict.fromkeys(rows.loc[rows["axiom"] == "reset_ssim", "layer"]))
+    panels = []
+    for axiom, y in (("reset_rank_correlation", "rank correlation"), ("reset_ssim", "SSIM")):
+        part = rows[rows["axiom"] == axiom]
+        means = part.groupby(["explainer", "layer"], sort=False)["value"].mean()
+        names = list(dict.fromkeys(part["explainer"]))
+        series = [
+            _line(name, list(range(len(layers) + 1)), [1.0, *(means[name, layer] for layer in layers)])
+            for name in names
+        ]
+        panels.append(
+            Panel(f"{y} with the map of the trained network", "reset, from the top", y, series, ["none", *layers])
+        )
+    return _lines([panels], title, markers=True)
+
+
+def scores(summary: pd.DataFrame, kind: str, columns: Sequence[str], title: str) -> Chart:
+    """Bars of scores with their intervals, a bar an explainer or model."""
+    rows = summary[summary["kind"] == kind]
+    columns = [column for column in columns if column in rows]
+    numbers = rows[columns].apply(pd.to_numeric, errors="coerce")
+    rows = rows.assign(**numbers)[numbers.notna().any(axis=1)]
+    panels = []
+    for column in columns:
+        told = MEANING[column].split("; ")[-1]
+        below = told if told.endswith("better") else ""
+        wide = bool(rows[column].max() > 20 * rows[column].median())
+        names = [str(name) for name in rows["name"]]
+        panels.append(Panel(column.replace("_", " "), below, "", _bars(rows, column), names, logarithmic=wide))
+    return lambda path: figures.bars(panels, title, path)
+
+
+def _bars(rows: pd.DataFrame, column: str) -> list[Series]:
+    """One series of what is measured and one of what it is compared with, which keep their places."""
+    out = []
+    for quiet in (False, True):
+        places = [p for p, name in enumerate(rows["name"]) if (name in (*CONTROLS, "classifier")) == quiet]
+        own = rows.iloc[places]
+        bounds = list(own[f"{column}_low"]), list(own[f"{column}_high"])
+        out.append(Series("", places, list(own[column]), bounds, quiet))
+    return out
+
+
+def classification(report: Report, classes: Sequence[str], title: str) -> dict[str, Chart]:
+    """Confusion matrix, figures by class, ROC and precision-recall curves; by file name."""
+    rows = pd.DataFrame(report.rows).set_index("class")
+    places = list(range(len(rows)))
+    by_class = [
+        Panel(title, "", "", [Series(title, places, list(rows[column]))], [str(name) for name in rows.index])
+        for column, title in (
+            ("precision", "precision"),
+            ("recall", "recall"),
+            ("f1", "F1"),
+            ("ap", "average precision"),
+        )
+    ]
+    roc = Panel("ROC", "false positive rate", "true positive rate", _curves(report.roc, "AUC"), square=True)
+    pr = Panel("precision and recall", "recall", "precision", _curves(report.precision_recall, "AP"), square=True)
+    return {
+        "confusion.png": lambda path: figures.confusion(report.confusion.numpy(), classes, title, path),
+        "classes.png": lambda path: figures.bars(by_class, title, path),
+        "roc.png": _lines([[roc]], title),
+        "precision_recall.png": _lines([[pr]], title),
+    }
+
+
+def _curves(curves: Sequence[Curve], area: str) -> list[Series]:
+    """A line a class; of more than twenty only the mean of all."""
+    shown = [c for c in curves if len(c.x)] if len(curves) <= 21 else [curves[-1]]
+    return [
+        Series(f"{c.name}: {area} {c.area:.4f}", c.x.tolist(), c.y.tolist(), None, c.name == "micro" and len(shown) > 1)
+        for c in shown
+    ]
+
+
+def _line(name: str, x: Sequence[float], y: Sequence[float]) -> Series:
+    return Series(name, list(x), list(y), None, name in CONTROLS)
+
+
+def _lines(panels: Sequence[Sequence[Panel]], title: str, markers: bool = False) -> Chart:
+    return lambda path: figures.lines(panels, title, path, markers)

@@ -1,0 +1,93 @@
+"""What follows from a resolved config: how its networks are trained, and which other runs it stands on."""
+
+from typing import Any
+
+from xmnist.errors import InputError
+from xmnist.schema import LEARNED, OWN, PHASES, TRAINING
+
+JOINT_TRAINING = {key: rule for key, rule in TRAINING.items() if key != "lr"} | PHASES
+"""What `trainer.joint` may hold."""
+
+Settings = dict[str, Any]
+"""A resolved config: plain values, nested as in YAML."""
+
+
+def foreign(stage: str) -> list[str]:
+    """The keys that belong to other stages; an experiment may hold them for these."""
+    return sorted({key for keys in OWN.values() for key in keys} - set(OWN.get(stage, ())))
+
+
+def training(settings: Settings) -> Settings:
+    """How this run's own network is trained: `trainer`, with what its part for this model changes."""
+    own = {k: v for k, v in settings["trainer"].items() if k in TRAINING}
+    part = {"classifier": None, "evaluation": None, "joint": "joint"}.get(settings["model"]["name"], "decoder")
+    return own | settings["trainer"][part] if part else own
+
+
+def phases(settings: Settings) -> list[Settings]:
+    """How a joint model is trained in each of its three phases, `lr` being that of each part.
+
+    What `trainer.joint` does not say is as for the classifier, with only one part learning in the first two phases.
+
+    Raises:
+        InputError: in one of them nothing learns.
+    """
+    own = training(settings)
+    rate = own.pop("lr")
+    lists = {"lr_classifier": [rate, 0.0, rate], "lr_explainer": [0.0, rate, rate]}
+    lists |= {key: own.pop(key) for key in PHASES if isinstance(own.get(key), list)}
+    out = []
+    for place in range(3):
+        each = {key: values[place] for key, values in lists.items()}
+        lr = {"classifier": each.pop("lr_classifier"), "explainer": each.pop("lr_explainer")}
+        if not any(lr.values()):
+            raise InputError(f"trainer.joint.lr_classifier and lr_explainer are both 0 in phase {place + 1}")
+        out.append(own | each | {"lr": lr})
+    return out
+
+
+def trained(settings: Settings, model: str, alpha: float | None = None) -> Settings:
+    """The settings of the `train` run of a model that a run of any stage stands on."""
+    kept = {k: v for k, v in settings.items() if k not in (*foreign("train"), "unmeasured")}
+    options = {"name": model} if model == "classifier" else {**settings["model"], "name": model}
+    return {**kept, "model": options, "alpha": alpha, "force": False}
+
+
+def alphas(settings: Settings) -> list[float]:
+    """The alphas of ClaDecs: none for other models, one or more."""
+    alpha = settings["alpha"]
+    if settings["model"]["name"] != "cladec":
+        return []
+    return alpha if isinstance(alpha, list) else [alpha]
+
+
+def learned(settings: Settings, method: str) -> list[Settings]:
+    """The `train` runs that a learned explainer needs: one for each alpha, or one."""
+    return [trained(settings, method, alpha) for alpha in (alphas(settings) if method == "cladec" else [None])]
+
+
+def needed(settings: Settings) -> list[Settings]:
+    """The `train` runs that a run of another stage stands on, what is explained first."""
+    if settings["model"]["name"] == "joint":
+        return [trained(settings, "joint", settings["alpha"])]
+    methods = [options["name"] for options in settings["explainers"].values()]
+    others = [run for method in LEARNED if method in methods for run in learned(settings, method)]
+    judges = settings.get("metrics", {}).get("reconstruction", {}).get("evaluation_accuracy", False)
+    return [trained(settings, "classifier"), *others, *(evaluation(run) for run in others if judges)]
+
+
+def evaluation(decoder: Settings) -> Settings:
+    """The `train` run of a fresh classifier of what this run's decoder makes of the images."""
+    model = decoder["model"]
+    return {**decoder, "model": {**model, "name": "evaluation", "of": model["name"]}}
+
+
+def judged(settings: Settings) -> Settings:
+    """The run whose decoder an evaluation classifier judges."""
+    model = {k: v for k, v in settings["model"].items() if k != "of"}
+    return {**settings, "model": {**model, "name": settings["model"]["of"]}}
+
+
+def plain(alpha: float) -> str:
+    """An alpha as people write it: 0, 0.25, 0.999."""
+    return f"{alpha:.12g}"

@@ -1,0 +1,124 @@
+"""Stage `evaluate`: which explanation is worth trusting, in tables and figures, with uncertainty."""
+
+import logging
+from typing import Any
+
+import pandas as pd
+
+from xmnist import charts, data, explaining, measures, pictures, runs, seeds, tables, training
+from xmnist.derived import Settings
+from xmnist.errors import InputError
+from xmnist.explaining import Scene
+from xmnist.measures import Findings
+from xmnist.runs import Run
+from xmnist.schema import MASKED
+
+log = logging.getLogger(__name__)
+
+
+class MeasurementError(RuntimeError):
+    """Some of what was to be measured could not be; the rest is there."""
+
+
+def check(settings: Settings) -> None:
+    """Find out, before anything is written, whether this run can be done.
+
+    Raises:
+        InputError: as `explaining.check`; a metric that needs masks where there are none; a patch larger than the
+            image.
+    """
+    info, metrics = data.info(settings["dataset"]), settings["metrics"]
+    for name in MASKED:
+        if name in metrics and not info.masks:
+            raise InputError(
+                f"metric={name} needs a data set with ground truth, which {settings['dataset']['name']} has not; there "
+                f"are glyphs, cluttered_glyphs, cluttered_mnist, polygons, and a folder with masks"
+            )
+    sides = metrics.get("aopc", {}).get("patch", [])
+    largest, limit = max(sides if isinstance(sides, list) else [sides], default=0), min(info.shape[1:])
+    if largest > limit:
+        raise InputError(f"metrics.aopc.patch={largest} is larger than the image: at most {limit}")
+    explaining.check(settings)
+
+
+def main(settings: Settings, typed: str) -> dict[str, Any]:
+    """Measure what the settings describe, unless that is done already.
+
+    Args:
+        typed: the command that asked for it.
+
+    Raises:
+        MeasurementError: a metric failed for one of the explainers or models; everything else has been written.
+    """
+    run = Run("evaluate", settings)
+    scene = explaining.scene(settings)
+    with runs.claim(run, typed) as to_do:
+        if to_do:
+            _say_what(scene, run)
+            training.write_environment(run, scene.rows.device)
+            found = measures.measure(scene)
+            _write(run, scene, found)
+            if found.failures:
+                log.info("%s", (run.path / "summary.md").read_text())
+                (metric, name), reason = next(iter(found.failures.items()))
+                more = f", and {len(found.failures) - 1} more" if len(found.failures) > 1 else ""
+                raise MeasurementError(f"{metric} of {name} failed: {reason}{more}; the rest is in {run.path}")
+        run.tell("done" if to_do else "already done")
+    seeds.summarise(run)
+    return run.metrics()
+
+
+def _say_what(scene: Scene, run: Run) -> None:
+    settings = scene.settings
+    log.info("measuring %s: %s", ", ".join(settings["metrics"]), run.path)
+    if settings["explainers"]:
+        log.info("  maps are made of %d test images", len(scene.rows))
+    if settings["unmeasured"]:
+        log.info("  %s: nothing that these metrics measure", ", ".join(settings["unmeasured"]))
+
+
+def _write(run: Run, scene: Scene, found: Findings) -> None:
+    for table, rows in found.tables.items():
+        if table != "classifier":  # its rows are one for each test image, and summed up
+            _write_table(run, table, rows)
+    summary = tables.summary(found.tables, found.failures, found.names, run.settings["seed"])
+    _write_table(run, "summary", summary)
+    with runs.atomic(run.path / "summary.md") as file:
+        file.write_text(tables.markdown(summary))
+    if "aopc" in found.tables:
+        detailed = tables.by_patch_and_fill(found.tables["aopc"], found.names, run.settings["seed"])
+        _write_table(run, "aopc_table", detailed)
+        with runs.atomic(run.path / "aopc_table.md") as file:
+            file.write_text(tables.grid(detailed, "aopc"))
+    for name, draw in _charts(scene, found, summary).items():
+        with runs.atomic(run.path / name) as file:
+            draw(file)
+
+
+def _write_table(run: Run, name: str, table: pd.DataFrame) -> None:
+    with runs.atomic(run.path / f"{name}.csv") as file:
+        table.to_csv(file, index=False, float_format="%.9g")
+
+
+def _charts(scene: Scene, found: Findings, summary: pd.DataFrame) -> dict[str, charts.Chart]:
+    """All figures of what was measured, by file name."""
+    title, out = pictures.explained_title(scene.settings, decoded=False), dict[str, charts.Chart]()
+
+    def of(images: int) -> str:
+        return f"{title}, {images} test images"
+
+    if found.report is not None:
+        out |= charts.classification(found.report, scene.images.info.classes, title)
+    if "reconstruction" in found.tables:
+        columns = ["reconstruction_sse", "classification_loss", "accuracy", "evaluation_accuracy"]
+        full = pictures.explained_title(scene.settings)
+        out["reconstruction.png"] = charts.scores(summary, "model", columns, full)
+    if "aopc_curves" in found.tables:
+        out |= charts.aopc(found.tables["aopc_curves"], of(len(scene.rows)))
+    for table, columns in (("pompom", ["pompom"]), ("localisation", ["mass", "rank", "pointing"])):
+        if table in found.tables:
+            out[f"{table}.png"] = charts.scores(summary, "explainer", columns, of(len(scene.rows)))
+    if "axioms" in found.tables:
+        rows = found.tables["axioms"]
+        out["randomisation.png"] = charts.reset(rows, of(rows["image"].nunique()))
+    return out

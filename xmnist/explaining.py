@@ -1,0 +1,181 @@
+"""What stages explain, and by what: the trained network, the chosen images, and each explainer set up for them."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from xmnist import data, explainers, selection, training
+from xmnist.data.base import Data, Split
+from xmnist.derived import Settings, alphas, learned, needed, plain
+from xmnist.explainers.base import Explainer
+from xmnist.joint import Joint, SeenThrough
+from xmnist.layers import batched
+from xmnist.runs import Run
+from xmnist.schema import LEARNED
+
+log = logging.getLogger(__name__)
+
+TITLES = {
+    "joint": "joint model's map",
+    "cladec": "ClaDec",
+    "refae": "RefAE",
+    "cam": "CAM",
+    "gradcam": "Grad-CAM",
+    "guided_gradcam": "guided Grad-CAM",
+    "lrp": "LRP",
+    "lrp_shifted": "LRP\naveraged over shifts",
+    "deep_taylor": "deep Taylor",
+    "simple_taylor": "simple Taylor",
+    "input_x_gradient": "input x gradient",
+    "smoothgrad": "SmoothGrad",
+    "deeplift": "DeepLIFT",
+    "deep_shap": "Deep SHAP",
+    "gradient_shap": "Gradient SHAP",
+    "sobel": "Sobel",
+    "otsu": "Otsu",
+}
+"""Explainers whose name is not spelled as people spell it."""
+
+
+CLASS = {"predicted": "predicted", "label": "true"}
+"""How pictures call the class of a target."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is explained: the data, the trained network with its logits (N, K) for all test images, the chosen rows."""
+
+    settings: Settings
+    images: Data
+    classifier: nn.Module
+    logits: Tensor
+    rows: Tensor
+
+    @property
+    def chosen(self) -> Split:
+        """The chosen test images."""
+        return self.images.test[self.rows]
+
+    def classes(self, target: str) -> Tensor:
+        """The class (K,) of each chosen image that is explained: what is seen in it, or its label."""
+        return self.logits[self.rows].argmax(1) if target == "predicted" else self.chosen.labels
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One explainer, set up; with `fixed`, the map of a joint network that it explains is that of each image."""
+
+    name: str
+    title: str
+    explainer: Explainer
+    target: str = "predicted"
+    fixed: bool = False
+
+    def __call__(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        """The answers for all images."""
+        parts = [self.explainer(*part) for part in self._parts(network, images, targets)]
+        return torch.cat(parts)
+
+    def gap(self, network: nn.Module, images: Tensor, targets: Tensor, answers: Tensor) -> Tensor | None:
+        """What the sum of each map (N,) misses of what it should add up to, where the method has such a sum."""
+        places = answers.split(1) if self.fixed else [answers]
+        parts = zip(self._parts(network, images, targets), places, strict=True)
+        gaps = [self.explainer.completeness_gap(*part, own) for part, own in parts]
+        return None if gaps[0] is None else torch.cat([gap for gap in gaps if gap is not None])
+
+    def _parts(self, network: nn.Module, images: Tensor, targets: Tensor) -> Iterator[tuple[nn.Module, Tensor, Tensor]]:
+        if not self.fixed:
+            yield network, images, targets
+            return
+        for image, own in zip(images.split(1), targets.split(1), strict=True):
+            yield _seen_through(network, image), image, own
+
+
+def check(settings: Settings) -> None:
+    """Find out, before anything is written, whether these explainers can explain what they are to.
+
+    Raises:
+        InputError: no such device, layer, class or data; a network that is not there and may not be trained; an
+            explainer that cannot explain this classifier.
+    """
+    for run in needed(settings):
+        if not training.check_needed(run).finished():
+            training.check(run)
+    info = data.info(settings["dataset"])
+    selection.numbered(settings["select"], info.classes)
+    network, example = training.new_explained(settings, info).eval(), torch.zeros(1, *info.shape)
+    if settings["map"] == "fixed":
+        network = _seen_through(network, example)
+    for name, options in settings["explainers"].items():
+        if options["name"] not in LEARNED:
+            _built(name, options, settings, example).check(network, example)
+
+
+def scene(settings: Settings) -> Scene:
+    """What these settings explain; networks that are missing are trained now.
+
+    Raises:
+        InputError: there is no such test image.
+    """
+    device = training.find_device(settings["device"])
+    images = training.load_data(settings).to(device)
+    selection.check_indices(settings["select"], len(images.test))
+    for missing in needed(settings):
+        training.found_or_trained(missing)
+    classifier = training.load_explained(settings, images, device)
+    logits = batched(classifier, images.test.images)
+    rows = selection.choose(settings["select"], images.test.labels, logits.argmax(1), images.info.classes).to(device)
+    return Scene(settings, images, classifier, logits, rows)
+
+
+def subjects(scene: Scene, name: str) -> Iterator[Subject]:
+    """The explainer of that name, set up: once for each target, or for each alpha."""
+    settings = scene.settings
+    options, title = settings["explainers"][name], TITLES.get(name, name.replace("_", " "))
+    if options["name"] in LEARNED:  # these do not depend on the target
+        for alpha, explainer in _fitted(name, options, scene):
+            key = f"{name},alpha={alpha}" if alpha and len(alphas(settings)) > 1 else name
+            yield Subject(key, f"{title}\nalpha {alpha}" if alpha else title, explainer)
+        return
+    explainer = _built(name, options, settings, scene.images.train.images)
+    for target in targets(settings):
+        key, full = name, title
+        if len(targets(settings)) > 1:
+            key, full = f"{name},target={target}", f"{title}\nof {CLASS[target]} class"
+        yield Subject(key, full, explainer, target, settings["map"] == "fixed")
+
+
+def targets(settings: Settings) -> list[str]:
+    """What is explained: one kind of target, or several."""
+    return settings["target"] if isinstance(settings["target"], list) else [settings["target"]]
+
+
+def _seen_through(network: nn.Module, image: Tensor) -> nn.Module:
+    """A joint network with the map that it makes of one image (1, C, H, W)."""
+    assert isinstance(network, Joint)
+    with torch.no_grad():
+        return SeenThrough(network, network.explainer(image))
+
+
+def _built(name: str, options: Settings, settings: Settings, train: Tensor) -> Explainer:
+    """The explainer of these options; `train` are the training images."""
+    own = {key: value for key, value in options.items() if key != "name"}
+    if settings["model"]["name"] == "joint" and own.get("layer"):  # layers are the classifier's
+        own["layer"] = f"{'joint.' if settings['map'] == 'fixed' else ''}classifier.{own['layer']}"
+    return explainers.build(options["name"], name=name, seed=settings["seed"], train=train, **own)
+
+
+def _fitted(name: str, options: Settings, scene: Scene) -> Iterator[tuple[str, Explainer]]:
+    """A learned explainer for each alpha, with the alpha as people write it, or one and nothing."""
+    settings, images = scene.settings, scene.images
+    if options["name"] == "joint":  # what is explained makes it itself
+        yield "", _built(name, options, settings, images.train.images)
+        return
+    for needs in learned(settings, options["name"]):
+        model = training.fitted(Run("train", needs), images, images.test.images.device).model
+        own = {"layer": settings["layer"]} if options["name"] == "cladec" else {}
+        alpha = "" if needs["alpha"] is None else plain(needs["alpha"])
+        yield alpha, _built(name, {**options, **own, "fitted": model}, settings, images.train.images)

@@ -1,0 +1,275 @@
+"""Every metric of stage `evaluate`: what it measures, of whom, as tables with a row an observation."""
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from xmnist import explaining, training
+from xmnist.derived import Settings, alphas, evaluation, learned, plain
+from xmnist.errors import TRACEBACK, one_line
+from xmnist.explaining import Scene, Subject
+from xmnist.interventions import reset_from_the_top, rewritten
+from xmnist.joint import Joint
+from xmnist.layers import batched, derive_seed
+from xmnist.metrics import aopc, classification, localisation, pompom, similarity
+from xmnist.metrics.reconstruction import reconstruction
+from xmnist.runs import Run
+from xmnist.schema import IMAGES, OF_MAPS
+
+log = logging.getLogger(__name__)
+
+Tables = dict[str, pd.DataFrame]
+"""Rows by the table that they belong to."""
+
+TOUCHED = 1e-6
+"""The share of a map's largest value from which on it says something of a pixel, and of a logit that it has changed."""
+
+
+@dataclass
+class Findings:
+    """What was measured, and why some of it could not be: `failures[metric, name]` is the reason.
+
+    `names` are the models and explainers in the order of their tables, each with its kind.
+    """
+
+    tables: Tables = field(default_factory=dict)
+    failures: dict[tuple[str, str], str] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    report: classification.Report | None = None
+
+    def attempt(self, metric: str, name: str, kind: str, measure: Callable[[], Tables]) -> None:
+        """Take up what is measured; what fails is written down, and the others go on."""
+        self.names.setdefault(name, kind)
+        start = time.monotonic()
+        try:
+            found = measure()
+        except Exception as error:
+            reason = " ".join(one_line(error).split())
+            self.failures[metric, name] = reason
+            log.warning("  %s of %s failed: %s", metric, name, reason, exc_info=bool(os.environ.get(TRACEBACK)))
+            return
+        for table, rows in found.items():
+            self.tables[table] = pd.concat([self.tables[table], rows]) if table in self.tables else rows
+        log.info("  %s of %s: %.1f s", metric, name, time.monotonic() - start)
+
+
+def measure(scene: Scene) -> Findings:
+    """Everything that the settings ask for."""
+    found, settings = Findings(), scene.settings
+    if "classification" in settings["metrics"]:
+        found.attempt("classification", "classifier", "model", lambda: _classification(scene, found))
+    if "reconstruction" in settings["metrics"]:
+        _reconstructions(scene, found, settings["metrics"]["reconstruction"]["evaluation_accuracy"])
+    of_maps = {name: options for name, options in settings["metrics"].items() if name in OF_MAPS}
+    for name, options in settings["explainers"].items():
+        if options["name"] not in IMAGES:
+            _maps(scene, found, name, of_maps)
+    return found
+
+
+def _maps(scene: Scene, found: Findings, name: str, metrics: Settings) -> None:
+    """Measure the maps of one explainer; they are made once, and kept no longer than that."""
+    made: list[tuple[Subject, Tensor]] = []
+
+    def make() -> Tables:
+        for subject in explaining.subjects(scene, name):
+            made.append((subject, subject(scene.classifier, scene.chosen.images, scene.classes(subject.target))))
+        return {}
+
+    found.attempt("maps", name, "explainer", make)
+    if ("maps", name) in found.failures:
+        reason = found.failures.pop(("maps", name))
+        found.failures |= {(metric, name): reason for metric in metrics}
+        return
+    if len(made) > 1:  # one row for each target
+        del found.names[name]
+    for subject, maps in made:
+        for metric, options in metrics.items():
+            own = {key: value for key, value in options.items() if key != "name"}
+            found.attempt(metric, subject.name, "explainer", partial(_of, metric, scene, subject, maps, **own))
+
+
+def _of(metric: str, scene: Scene, subject: Subject, maps: Tensor, **options: Any) -> Tables:
+    """What a metric measures of maps; every row says whose they are."""
+    found = OF[metric](scene, subject, maps, **options)
+    for rows in found.values():
+        rows.insert(0, "explainer", subject.name)
+    return found
+
+
+def _column(values: Tensor) -> np.ndarray:
+    return values.detach().cpu().double().numpy()
+
+
+def _aopc(
+    scene: Scene,
+    subject: Subject,
+    maps: Tensor,
+    patch: int | list[int],
+    fill: str | list[str],
+    steps: int | None,
+    batch_size: int,
+) -> Tables:
+    images, targets, seed = scene.chosen.images, scene.classes(subject.target), scene.settings["seed"]
+    tables: dict[str, list[pd.DataFrame]] = {"aopc": [], "aopc_curves": []}
+    orders = {
+        side: {"morf": aopc.patch_order(maps, side, seed), "lerf": aopc.patch_order(-maps, side, seed)}
+        for side in (patch if isinstance(patch, list) else [patch])
+    }
+    for name in fill if isinstance(fill, list) else [fill]:
+        covering = aopc.filling(name, images, seed)
+        for side, both in orders.items():
+            for kind, predict in _predictions(scene, images).items():
+                where = {**({"map": kind} if kind else {}), "patch": side, "fill": name}
+                found = {
+                    order: aopc.curves(predict, images, targets, patches, side, covering, steps, batch_size)
+                    for order, patches in both.items()
+                }
+                each = {order: aopc.aopc(values) for order, values in found.items()}
+                last = {order: _column(values[:, -1]) for order, values in each.items()}
+                own = {"aopc": last["morf"], "aopc_lerf": last["lerf"], "abpc": last["morf"] - last["lerf"]}
+                tables["aopc"].append(pd.DataFrame({**where, "image": _numbers(scene), **own}))
+                for order, values in found.items():
+                    means = {"f": _column(values.mean(0)), "aopc": _column(each[order].mean(0))}
+                    step = np.arange(values.shape[1])
+                    tables["aopc_curves"].append(pd.DataFrame({**where, "order": order, "step": step, **means}))
+    return {name: pd.concat(parts) for name, parts in tables.items()}
+
+
+def _predictions(scene: Scene, images: Tensor) -> dict[str, aopc.Predict]:
+    """What answers to covered images; a joint model does so with the map of the whole image, and with one anew."""
+    network = scene.classifier
+    if not isinstance(network, Joint):
+        return {"": lambda covered, _: network(covered)}
+    own = batched(network.explainer, images)
+    return {
+        "fixed": lambda covered, rows: network.gated(covered, own[rows]),
+        "recomputed": lambda covered, _: network(covered),
+    }
+
+
+def _numbers(scene: Scene) -> np.ndarray:
+    return scene.rows.cpu().numpy()
+
+
+def _pompom(scene: Scene, subject: Subject, maps: Tensor) -> Tables:
+    masks = scene.chosen.masks
+    assert masks is not None
+    return {"pompom": pd.DataFrame({"image": _numbers(scene), "pompom": _column(pompom.pompom(maps, masks))})}
+
+
+def _localisation(scene: Scene, subject: Subject, maps: Tensor) -> Tables:
+    masks = scene.chosen.masks
+    assert masks is not None
+    found = {
+        "mass": localisation.mass_inside(maps, masks),
+        "rank": localisation.rank_inside(maps, masks),
+        "pointing": localisation.pointing_game(maps, masks),
+    }
+    return {"localisation": pd.DataFrame({"image": _numbers(scene)} | {k: _column(v) for k, v in found.items()})}
+
+
+def _axioms(scene: Scene, subject: Subject, maps: Tensor, count: int, pixels: int) -> Tables:
+    network, seed = scene.classifier, scene.settings["seed"]
+    images, targets, maps = scene.chosen.images[:count], scene.classes(subject.target)[:count], maps[:count]
+    tables = []
+
+    def add(axiom: str, values: Tensor, layer: str = "") -> None:
+        numbers = _numbers(scene)[:count]
+        tables.append(pd.DataFrame({"axiom": axiom, "layer": layer, "image": numbers, "value": _column(values)}))
+
+    gap = subject.gap(network, images, targets, maps)
+    if gap is not None:
+        add(f"{subject.explainer.axiom}_gap", gap)
+    add("sensitivity_a", _sensitivity(network, subject, images, targets, pixels, seed))
+    add(
+        "invariance_gap",
+        similarity.relative_difference(
+            maps, subject(rewritten(network, scene.images.info.shape, seed), images, targets)
+        ),
+    )
+    for layer, reset in reset_from_the_top(network, seed):
+        others = subject(reset, images, targets)
+        add("reset_rank_correlation", similarity.rank_correlation(maps, others), layer)
+        add("reset_ssim", similarity.structural_similarity(maps, others), layer)
+    return {"axioms": pd.concat(tables)}
+
+
+def _sensitivity(network: Any, subject: Subject, images: Tensor, targets: Tensor, pixels: int, seed: int) -> Tensor:
+    """Sensitivity(a): the share (N,) of pixels that change the logit of a black image and are in its map.
+
+    Each of up to `pixels` random pixels of an image is put into a black one by itself; NaN if none changes the logit.
+
+    Source: Sundararajan et al., "Axiomatic attribution for deep networks", arXiv 1703.01365, section 2.1.
+    """
+    count, where = len(images), (images != 0).any(1).flatten(1)
+    generator = torch.Generator().manual_seed(derive_seed(seed, "pixels of sensitivity(a)"))
+    drawn = (torch.rand(where.shape, generator=generator).to(images) + where).argsort(1, descending=True)[:, :pixels]
+    alone = F.one_hot(drawn, where.shape[1]).view(-1, 1, *images.shape[2:])  # (N * pixels, 1, H, W)
+    own = targets.repeat_interleave(pixels)
+    probes = images.repeat_interleave(pixels, 0) * alone
+    before = network(torch.zeros_like(images[:1]))[0, own]
+    change = batched(network, probes).gather(1, own[:, None])[:, 0] - before
+    maps = subject(network, probes, own).abs().flatten(1)
+    told = (maps * alone.flatten(1)).sum(1) > TOUCHED * maps.amax(1)
+    matters = change.abs() > TOUCHED * before.abs().clamp_min(1)
+    return (told & matters).view(count, -1).sum(1) / matters.view(count, -1).sum(1)
+
+
+OF: dict[str, Callable[..., Tables]] = {
+    **{"aopc": _aopc, "pompom": _pompom, "localisation": _localisation, "axioms": _axioms},
+}
+"""Metric of maps (K, 1, H, W) -> what measures it."""
+
+
+def _classification(scene: Scene, found: Findings) -> Tables:
+    labels, logits = scene.images.test.labels, scene.logits
+    found.report = classification.report(logits, labels, scene.images.info.classes)
+    losses = F.cross_entropy(logits, labels, reduction="none")
+    each = {"accuracy": _column((logits.argmax(1) == labels).float()), "loss": _column(losses)}
+    everyone = pd.DataFrame({"model": "classifier", "image": np.arange(len(labels)), **each})
+    return {"classification": pd.DataFrame(found.report.rows), "classifier": everyone}
+
+
+def _reconstructions(scene: Scene, found: Findings, judged: bool) -> None:
+    settings = scene.settings
+    names = {name: options["name"] for name, options in settings["explainers"].items() if options["name"] in IMAGES}
+
+    def add(name: str, needs: Settings | None) -> None:
+        found.attempt("reconstruction", name, "model", lambda: _reconstruction(scene, name, needs, judged))
+
+    add("classifier", None)
+    for name, method in names.items():
+        for needs in learned(settings, method):
+            several = method == "cladec" and len(alphas(settings)) > 1
+            add(f"{name},alpha={plain(needs['alpha'])}" if several else name, needs)
+
+
+def _reconstruction(scene: Scene, name: str, needs: Settings | None, judged: bool) -> Tables:
+    """What a decoder keeps of the test images; without one, the images themselves, which lose nothing."""
+    test, device, alpha, convention = scene.images.test, scene.rows.device, 0.0, "sse"
+    made, kept, judge = test.images, scene.logits, scene.logits
+    if needs is not None:
+        alpha, convention = needs["alpha"] or 0.0, needs["model"]["reconstruction"]
+        reconstruct = training.fitted(Run("train", needs), scene.images, device).reconstruct
+        assert reconstruct is not None
+        made = reconstruct(test.images)
+        kept = batched(scene.classifier, made)
+    found = reconstruction(test.images, made, test.labels, scene.logits, kept, alpha, convention)
+    if judged:
+        if needs is not None:
+            fresh = training.fitted(Run("train", evaluation(needs)), scene.images, device).model
+            judge = batched(fresh, made)
+        found["evaluation_accuracy"] = (judge.argmax(1) == test.labels).float()
+    where = {"model": name, "alpha": None if needs is None else needs["alpha"], "image": np.arange(len(test))}
+    return {"reconstruction": pd.DataFrame(where | {key: _column(values) for key, values in found.items()})}

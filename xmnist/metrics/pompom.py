@@ -1,0 +1,24 @@
+"""How much of the image outside the object a map takes up."""
+
+from torch import Tensor
+
+EPS = 1e-6
+"""Above this a value counts as positive; it also keeps the quotient finite."""
+
+
+def pompom(maps: Tensor, masks: Tensor) -> Tensor:
+    """The share of the pixels outside the object where the map is positive: POMPOM, (N,) in [0, 1], 0 the best.
+
+    `#{(1 - m) z > eps} / (#{(1 - m) > eps} + eps)` on the map's size, scaled so that its largest value is 1; a map that
+    is 0 everywhere stays so.
+
+    Source: Rio-Torto et al., Pattern Recognition Letters 133 (2020).
+
+    Args:
+        maps: (N, 1, H, W), of any sign.
+        masks: (N, 1, H, W), true on the object.
+    """
+    size, outside = maps.abs().flatten(1), ~masks.flatten(1).bool()
+    largest = size.amax(1, keepdim=True)
+    scaled = size / largest.where(largest > 0, 1)
+    return (outside & (scaled > EPS)).sum(1) / (outside.sum(1) + EPS)

@@ -1,0 +1,36 @@
+"""How alike two maps of the same image are."""
+
+import torch
+from scipy import stats
+from torch import Tensor
+
+
+def rank_correlation(maps: Tensor, others: Tensor) -> Tensor:
+    """Spearman's rank correlation of maps (N, 1, H, W) with others, pixel by pixel: (N,) in [-1, 1].
+
+    A constant map has no ranks: NaN, but 1 where both are constant.
+    """
+    one, two = (torch.from_numpy(stats.rankdata(m.flatten(1).cpu().numpy(), axis=1)) for m in (maps, others))
+    one, two = (ranks - ranks.mean(1, keepdim=True) for ranks in (one, two))
+    lengths = one.norm(dim=1), two.norm(dim=1)
+    both_flat = (lengths[0] == 0) & (lengths[1] == 0)
+    return ((one * two).sum(1) / (lengths[0] * lengths[1])).where(~both_flat, 1.0)
+
+
+def structural_similarity(maps: Tensor, others: Tensor) -> Tensor:
+    """The structural similarity (SSIM) of maps (N, 1, H, W) with others, each scaled to a largest size of 1: (N,).
+
+    Source: Wang et al., "Image quality assessment", IEEE TIP 13 (2004), with a Gaussian window of 11 pixels.
+    """
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    one, two = (m / m.abs().flatten(1).amax(1).clamp_min(1e-30)[:, None, None, None] for m in (maps, others))
+    found = structural_similarity_index_measure(one, two, reduction="none", data_range=(-1.0, 1.0))
+    assert isinstance(found, Tensor)
+    return found.reshape(len(maps))
+
+
+def relative_difference(maps: Tensor, others: Tensor) -> Tensor:
+    """sum |a - b| / sum |a|, for maps a (N, 1, H, W) and others b: (N,); 0 where both are 0 everywhere."""
+    distance, size = ((m).abs().flatten(1).sum(1) for m in (maps - others, maps))
+    return (distance / size).where(distance > 0, 0.0)

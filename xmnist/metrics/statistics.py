@@ -1,0 +1,52 @@
+"""How sure a figure is: intervals and paired tests over images; scipy does the work."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+CONFIDENCE = 0.95
+RESAMPLES = 2000
+
+
+def interval(values: NDArray[np.floating], seed: int) -> tuple[float, float]:
+    """The 95 % bootstrap interval (percentiles) of the mean of values (N,); NaN where there are fewer than two."""
+    if len(values) < 2:
+        return math.nan, math.nan
+    if (values == values[0]).all():
+        return float(values[0]), float(values[0])
+    generator = np.random.default_rng(seed)
+    found = stats.bootstrap(
+        (values,),
+        np.mean,
+        n_resamples=RESAMPLES,
+        batch=max(1, 2**20 // len(values)),
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        rng=generator,
+    ).confidence_interval
+    return float(found.low), float(found.high)
+
+
+def paired_test(values: NDArray[np.floating], others: NDArray[np.floating]) -> float:
+    """The p-value of Wilcoxon's signed-rank test, two-sided, that paired values (N,) differ; 1 where none does.
+
+    Source: Wilcoxon, "Individual comparisons by ranking methods", Biometrics Bulletin 1 (1945).
+    """
+    differences = values - others
+    return float(stats.wilcoxon(differences).pvalue) if differences.any() else 1.0
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values corrected for being several, by the step-down method; NaN, a test that was not made, counts for none.
+
+    Source: Holm, "A simple sequentially rejective multiple test procedure", Scand. J. Statistics 6 (1979).
+    """
+    out, largest = [math.nan] * len(p_values), 0.0
+    made = [place for place, p in enumerate(p_values) if not math.isnan(p)]
+    for before, place in enumerate(sorted(made, key=lambda place: p_values[place])):
+        largest = max(largest, min(1.0, (len(made) - before) * p_values[place]))
+        out[place] = largest
+    return out
