@@ -66,16 +66,20 @@ def test_flags_may_stand_anywhere(xmnist: Xmnist) -> None:
 MISSING = "it would be trained by: xmnist train dataset=glyphs model=classifier"
 RANGE = "alpha must be a number in [0, 1], or a list of different ones with model=cladec, got 7"
 WRONG = [
-    (["trian"], "no stage 'trian'; did you mean 'train'? (stages: train, explain, export)"),
+    (["trian"], "no stage 'trian'; did you mean 'train'? (stages: train, explain, evaluate, export)"),
     (["train", "modle=cladec"], "no key 'modle'; did you mean 'model'?"),
-    (["train", "model=cladc"], "no model 'cladc'; did you mean 'cladec'? (allowed: cladec, classifier, joint, refae)"),
+    (
+        ["train", "model=cladc"],
+        "no model 'cladc'; did you mean 'cladec'? (allowed: cladec, classifier, evaluation, joint, refae)",
+    ),
     (["train", "trainer.epoch=1"], "no key 'trainer.epoch'; did you mean 'trainer.epochs'? (keys: trainer."),
     (["train", "trainer.decoder.epoch=1"], "no key 'trainer.decoder.epoch'; did you mean 'trainer.decoder.epochs'?"),
     (["train", "layer.x=1"], "no key 'layer.x'"),
     (["train", "+foo=3"], "no key 'foo' (keys: "),
     (
         ["train", "+experiment=smok"],
-        "no experiment 'smok'; did you mean 'smoke'? (allowed: heatmaps, montavon, nine_or_four, smoke, sneakers, "
+        "no experiment 'smok'; did you mean 'smoke'? (allowed: aopc_table, aopc_table_joint, "
+        "cladec_table, heatmaps, montavon, nine_or_four, smoke, sneakers, "
         "xml_cluttered_mnist, xml_polygons, xml_polygons_hybrid, xml_triangles)",
     ),
     (["train", "dataset=glyhps"], "no dataset 'glyhps'; did you mean 'glyphs'?"),

@@ -252,12 +252,15 @@ def test_mistakes_that_only_the_classifier_shows_are_found_before_it_is_trained(
     assert not Path(own["out_dir"]).exists()
 
 
-@pytest.mark.parametrize("word", ["explainer=lrp", "explainers.lrp.gamma=1", "select=mixed", "target=label"])
+@pytest.mark.parametrize(
+    "word", ["explainer=lrp", "explainers.lrp.gamma=1", "select=mixed", "target=label", "format=pdf"]
+)
 def test_words_of_another_stage_are_refused(xmnist: Xmnist, word: str) -> None:
     result = xmnist("train", *TINY, word)
     assert result.returncode == 2
     key = word.split("=")[0].split(".")[0]
-    assert result.stderr == f"xmnist: {key} belongs to xmnist explain, not to xmnist train\n"
+    also = "" if key == "format" else " and xmnist evaluate"
+    assert result.stderr == f"xmnist: {key} belongs to xmnist explain{also}, not to xmnist train\n"
 
 
 def test_an_own_explainer_without_its_place_is_told_what_is_missing(xmnist: Xmnist, tmp_path: Path) -> None:
@@ -266,7 +269,7 @@ def test_an_own_explainer_without_its_place_is_told_what_is_missing(xmnist: Xmni
     (own / "white.yaml").write_text("name: saliency\nbatch_size: 9\ntranslations: 0\n")
     result = xmnist("explain", *TINY, "explainer=white", "--config-dir", str(tmp_path / "mine"))
     assert result.returncode == 2
-    assert result.stderr == "xmnist: a file for an explainer must begin with the line # @package explainers.NAME\n"
+    assert result.stderr == "xmnist: a file of group explainer must begin with the line # @package explainers.NAME\n"
 
 
 def test_a_picture_that_was_deleted_is_drawn_again(explained: Explained) -> None:

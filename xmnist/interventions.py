@@ -24,8 +24,8 @@ def rewritten(network: nn.Module, shape: tuple[int, ...], seed: int) -> nn.Modul
     name, layer = next((n, m) for n, m in twin.named_modules() if isinstance(m, nn.Linear | nn.Conv2d) and _whole(m))
     largest: list[Tensor] = []
     handle = layer.register_forward_pre_hook(lambda _, args: largest.append(args[0].abs().max()))
-    device = layer.weight.device
-    twin(torch.stack([torch.zeros(shape, device=device), torch.ones(shape, device=device)]))
+    black = layer.weight.new_zeros(1, *shape)
+    twin(torch.cat([black, black + 1]))
     handle.remove()
     count = len(layer.weight)
     generator = torch.Generator().manual_seed(derive_seed(seed, "another way to write a layer"))

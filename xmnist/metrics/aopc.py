@@ -73,7 +73,7 @@ def curves(
     patch: int,
     fill: Tensor,
     steps: int | None = None,
-    batch_size: int = 250,
+    batch_size: int = 100,
 ) -> Tensor:
     """f(x_k) for k = 0..L, f being the softmax probability of the target: (N, L + 1), float64.
 
@@ -97,7 +97,7 @@ def curves(
     found = []
     for part in torch.arange(count * levels, device=images.device).split(batch_size):
         rows, step = part // levels, part % levels
-        covered = covered_at[rows].index_select(1, patch_of) < step[:, None]
+        covered = covered_at[rows].index_select(1, patch_of) < step[:, None].short()
         made = torch.where(covered.view(-1, 1, height, width), fill[rows], images[rows])
         probabilities = predict(made, rows).double().softmax(1)
         found.append(probabilities.gather(1, targets[rows, None])[:, 0])

@@ -1,7 +1,6 @@
 """How alike two maps of the same image are."""
 
 import torch
-from scipy import stats
 from torch import Tensor
 
 
@@ -10,6 +9,8 @@ def rank_correlation(maps: Tensor, others: Tensor) -> Tensor:
 
     A constant map has no ranks: NaN, but 1 where both are constant.
     """
+    from scipy import stats
+
     one, two = (torch.from_numpy(stats.rankdata(m.flatten(1).cpu().numpy(), axis=1)) for m in (maps, others))
     one, two = (ranks - ranks.mean(1, keepdim=True) for ranks in (one, two))
     lengths = one.norm(dim=1), two.norm(dim=1)

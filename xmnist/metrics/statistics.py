@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
@@ -17,6 +16,8 @@ def interval(values: NDArray[np.floating], seed: int) -> tuple[float, float]:
         return math.nan, math.nan
     if (values == values[0]).all():
         return float(values[0]), float(values[0])
+    from scipy import stats  # takes a second, which commands that measure nothing should not wait for
+
     generator = np.random.default_rng(seed)
     found = stats.bootstrap(
         (values,),
@@ -35,6 +36,8 @@ def paired_test(values: NDArray[np.floating], others: NDArray[np.floating]) -> f
 
     Source: Wilcoxon, "Individual comparisons by ranking methods", Biometrics Bulletin 1 (1945).
     """
+    from scipy import stats
+
     differences = values - others
     return float(stats.wilcoxon(differences).pvalue) if differences.any() else 1.0
 
