@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -54,7 +55,7 @@ class Scene:
     logits: Tensor
     rows: Tensor
 
-    @property
+    @cached_property
     def chosen(self) -> Split:
         """The chosen test images."""
         return self.images.test[self.rows]

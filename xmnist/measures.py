@@ -25,6 +25,7 @@ from xmnist.metrics import aopc, classification, localisation, pompom, similarit
 from xmnist.metrics.reconstruction import reconstruction
 from xmnist.runs import Run
 from xmnist.schema import IMAGES, OF_MAPS
+from xmnist.tasks import Task
 
 log = logging.getLogger(__name__)
 
@@ -257,19 +258,27 @@ def _reconstructions(scene: Scene, found: Findings, judged: bool) -> None:
 
 def _reconstruction(scene: Scene, name: str, needs: Settings | None, judged: bool) -> Tables:
     """What a decoder keeps of the test images; without one, the images themselves, which lose nothing."""
-    test, device, alpha, convention = scene.images.test, scene.rows.device, 0.0, "sse"
-    made, kept, judge = test.images, scene.logits, scene.logits
+    alpha, convention, reconstruct = 0.0, "sse", None
+    judge = scene.classifier
     if needs is not None:
         alpha, convention = needs["alpha"] or 0.0, needs["model"]["reconstruction"]
-        reconstruct = training.fitted(Run("train", needs), scene.images, device).reconstruct
+        reconstruct = _fitted(scene, needs).reconstruct
         assert reconstruct is not None
-        made = reconstruct(test.images)
-        kept = batched(scene.classifier, made)
-    found = reconstruction(test.images, made, test.labels, scene.logits, kept, alpha, convention)
-    if judged:
-        if needs is not None:
-            fresh = training.fitted(Run("train", evaluation(needs)), scene.images, device).model
-            judge = batched(fresh, made)
-        found["evaluation_accuracy"] = (judge.argmax(1) == test.labels).float()
-    where = {"model": name, "alpha": None if needs is None else needs["alpha"], "image": np.arange(len(test))}
-    return {"reconstruction": pd.DataFrame(where | {key: _column(values) for key, values in found.items()})}
+        judge = _fitted(scene, evaluation(needs)).model if judged else judge
+    start, parts = 0, []
+    for part in scene.images.test.parts():
+        logits = scene.logits[start : start + len(part)]
+        made = reconstruct(part.images) if reconstruct else part.images
+        kept = batched(scene.classifier, made) if reconstruct else logits
+        found = reconstruction(part.images, made, part.labels, logits, kept, alpha, convention)
+        if judged:
+            found["evaluation_accuracy"] = (batched(judge, made).argmax(1) == part.labels).float()
+        own = {"model": name, "alpha": None if needs is None else needs["alpha"]}
+        own["image"] = np.arange(start, start + len(part))
+        parts.append(pd.DataFrame(own | {key: _column(values) for key, values in found.items()}))
+        start += len(part)
+    return {"reconstruction": pd.concat(parts)}
+
+
+def _fitted(scene: Scene, settings: Settings) -> Task:
+    return training.fitted(Run("train", settings), scene.images, scene.rows.device)

@@ -173,11 +173,8 @@ def grid(table: pd.DataFrame, score: str) -> str:
     where = [column for column in ("map", "patch", "fill") if column in table]
     parts = {values: rows.set_index("explainer") for values, rows in table.groupby(where, sort=False)}
     names = list(dict.fromkeys(table["explainer"]))
-    header = ["explainer", *(" ".join(map(str, key)).replace(f"{key[-2]} ", f"{key[-2]}x{key[-2]} ") for key in parts)]
-    rows = [
-        [name, *(_cell(part.loc[name], score) if name in part.index else "" for part in parts.values())]
-        for name in names
-    ]
+    header = ["explainer", *(" ".join([*kind, f"{patch}x{patch}", fill]) for *kind, patch, fill in parts)]
+    rows = [[n, *(_cell(part.loc[n], score) if n in part.index else "" for part in parts.values())] for n in names]
     return _aligned([header, *rows]) + "\n"
 
 
