@@ -135,6 +135,23 @@ def test_more_steps_than_patches_are_all_patches() -> None:
     torch.testing.assert_close(measured(model, images, maps, targets, 3, "black", steps=4), every[:, :5])
 
 
+def test_more_patches_than_a_short_number_can_count() -> None:
+    images = torch.rand(1, 1, 182, 182)
+    order = aopc.patch_order(torch.rand(1, 1, 182, 182), 1, 0)
+    seen: list[Tensor] = []
+    predict = lambda made, _: seen.append(made) or torch.zeros(len(made), 2)  # noqa: E731
+    aopc.curves(predict, images, torch.zeros(1, dtype=torch.long), order, 1, torch.full((1, 1, 1, 1), 2.0), 2)
+    assert [(made == 2).sum().item() for made in seen[0]] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_network_that_answers_nothing_finite_has_no_curve(value: float) -> None:
+    images = torch.rand(2, 1, 4, 4)
+    order = aopc.patch_order(torch.rand(2, 1, 4, 4), 2, 0)
+    with pytest.raises(ValueError, match="NaN or Inf"):
+        aopc.curves(lambda made, _: torch.full((len(made), 2), value), images, torch.zeros(2).long(), order, 2, images)
+
+
 def test_a_constant_classifier_has_no_area() -> None:
     images, maps, targets = some(3, 1)
     order = aopc.patch_order(maps, 2, 0)

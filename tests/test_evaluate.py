@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,11 +14,12 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import Module
 
 from helpers import TINY
-from xmnist import config, data, derived, evaluate, explaining, measures, train, training
+from xmnist import cli, config, data, derived, evaluate, explaining, measures, train, training
 from xmnist.data.base import Data, Info, Split
-from xmnist.errors import InputError
+from xmnist.errors import InputError, MeasurementError
 from xmnist.explainers.controls import Sobel
 from xmnist.explaining import Scene, Subject
 from xmnist.joint import Explainer as UNet
@@ -32,7 +34,7 @@ FEW = (*TINY, "select.count=6")
 QUICK = (*FEW, "metrics.aopc.fill=[black,uniform]", "metrics.aopc.patch=[8,14]")
 
 
-WITHOUT_AOPC = ("metric=reconstruction", "metric=axioms", "metric=[classification,pompom]")
+WITHOUT_AOPC = ("metric=reconstruction", "metric=axioms", "metric=classification", "metric=[classification,pompom]")
 
 
 @pytest.fixture
@@ -198,17 +200,23 @@ def test_sensitivity_is_1_for_maps_that_see_every_pixel_and_0_for_blind_ones(tin
     network = freeze(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 3)))
     images, targets = tiny_data.test.images[:4], torch.tensor([0, 1, 2, 0])
 
-    def found(answer: Callable[[Tensor], Tensor]) -> list[float]:
-        subject = lambda network, images, targets: answer(images)  # noqa: E731
-        return measures._sensitivity(network, subject, images, targets, 5, seed=0).tolist()  # type: ignore[arg-type]
+    class Answer(Subject):
+        def __call__(self, network: Module, images: Tensor, targets: Tensor) -> Tensor:
+            return answers[self.name](images)
 
-    assert found(lambda images: images) == [1.0] * 4
-    assert found(torch.zeros_like) == [0.0] * 4
-    assert found(lambda images: (images == 0).float()) == [0.0] * 4
+    answers: dict[str, Callable[[Tensor], Tensor]] = {
+        **{"all": torch.clone, "none": torch.zeros_like, "others": lambda images: (images == 0).float()},
+    }
+
+    def found(name: str, network: Module, pixels: int = 5) -> Tensor:
+        subject = Answer(name, name, None, "predicted")  # type: ignore[arg-type]
+        return measures._sensitivity(network, subject, images, targets, pixels, seed=0)
+
+    assert found("all", network).tolist() == [1.0] * 4 == found("all", network, 1000).tolist()
+    assert found("none", network).tolist() == found("others", network).tolist() == [0.0] * 4
     blind = freeze(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 3)))
     torch.nn.init.zeros_(blind[1].weight)  # type: ignore[arg-type]
-    subject = lambda network, images, targets: images  # noqa: E731
-    assert measures._sensitivity(blind, subject, images, targets, 5, seed=0).isnan().all()  # type: ignore[arg-type]
+    assert found("all", blind).isnan().all()
 
 
 def scene(network: Joint, images: Split, settings: config.Settings) -> Scene:
@@ -226,7 +234,7 @@ def test_a_joint_model_keeps_its_map_or_makes_it_anew(settings: Settings, tiny_d
     images = tiny_data.test[:3]
     seen = scene(network, images, own)
     maps = torch.rand(3, 1, 28, 28)
-    subject = Subject("some", "some", None)  # type: ignore[arg-type]
+    subject = Subject("some", "some", None, "predicted")  # type: ignore[arg-type]
     rows = measures._aopc(seen, subject, maps, patch=14, fill="black", steps=2, batch_size=4)["aopc"]
     assert sorted(set(rows["map"])) == ["fixed", "recomputed"] and len(rows) == 6
     from xmnist.metrics.aopc import patch_order
@@ -249,7 +257,7 @@ def test_the_least_relevant_patches_first_are_those_of_the_negative_map(settings
     own = settings(*TINY, stage="evaluate")
     classifier = freeze(training.new_classifier(own, Info((1, 28, 28), ("a", "b", "c"))))
     seen = scene(classifier, tiny_data.test[:4], own)  # type: ignore[arg-type]
-    subject, maps = Subject("some", "some", None), torch.rand(4, 1, 28, 28).round()  # type: ignore[arg-type]
+    maps, subject = torch.rand(4, 1, 28, 28).round(), Subject("some", "some", None, "predicted")  # type: ignore[arg-type]
     one, other = (
         measures._aopc(seen, subject, sign * maps, patch=[7], fill=["uniform"], steps=5, batch_size=9)["aopc"]
         for sign in (1, -1)
@@ -267,9 +275,29 @@ def test_a_joint_model_is_measured_with_its_own_map_among_others(evaluated: Eval
     }
 
 
-def test_both_targets_are_measured(evaluated: Evaluated) -> None:
-    run = evaluated("explainer=saliency", "metric=aopc", "target=[predicted,label]", "controls=false")
-    assert list(table(run, "summary")["name"]) == ["saliency,target=predicted", "saliency,target=label"]
+def test_several_targets_are_told_to_be_a_sweep(evaluated: Evaluated) -> None:
+    with pytest.raises(InputError, match="one target at a time; for both: -m target=predicted,label"):
+        evaluated("explainer=saliency", "metric=aopc", "target=[predicted,label]")
+
+
+def test_a_joint_models_map_is_measured_for_the_target_like_any_other(
+    evaluated: Evaluated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setitem(measures.OF, "aopc", lambda scene, subject, maps, **_: asked.append(subject.target) or {})
+    evaluated("model=joint", "metric=aopc", "model.width=4", "explainer=[joint,saliency]", "target=label")
+    assert asked == ["label"] * 5
+
+
+def test_metrics_of_all_test_images_choose_none(
+    settings: Settings, evaluated: Evaluated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(explaining.selection, "choose", None)
+    words = ("explainer=saliency", "metric=classification")
+    run = evaluated(*words)
+    others = settings(*TINY, *words, "select=misclassified", "target=label", stage="evaluate")
+    assert run.path.name == Run("evaluate", others).path.name and "select" not in run.path.name
+    assert table(run, "summary")["accuracy"].notna().all()
 
 
 def test_what_fails_stands_in_its_cell_and_the_others_go_on(
@@ -279,9 +307,7 @@ def test_what_fails_stands_in_its_cell_and_the_others_go_on(
     with monkeypatch.context() as patched:
         patched.setattr(Sobel, "attribute", lambda self, network, images, targets: images * torch.nan)
         patched.setitem(measures.OF, "pompom", lambda scene, subject, maps: 1 / (subject.name != "otsu") and {})
-        with pytest.raises(
-            evaluate.MeasurementError, match=r"aopc of sobel failed: explainer sobel: NaN .* and 2 more"
-        ):
+        with pytest.raises(MeasurementError, match=r"aopc of sobel failed: explainer sobel: NaN .* and 2 more"):
             evaluated(*words)
     run = Run("evaluate", settings(*QUICK, *words, stage="evaluate"))
     assert run.status()["state"] == "failed" and "sobel" in run.status()["error"]
@@ -290,6 +316,7 @@ def test_what_fails_stands_in_its_cell_and_the_others_go_on(
     assert summary.loc["otsu", "pompom"] == "failed: ZeroDivisionError: division by zero"
     assert float(summary.loc["saliency", "aopc"]) and summary.loc["sobel", "pompom"].startswith("failed: ")
     assert "| sobel" in (run.path / "summary.md").read_text() and "failed: " in (run.path / "summary.md").read_text()
+    assert "1 / (subject.name" in (run.path / "evaluate.log").read_text()  # the traceback
     assert evaluated(*words).status()["state"] == "done"  # nothing of the failure is left
     assert "failed" not in (run.path / "summary.csv").read_text()
 
@@ -307,18 +334,25 @@ def test_the_exit_code_says_that_something_failed(tmp_path: Path) -> None:
     words = ("evaluate", *QUICK, "metric=aopc", "explainer=saliency", f"out_dir={tmp_path}")
     result = subprocess.run([sys.executable, "-c", SICK, *words], capture_output=True, text=True, timeout=300)
     assert result.returncode == 1, result
-    line = (
-        "xmnist: MeasurementError: aopc of sobel failed: explainer sobel: NaN or Inf in the answer for image 1 of 6; "
-    )
+    line = "xmnist: aopc of sobel failed: explainer sobel: NaN or Inf in the answer for image 1 of 6; "
     assert result.stderr.startswith(line) and result.stderr.count("\n") == 1
     assert "| saliency" in result.stdout and "failed: explainer sobel" in result.stdout
 
 
-def test_several_seeds_have_a_summary_of_their_own(evaluated: Evaluated) -> None:
+def test_several_seeds_have_a_summary_of_their_own(
+    evaluated: Evaluated, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     words = ("explainer=saliency", "metric=[classification,pompom]")
     runs = [evaluated(*words, f"seed={seed}") for seed in (0, 1)]
     evaluated(*words, "seed=0", "select.count=5")  # other images: another table
     (place,) = runs[0].path.parent.glob("*,seeds-*")
+    (runs[0].path.parent / "broken,seed=7").mkdir()
+    for name in ("config.yaml", "summary.csv"):
+        (runs[0].path.parent / "broken,seed=7" / name).write_text("{")
+    shutil.rmtree(place)
+    monkeypatch.setattr(sys, "argv", ["xmnist", "evaluate", *FEW, *words, f"out_dir={runs[0].settings['out_dir']}"])
+    cli.main()  # finds its run done, and says what all seeds say
+    assert "over seeds 0, 1: " in capfd.readouterr().out
     summary, each = pd.read_csv(place / "summary.csv").set_index("name"), [table(run, "summary") for run in runs]
     values = [one.set_index("name").loc["saliency", "pompom"] for one in each]
     assert summary.loc["saliency", "pompom"] == pytest.approx(sum(values) / 2)

@@ -93,6 +93,8 @@ def test_relevance_is_conserved_without_biases(method: str, options: dict[str, f
     logits = model(PIXELS).gather(1, TARGETS[:, None])[:, 0].detach()
     maps = explainer(method, **options)(model, PIXELS, TARGETS)
     torch.testing.assert_close(maps.sum((1, 2, 3)), logits, rtol=1e-5, atol=1e-7)
+    gap = explainer(method, **options).completeness_gap(model, PIXELS, TARGETS, maps + 1)
+    assert gap is not None and gap.tolist() == pytest.approx([maps[0].numel()] * len(maps), rel=1e-5)
 
 
 def test_a_large_epsilon_keeps_relevance_back() -> None:
@@ -147,6 +149,8 @@ def test_deep_taylor_is_conserved_with_biases_too_and_positive(name: str) -> Non
     assert (logits < 0).all() and (maps >= -1e-6 * maps.max()).all()
     if name != "vgg_small":  # a BatchNorm after a ReLU can leave a unit with nothing positive to share out
         torch.testing.assert_close(maps.sum((1, 2, 3)), -logits, rtol=1e-5, atol=0)
+        gap = explainer("deep_taylor").completeness_gap(model, PIXELS[:3], TARGETS[:3], maps)
+        assert gap is not None and (gap.abs() < 1e-5 * logits.abs()).all()
 
 
 # The rewriting

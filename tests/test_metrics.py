@@ -47,9 +47,9 @@ def test_mass_inside_is_the_share_of_the_maps_size_in_the_mask() -> None:
     masks = torch.zeros(4, 1, 2, 2, dtype=torch.bool)
     masks[0, 0, 0] = True
     masks[1] = True
-    masks[3] = True
+    masks[3, 0, 0, 0] = True
     found = mass_inside(maps, masks)
-    assert found[:2].tolist() == [0.5, 1.0] and found[2:].isnan().all()
+    assert found[[0, 1, 3]].tolist() == [0.5, 1.0, 0.25] and found[2].isnan()
 
 
 def one(values: list[list[float]]) -> Tensor:
@@ -159,7 +159,10 @@ def test_similarity_of_maps() -> None:
     assert rank_correlation(maps, maps.exp()).tolist() == pytest.approx([1.0] * 3)
     assert rank_correlation(maps, -maps).tolist() == pytest.approx([-1.0] * 3)
     flat = torch.zeros_like(maps)
-    assert rank_correlation(maps, flat).isnan().all() and rank_correlation(flat, flat).tolist() == [1.0] * 3
+    assert rank_correlation(maps, flat).tolist() == [0.0] * 3 and rank_correlation(flat, flat).tolist() == [1.0] * 3
     assert structural_similarity(flat, flat).tolist() == pytest.approx([1.0] * 3)
     assert relative_difference(maps, maps).tolist() == relative_difference(flat, flat).tolist() == [0.0] * 3
-    assert relative_difference(maps, 1.5 * maps).tolist() == pytest.approx([0.5] * 3)
+    assert relative_difference(maps, flat).tolist() == relative_difference(flat, maps).tolist() == [1.0] * 3
+    for one, other in ((maps, 2 * maps), (2 * maps, maps)):
+        assert relative_difference(one, other).tolist() == pytest.approx([0.5] * 3)
+    assert relative_difference(maps, -maps).tolist() == pytest.approx([2.0] * 3)

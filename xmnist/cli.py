@@ -103,7 +103,7 @@ def job(cfg: "DictConfig") -> Any:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from xmnist import config, hooks, runs
+    from xmnist import config, hooks, runs, seeds
 
     own = HydraConfig.get()
     try:
@@ -111,6 +111,8 @@ def job(cfg: "DictConfig") -> Any:
         if not run.reusable():
             return import_module(f"xmnist.{run.stage}").main(run.settings, hooks.typed(own, run))
         run.tell("already done")  # without the seconds that importing torch takes
+        if run.stage == "evaluate":
+            seeds.summarise(run)
         return run.metrics()
     except Exception as error:
         if os.environ.get(TRACEBACK):

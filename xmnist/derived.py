@@ -3,7 +3,7 @@
 from typing import Any
 
 from xmnist.errors import InputError
-from xmnist.schema import LEARNED, OWN, PHASES, TRAINING
+from xmnist.schema import IMAGES, LEARNED, OWN, PHASES, TRAINING
 
 JOINT_TRAINING = {key: rule for key, rule in TRAINING.items() if key != "lr"} | PHASES
 """What `trainer.joint` may hold."""
@@ -74,6 +74,12 @@ def needed(settings: Settings) -> list[Settings]:
     others = [run for method in LEARNED if method in methods for run in learned(settings, method)]
     judges = settings.get("metrics", {}).get("reconstruction", {}).get("evaluation_accuracy", False)
     return [trained(settings, "classifier"), *others, *(evaluation(run) for run in others if judges)]
+
+
+def selects(settings: Settings) -> bool:
+    """Whether a run of another stage works on chosen test images; metrics of other than maps take them all."""
+    maps = any(options["name"] not in IMAGES for options in settings["explainers"].values())
+    return maps or "metrics" not in settings
 
 
 def evaluation(decoder: Settings) -> Settings:

@@ -12,6 +12,10 @@ class InputError(Exception):
     """Bad input; its message is one line that names what was wrong and what is allowed."""
 
 
+class MeasurementError(Exception):
+    """Some of what was to be measured could not be; the rest is there. Its message says what and why, in one line."""
+
+
 def unknown(what: str, word: str, allowed: Iterable[str], listed: str = "allowed") -> InputError:
     """An `InputError` for a word that is not in a closed list; names the nearest one, then all."""
     words = list(allowed)
@@ -22,7 +26,7 @@ def unknown(what: str, word: str, allowed: Iterable[str], listed: str = "allowed
 
 def one_line(error: Exception | str) -> str:
     """An error in one line; the kind of those that are no bad input comes first."""
-    text = str(error) if isinstance(error, InputError | str) else f"{type(error).__name__}: {error}"
+    text = str(error) if isinstance(error, InputError | MeasurementError | str) else f"{type(error).__name__}: {error}"
     return " ".join(text.split())
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from xmnist import charts, data, explaining, measures, pictures, runs, seeds, tables, training
 from xmnist.derived import Settings
-from xmnist.errors import InputError
+from xmnist.errors import InputError, MeasurementError
 from xmnist.explaining import Scene
 from xmnist.measures import Findings
 from xmnist.runs import Run
@@ -16,18 +16,17 @@ from xmnist.schema import MASKED
 log = logging.getLogger(__name__)
 
 
-class MeasurementError(RuntimeError):
-    """Some of what was to be measured could not be; the rest is there."""
-
-
 def check(settings: Settings) -> None:
     """Find out, before anything is written, whether this run can be done.
 
     Raises:
         InputError: as `explaining.check`; a metric that needs masks where there are none; a patch larger than the
-            image.
+            image; more than one target.
     """
     info, metrics = data.info(settings["dataset"]), settings["metrics"]
+    if len(explaining.targets(settings)) > 1:
+        both = ",".join(explaining.targets(settings))
+        raise InputError(f"xmnist evaluate measures what speaks for one target at a time; for both: -m target={both}")
     for name in MASKED:
         if name in metrics and not info.masks:
             raise InputError(
@@ -54,15 +53,19 @@ def main(settings: Settings, typed: str) -> dict[str, Any]:
     scene = explaining.scene(settings)
     with runs.claim(run, typed) as to_do:
         if to_do:
+            for left in (path for kind in ("csv", "md", "png") for path in run.path.glob(f"*.{kind}")):
+                left.unlink()  # of another time, when more could be measured
             _say_what(scene, run)
             training.write_environment(run, scene.rows.device)
             found = measures.measure(scene)
             _write(run, scene, found)
             if found.failures:
                 log.info("%s", (run.path / "summary.md").read_text())
+                seeds.summarise(run)
                 (metric, name), reason = next(iter(found.failures.items()))
                 more = f", and {len(found.failures) - 1} more" if len(found.failures) > 1 else ""
-                raise MeasurementError(f"{metric} of {name} failed: {reason}{more}; the rest is in {run.path}")
+                told = f"{metric} of {name} failed: {reason}{more}; the rest is in {run.path}"
+                raise MeasurementError(told) from ExceptionGroup("what failed", found.errors)
         run.tell("done" if to_do else "already done")
     seeds.summarise(run)
     return run.metrics()

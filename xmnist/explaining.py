@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from xmnist import data, explainers, selection, training
 from xmnist.data.base import Data, Split
-from xmnist.derived import Settings, alphas, learned, needed, plain
+from xmnist.derived import Settings, alphas, learned, needed, plain, selects
 from xmnist.explainers.base import Explainer
 from xmnist.joint import Joint, SeenThrough
 from xmnist.layers import batched
@@ -72,22 +72,23 @@ class Subject:
     name: str
     title: str
     explainer: Explainer
-    target: str = "predicted"
+    target: str
     fixed: bool = False
 
     def __call__(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
         """The answers for all images."""
-        parts = [self.explainer(*part) for part in self._parts(network, images, targets)]
+        parts = [self.explainer(*part) for part in self.parts(network, images, targets)]
         return torch.cat(parts)
 
     def gap(self, network: nn.Module, images: Tensor, targets: Tensor, answers: Tensor) -> Tensor | None:
         """What the sum of each map (N,) misses of what it should add up to, where the method has such a sum."""
         places = answers.split(1) if self.fixed else [answers]
-        parts = zip(self._parts(network, images, targets), places, strict=True)
+        parts = zip(self.parts(network, images, targets), places, strict=True)
         gaps = [self.explainer.completeness_gap(*part, own) for part, own in parts]
         return None if gaps[0] is None else torch.cat([gap for gap in gaps if gap is not None])
 
-    def _parts(self, network: nn.Module, images: Tensor, targets: Tensor) -> Iterator[tuple[nn.Module, Tensor, Tensor]]:
+    def parts(self, network: nn.Module, images: Tensor, targets: Tensor) -> Iterator[tuple[nn.Module, Tensor, Tensor]]:
+        """Networks, and the images and targets that each is explained for."""
         if not self.fixed:
             yield network, images, targets
             return
@@ -123,23 +124,26 @@ def scene(settings: Settings) -> Scene:
     """
     device = training.find_device(settings["device"])
     images = training.load_data(settings).to(device)
-    selection.check_indices(settings["select"], len(images.test))
+    if selects(settings):
+        selection.check_indices(settings["select"], len(images.test))
     for missing in needed(settings):
         training.found_or_trained(missing)
     classifier = training.load_explained(settings, images, device)
     logits = batched(classifier, images.test.images)
-    rows = selection.choose(settings["select"], images.test.labels, logits.argmax(1), images.info.classes).to(device)
-    return Scene(settings, images, classifier, logits, rows)
+    rows = torch.empty(0, dtype=torch.long)
+    if selects(settings):
+        rows = selection.choose(settings["select"], images.test.labels, logits.argmax(1), images.info.classes)
+    return Scene(settings, images, classifier, logits, rows.to(device))
 
 
 def subjects(scene: Scene, name: str) -> Iterator[Subject]:
     """The explainer of that name, set up: once for each target, or for each alpha."""
     settings = scene.settings
     options, title = settings["explainers"][name], TITLES.get(name, name.replace("_", " "))
-    if options["name"] in LEARNED:  # these do not depend on the target
+    if options["name"] in LEARNED:  # their answer is the same for any target
         for alpha, explainer in _fitted(name, options, scene):
             key = f"{name},alpha={alpha}" if alpha and len(alphas(settings)) > 1 else name
-            yield Subject(key, f"{title}\nalpha {alpha}" if alpha else title, explainer)
+            yield Subject(key, f"{title}\nalpha {alpha}" if alpha else title, explainer, targets(settings)[0])
         return
     explainer = _built(name, options, settings, scene.images.train.images)
     for target in targets(settings):

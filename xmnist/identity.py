@@ -1,6 +1,6 @@
 """What a run is: every setting that can change its result, and the readable part of its name."""
 
-from xmnist.derived import Settings, alphas, judged, needed, plain, trained, training
+from xmnist.derived import Settings, alphas, judged, needed, plain, selects, trained, training
 from xmnist.schema import WEIGHTS
 
 UNSEEN = ("workers", "stream")
@@ -23,7 +23,8 @@ def identity(settings: Settings, stage: str = "train") -> Settings:
         return out
     if stage == "export":
         return {"dataset": settings["dataset"]}
-    chosen = ("select", "target", "format", *(["map"] if settings["model"]["name"] == "joint" else []))
+    chosen = ["format", *(["map"] if settings["model"]["name"] == "joint" else [])]
+    chosen += ["select", "target"] if selects(settings) else []
     metrics = settings.get("metrics", {}).items()
     return {
         **{key: settings[key] for key in chosen if key in settings},
@@ -50,7 +51,8 @@ def label(settings: Settings, stage: str = "train") -> str:
     if "metrics" in settings:
         parts.append(f"metric={_short(list(settings['metrics']))}")
     if stage != "train" and settings["explainers"]:
-        parts += [f"explainer={_short(list(settings['explainers']))}", f"select={settings['select']['name']}"]
+        parts.append(f"explainer={_short(list(settings['explainers']))}")
+        parts += [f"select={settings['select']['name']}"] if selects(settings) else []
     if model["name"] == "evaluation":
         parts.append(f"of={model['of']}")
     if model["name"] in ("classifier", "joint"):

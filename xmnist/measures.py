@@ -1,7 +1,6 @@
 """Every metric of stage `evaluate`: what it measures, of whom, as tables with a row an observation."""
 
 import logging
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from torch.nn import functional as F
 
 from xmnist import explaining, training
 from xmnist.derived import Settings, alphas, evaluation, learned, plain
-from xmnist.errors import TRACEBACK, one_line
+from xmnist.errors import one_line
 from xmnist.explaining import Scene, Subject
 from xmnist.interventions import reset_from_the_top, rewritten
 from xmnist.joint import Joint
@@ -40,11 +39,13 @@ TOUCHED = 1e-6
 class Findings:
     """What was measured, and why some of it could not be: `failures[metric, name]` is the reason.
 
-    `names` are the models and explainers in the order of their tables, each with its kind.
+    `names` are the models and explainers in the order of their tables, each with its kind; `errors` the failures as
+    they were raised.
     """
 
     tables: Tables = field(default_factory=dict)
     failures: dict[tuple[str, str], str] = field(default_factory=dict)
+    errors: list[Exception] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
     report: classification.Report | None = None
 
@@ -57,7 +58,8 @@ class Findings:
         except Exception as error:
             reason = " ".join(one_line(error).split())
             self.failures[metric, name] = reason
-            log.warning("  %s of %s failed: %s", metric, name, reason, exc_info=bool(os.environ.get(TRACEBACK)))
+            self.errors.append(error)
+            log.warning("  %s of %s failed: %s", metric, name, reason)
             return
         for table, rows in found.items():
             self.tables[table] = pd.concat([self.tables[table], rows]) if table in self.tables else rows
@@ -83,21 +85,18 @@ def _maps(scene: Scene, found: Findings, name: str, metrics: Settings) -> None:
     made: list[tuple[Subject, Tensor]] = []
 
     def make() -> Tables:
-        for subject in explaining.subjects(scene, name):
-            made.append((subject, subject(scene.classifier, scene.chosen.images, scene.classes(subject.target))))
+        (subject,) = explaining.subjects(scene, name)
+        made.append((subject, subject(scene.classifier, scene.chosen.images, scene.classes(subject.target))))
         return {}
 
     found.attempt("maps", name, "explainer", make)
-    if ("maps", name) in found.failures:
+    if not made:
         reason = found.failures.pop(("maps", name))
         found.failures |= {(metric, name): reason for metric in metrics}
-        return
-    if len(made) > 1:  # one row for each target
-        del found.names[name]
     for subject, maps in made:
         for metric, options in metrics.items():
             own = {key: value for key, value in options.items() if key != "name"}
-            found.attempt(metric, subject.name, "explainer", partial(_of, metric, scene, subject, maps, **own))
+            found.attempt(metric, name, "explainer", partial(_of, metric, scene, subject, maps, **own))
 
 
 def _of(metric: str, scene: Scene, subject: Subject, maps: Tensor, **options: Any) -> Tables:
@@ -209,21 +208,26 @@ def _axioms(scene: Scene, subject: Subject, maps: Tensor, count: int, pixels: in
 def _sensitivity(network: Any, subject: Subject, images: Tensor, targets: Tensor, pixels: int, seed: int) -> Tensor:
     """Sensitivity(a): the share (N,) of pixels that change the logit of a black image and are in its map.
 
-    Each of up to `pixels` random pixels of an image is put into a black one by itself; NaN if none changes the logit.
+    Each of up to `pixels` random pixels of an image is put into a black one by itself, and explained; NaN if none
+    changes the logit.
 
     Source: Sundararajan et al., "Axiomatic attribution for deep networks", arXiv 1703.01365, section 2.1.
     """
     count, where = len(images), (images != 0).any(1).flatten(1)
+    pixels = min(pixels, where.shape[1])
     generator = torch.Generator().manual_seed(derive_seed(seed, "pixels of sensitivity(a)"))
     drawn = (torch.rand(where.shape, generator=generator).to(images) + where).argsort(1, descending=True)[:, :pixels]
     alone = F.one_hot(drawn, where.shape[1]).view(-1, 1, *images.shape[2:])  # (N * pixels, 1, H, W)
     own = targets.repeat_interleave(pixels)
     probes = images.repeat_interleave(pixels, 0) * alone
-    before = network(torch.zeros_like(images[:1]))[0, own]
-    change = batched(network, probes).gather(1, own[:, None])[:, 0] - before
+    both = []
+    for explained, part, classes in subject.parts(network, probes, own):
+        logits = torch.cat([batched(explained, part), explained(torch.zeros_like(part[:1]))])
+        both.append(torch.stack([logits[:-1].gather(1, classes[:, None])[:, 0], logits[-1, classes]]))
+    after, before = torch.cat(both, 1)
     maps = subject(network, probes, own).abs().flatten(1)
     told = (maps * alone.flatten(1)).sum(1) > TOUCHED * maps.amax(1)
-    matters = change.abs() > TOUCHED * before.abs().clamp_min(1)
+    matters = (after - before).abs() > TOUCHED * before.abs().clamp_min(1)
     return (told & matters).view(count, -1).sum(1) / matters.view(count, -1).sum(1)
 
 
@@ -273,6 +277,8 @@ def _reconstruction(scene: Scene, name: str, needs: Settings | None, judged: boo
         found = reconstruction(part.images, made, part.labels, logits, kept, alpha, convention)
         if judged:
             found["evaluation_accuracy"] = (batched(judge, made).argmax(1) == part.labels).float()
+        if needs is None:
+            del found["total_loss"]
         own = {"model": name, "alpha": None if needs is None else needs["alpha"]}
         own["image"] = np.arange(start, start + len(part))
         parts.append(pd.DataFrame(own | {key: _column(values) for key, values in found.items()}))

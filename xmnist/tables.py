@@ -52,7 +52,6 @@ _COLUMNS = {
     ],
 }
 _TESTED = ("aopc", "pompom", "localisation")
-_METRIC = {"classifier": "classification"}
 
 
 def scores(table: str, rows: pd.DataFrame) -> pd.DataFrame:
@@ -157,15 +156,19 @@ def markdown(table: pd.DataFrame) -> str:
         header = [str(kind), *(column.replace("_", " ") for column in columns)]
         parts.append(_aligned([header, *([r["name"], *(_cell(r, c) for c in columns)] for _, r in rows.iterrows())]))
         shown += [column for column in columns if column not in shown]
-    bounds = (
-        "mean ± standard deviation over seeds" if "seeds" in table else "mean [95 % bootstrap interval over images]"
-    )
-    legend = [f"- each figure: {bounds}"]
+    meanings = [f"- {column.replace('_', ' ')}: {MEANING[column]}" for column in shown]
+    return "\n\n".join([*parts, "\n".join([_legend(table), *meanings])]) + "\n"
+
+
+def _legend(table: pd.DataFrame) -> str:
+    """What the cells of a table hold."""
+    if "seeds" in table:
+        return "- each figure: mean ± standard deviation over seeds"
+    lines = ["- each figure: mean [95 % bootstrap interval over images]"]
     if any(column.endswith("_p") for column in table):
         test = f"Wilcoxon's signed-rank test, paired by image, Holm-corrected, at {LEVEL:.0%}"
-        legend.append(f"- ≈: not told apart from a random map ({test})")
-    legend += [f"- {column.replace('_', ' ')}: {MEANING[column]}" for column in shown]
-    return "\n\n".join([*parts, "\n".join(legend)]) + "\n"
+        lines.append(f"- ≈: not told apart from a random map ({test})")
+    return "\n".join(lines)
 
 
 def grid(table: pd.DataFrame, score: str) -> str:
@@ -175,7 +178,7 @@ def grid(table: pd.DataFrame, score: str) -> str:
     names = list(dict.fromkeys(table["explainer"]))
     header = ["explainer", *(" ".join([*kind, f"{patch}x{patch}", fill]) for *kind, patch, fill in parts)]
     rows = [[n, *(_cell(part.loc[n], score) if n in part.index else "" for part in parts.values())] for n in names]
-    return _aligned([header, *rows]) + "\n"
+    return f"{_aligned([header, *rows])}\n\n{_legend(table)}\n"
 
 
 def _cell(row: pd.Series, score: str) -> str:
@@ -184,7 +187,7 @@ def _cell(row: pd.Series, score: str) -> str:
         return value
     if value is None or math.isnan(value):
         return ""
-    if f"{score}_sd" in row:
+    if not math.isnan(row.get(f"{score}_sd", math.nan)):
         return f"{_short(value)} ± {_short(row[f'{score}_sd'])}"
     same = f"{score}_p" in row and row[f"{score}_p"] >= LEVEL
     bounds = [row.get(f"{score}_{side}", math.nan) for side in ("low", "high")]

@@ -47,8 +47,14 @@ def check(settings: Settings) -> None:
         raise InputError(f"model.loss=hybrid needs a data set with masks, which {settings['dataset']['name']} has not")
     if model["name"] in DECODERS:
         check_needed(trained(settings, "classifier"))
-    if model["name"] == "evaluation" and not check_needed(judged(settings)).finished():
-        check(judged(settings))
+    if model["name"] == "evaluation":
+        if settings["dataset"].get("aug_prob"):
+            raise InputError(
+                "a decoder's pictures are made once, and cannot be augmented: set dataset.aug_prob=0, or do without "
+                "the fresh classifier: metrics.reconstruction.evaluation_accuracy=false"
+            )
+        if not check_needed(judged(settings)).finished():
+            check(judged(settings))
     if settings["dataset"]["name"] not in BUILT_IN:  # those cannot be missing or damaged
         load_data(settings)
 

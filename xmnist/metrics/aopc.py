@@ -32,10 +32,12 @@ def patch_order(maps: Tensor, patch: int, seed: int) -> Tensor:
     """
     if not maps.isfinite().all():
         raise ValueError("a map has NaN or Inf")
-    scores = F.avg_pool2d(maps.double(), patch, ceil_mode=True).flatten(1)  # exact for a constant: ties stay ties
+    # On the CPU, since not every device has float64, in which the mean of a constant is exact: ties stay ties.
+    scores = F.avg_pool2d(maps.cpu().double(), patch, ceil_mode=True).flatten(1)
     generator = torch.Generator().manual_seed(derive_seed(seed, "ties between patches"))
-    shuffle = torch.rand(scores.shape, generator=generator).argsort(1).to(maps.device)
-    return shuffle.gather(1, scores.gather(1, shuffle).argsort(dim=1, descending=True, stable=True))
+    shuffle = torch.rand(scores.shape, generator=generator).argsort(1)
+    order = shuffle.gather(1, scores.gather(1, shuffle).argsort(dim=1, descending=True, stable=True))
+    return order.to(maps.device)
 
 
 def filling(name: str, images: Tensor, seed: int) -> Tensor:
@@ -87,21 +89,26 @@ def curves(
         fill: (N, C, H, W) or a shape that expands to it.
         steps: L, at most P; None for P.
         batch_size: images at a time.
+
+    Raises:
+        ValueError: the network answers NaN or Inf.
     """
     count, (height, width) = len(images), images.shape[2:]
     levels = 1 + (order.shape[1] if steps is None else min(steps, order.shape[1]))
-    covered_at = order.argsort(1).short()  # the place of each patch in the order
+    covered_at = order.argsort(1).int()  # the place of each patch in the order
     down, right = (torch.arange(size, device=images.device) // patch for size in (height, width))
     patch_of = (down[:, None] * (int(right[-1]) + 1) + right).flatten()  # (H * W)
     fill = fill.expand(count, -1, -1, -1)
     found = []
     for part in torch.arange(count * levels, device=images.device).split(batch_size):
         rows, step = part // levels, part % levels
-        covered = covered_at[rows].index_select(1, patch_of) < step[:, None].short()
+        covered = covered_at[rows].index_select(1, patch_of) < step[:, None].int()
         made = torch.where(covered.view(-1, 1, height, width), fill[rows], images[rows])
-        probabilities = predict(made, rows).double().softmax(1)
-        found.append(probabilities.gather(1, targets[rows, None])[:, 0])
-    return torch.cat(found).view(count, levels)
+        found.append(predict(made, rows).softmax(1).gather(1, targets[rows, None])[:, 0])
+    out = torch.cat(found).view(count, levels).cpu().double()
+    if not out.isfinite().all():
+        raise ValueError("the network answers NaN or Inf to covered images")
+    return out
 
 
 def aopc(curves: Tensor) -> Tensor:

@@ -8,11 +8,14 @@ from torch import Tensor
 
 
 def mass_inside(maps: Tensor, masks: Tensor) -> Tensor:
-    """The share of each map's mass that lies inside the mask: relevance mass accuracy; NaN for a map of zeros.
+    """The share of each map's mass that lies inside the mask: relevance mass accuracy.
+
+    A map of zeros, which tells no place from another, counts as a uniform one.
 
     Source: Arras et al., "CLEVR-XAI", Information Fusion 81 (2022), section 3.2.
     """
     size = maps.abs().flatten(1)
+    size = size + (size.sum(1, keepdim=True) == 0)
     return _of_objects((size * masks.flatten(1)).sum(1) / size.sum(1), masks)
 
 

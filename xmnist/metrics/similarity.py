@@ -7,7 +7,7 @@ from torch import Tensor
 def rank_correlation(maps: Tensor, others: Tensor) -> Tensor:
     """Spearman's rank correlation of maps (N, 1, H, W) with others, pixel by pixel: (N,) in [-1, 1].
 
-    A constant map has no ranks: NaN, but 1 where both are constant.
+    A constant map has no ranks, and is like no other: 0, but 1 where both are constant.
     """
     from scipy import stats
 
@@ -15,7 +15,7 @@ def rank_correlation(maps: Tensor, others: Tensor) -> Tensor:
     one, two = (ranks - ranks.mean(1, keepdim=True) for ranks in (one, two))
     lengths = one.norm(dim=1), two.norm(dim=1)
     both_flat = (lengths[0] == 0) & (lengths[1] == 0)
-    return ((one * two).sum(1) / (lengths[0] * lengths[1])).where(~both_flat, 1.0)
+    return ((one * two).sum(1) / (lengths[0] * lengths[1])).nan_to_num().where(~both_flat, 1.0)
 
 
 def structural_similarity(maps: Tensor, others: Tensor) -> Tensor:
@@ -32,6 +32,9 @@ def structural_similarity(maps: Tensor, others: Tensor) -> Tensor:
 
 
 def relative_difference(maps: Tensor, others: Tensor) -> Tensor:
-    """sum |a - b| / sum |a|, for maps a (N, 1, H, W) and others b: (N,); 0 where both are 0 everywhere."""
-    distance, size = ((m).abs().flatten(1).sum(1) for m in (maps - others, maps))
-    return (distance / size).where(distance > 0, 0.0)
+    """sum |a - b| / max(sum |a|, sum |b|), for maps a (N, 1, H, W) and others b: (N,) in [0, 2].
+
+    0 where both are 0 everywhere, 1 where only one of them is.
+    """
+    distance, *sizes = (m.abs().flatten(1).sum(1) for m in (maps - others, maps, others))
+    return (distance / torch.maximum(*sizes)).where(distance > 0, 0.0)
