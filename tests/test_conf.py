@@ -157,6 +157,13 @@ def test_an_experiment_changes_only_what_it_says(settings: Settings) -> None:
     assert {k for k in plain if smoke[k] != plain[k]} == {"dataset", "trainer"}
 
 
+def test_what_an_experiment_measures_or_explains_with_can_be_overridden(settings: Settings) -> None:
+    own = settings("+experiment=aopc_table", "metric=axioms", "explainer=lrp", stage="evaluate")
+    assert list(own["metrics"]) == ["axioms"] and list(own["explainers"])[-1] == "lrp"
+    own = settings("+experiment=nine_or_four", "explainer=saliency", stage="explain")
+    assert list(own["explainers"]) == ["saliency"]
+
+
 def test_no_config_names_a_constructor_but_for_hydras_own_callback() -> None:
     found = [p for p in Path(conf_dir()).rglob("*.yaml") if "_target_" in p.read_text()]
     assert [p.name for p in found] == ["_hydra.yaml"]

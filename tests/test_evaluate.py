@@ -295,7 +295,8 @@ def test_metrics_of_all_test_images_choose_none(
     monkeypatch.setattr(explaining.selection, "choose", None)
     words = ("explainer=saliency", "metric=classification")
     run = evaluated(*words)
-    others = settings(*TINY, *words, "select=misclassified", "target=label", stage="evaluate")
+    others = settings(*TINY, *words, "select=misclassified", "target=[predicted,label]", stage="evaluate")
+    evaluate.check(others)
     assert run.path.name == Run("evaluate", others).path.name and "select" not in run.path.name
     assert table(run, "summary")["accuracy"].notna().all()
 

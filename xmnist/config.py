@@ -142,10 +142,8 @@ RESERVED = ("images", "labels", "predictions", "indices", "masks", "file", "allo
 
 def _with_explainers(settings: Settings, given: Any) -> Settings:
     """Settings with checked explainers, and no more of a model than they need."""
-    if not isinstance(given, dict) or not given:
-        raise InputError(f"explainer must name one or more of {', '.join(METHODS)}")
     explainers: Settings = {}
-    for name, options in given.items():
+    for name, options in _chosen("explainer", given, METHODS).items():
         if not re.fullmatch(r"[A-Za-z]\w*", str(name)) or name in RESERVED:
             reserved = ", ".join(RESERVED)
             raise InputError(f"an explainer cannot be called '{name}': letters, digits and _ only, and not {reserved}")
@@ -169,11 +167,18 @@ def _with_explainers(settings: Settings, given: Any) -> Settings:
     return settings
 
 
+def _chosen(group: str, given: Any, known: Mapping[str, Any]) -> Settings:
+    """Those with a name: an experiment may also have options for others, which the command line did not choose."""
+    given = given if isinstance(given, dict) else {}
+    chosen = {k: v for k, v in given.items() if k not in known or not isinstance(v, dict) or "name" in v}
+    if not chosen:
+        raise InputError(f"{group} must name one or more of {', '.join(known)}")
+    return chosen
+
+
 def _checked_metrics(given: Any) -> Settings:
-    if not isinstance(given, dict) or not given:
-        raise InputError(f"metric must name one or more of {', '.join(METRICS)}")
     found = {}
-    for name, options in given.items():
+    for name, options in _chosen("metric", given, METRICS).items():
         found[name] = _check_named(f"metrics.{name}", options, METRICS, "metric")
         if found[name]["name"] != name:
             raise InputError(f"metrics.{name}.name must be {name}, got '{found[name]['name']}'")

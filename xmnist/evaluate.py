@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from xmnist import charts, data, explaining, measures, pictures, runs, seeds, tables, training
-from xmnist.derived import Settings
+from xmnist.derived import Settings, selects
 from xmnist.errors import InputError, MeasurementError
 from xmnist.explaining import Scene
 from xmnist.measures import Findings
@@ -24,7 +24,7 @@ def check(settings: Settings) -> None:
             image; more than one target.
     """
     info, metrics = data.info(settings["dataset"]), settings["metrics"]
-    if len(explaining.targets(settings)) > 1:
+    if selects(settings) and len(explaining.targets(settings)) > 1:
         both = ",".join(explaining.targets(settings))
         raise InputError(f"xmnist evaluate measures what speaks for one target at a time; for both: -m target={both}")
     for name in MASKED:
