@@ -188,15 +188,17 @@ def _cell(row: pd.Series, score: str) -> str:
     if value is None or math.isnan(value):
         return ""
     if not math.isnan(row.get(f"{score}_sd", math.nan)):
-        return f"{_short(value)} ± {_short(row[f'{score}_sd'])}"
+        return " ± ".join(_numbers(value, row[f"{score}_sd"]))
     same = f"{score}_p" in row and row[f"{score}_p"] >= LEVEL
     bounds = [row.get(f"{score}_{side}", math.nan) for side in ("low", "high")]
-    inside = f" [{', '.join(map(_short, bounds))}]" if not any(map(math.isnan, bounds)) else ""
-    return f"{_short(value)}{inside}{' ≈' if same else ''}"
+    text, *inside = _numbers(value, *(bounds if not any(map(math.isnan, bounds)) else []))
+    return f"{text}{f' [{inside[0]}, {inside[1]}]' if inside else ''}{' ≈' if same else ''}"
 
 
-def _short(value: float) -> str:
-    return f"{value:.3g}" if value and not 0.01 <= abs(value) < 100 else f"{value:.3f}"
+def _numbers(*values: float) -> list[str]:
+    """Numbers that belong together, alike in their digits: three decimals, or three digits where all are tiny or huge."""
+    largest = max(map(abs, values))
+    return [f"{value:.3f}" if not largest or 0.01 <= largest < 100 else f"{value:.3g}" for value in values]
 
 
 def _aligned(rows: Sequence[Sequence[Any]]) -> str:
