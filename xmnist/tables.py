@@ -196,7 +196,7 @@ def _cell(row: pd.Series, score: str) -> str:
 
 
 def _numbers(*values: float) -> list[str]:
-    """Numbers that belong together, alike in their digits: three decimals, or three digits where all are tiny or huge."""
+    """Numbers that belong together, alike in their digits: three decimals; three digits where all are tiny or huge."""
     largest = max(map(abs, values))
     return [f"{value:.3f}" if not largest or 0.01 <= largest < 100 else f"{value:.3g}" for value in values]
 
