@@ -18,7 +18,15 @@ from xmnist.layers import place
 
 CPU = torch.device("cpu")
 OPTIONS = {
-    **{"seed": 0, "epochs": 1, "optimizer": "adamw", "weight_decay": 0.01, "eps": 1e-8, "momentum": 0.9},
+    **{
+        "seed": 0,
+        "epochs": 1,
+        "precision": "fp32",
+        "optimizer": "adamw",
+        "weight_decay": 0.01,
+        "eps": 1e-8,
+        "momentum": 0.9,
+    },
     **{"schedule": "one_cycle", "warmup": 0.3, "step_epochs": 1, "factor": 0.1, "patience": 2, "keep": "best"},
     **{"stop_patience": None, "stop_delta": 0.0, "min_lr": 0.0},
 }

@@ -25,6 +25,7 @@ OPTIONS: dict[str, Any] = {
     "seed": 0,
     "epochs": 4,
     "batch_size": 8,
+    "precision": "fp32",
     "optimizer": "adam",
     "lr": 0.01,
     "weight_decay": 0.0,

@@ -62,7 +62,9 @@ def test_the_main_job_as_a_user_types_it(xmnist: Xmnist, tmp_path: Path) -> None
         metrics, status = read(folder / "metrics.json"), read(folder / "status.json")
         assert set(metrics) == figures | {"epochs", "seconds", "images_per_second"}
         assert status["state"] == "done" and status["files"].keys() == {"model.pt", "metrics.json"}
-        assert {"versions", "device", "threads", "seed", "commit"} <= read(folder / "environment.json").keys()
+        environment = read(folder / "environment.json")
+        assert {"versions", "device", "threads", "seed", "commit"} <= environment.keys()
+        assert environment["precision"] == "fp32"
         rows = list(csv.DictReader((folder / "history.csv").open()))
         assert [row["epoch"] for row in rows] == ["1", "2"] and float(rows[-1]["val_loss"]) > 0
         for picture in folder.glob("*.png"):

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from helpers import OPTIONS
-from xmnist import trainer
+from xmnist import trainer, training
 from xmnist.data.base import Columns
+from xmnist.errors import InputError
 
 
 class Problem:
@@ -62,6 +63,20 @@ def test_every_epoch_visits_every_row_once_in_a_new_order() -> None:
     first, second = seen[:30], seen[30:]
     assert sorted(first) == sorted(second) == sorted(problem.x[:, 0].tolist())
     assert first != second
+
+
+def test_bf16_multiplies_in_bf16_and_keeps_weights_in_float32() -> None:
+    problem = Problem(dropout=0.0)
+    problem.model.float()
+    seen = set()
+    problem.model[1].register_forward_hook(lambda module, args, output: seen.add((module.training, output.dtype)))
+    x, y = problem.x.float(), problem.y.float()
+    validate = lambda: {"loss": F.mse_loss(problem.model(x), y).item()}  # noqa: E731
+    options = {**OPTIONS, "precision": "bf16", "epochs": 30, "lr": 0.1}
+    history = trainer.fit(problem.model, problem.loss, Columns(x, y), validate, **options)
+    assert seen == {(True, torch.bfloat16), (False, torch.float32)}
+    assert {p.dtype for p in problem.model.parameters()} == {torch.float32}
+    assert history[-1]["val_loss"] < 0.01 * history[0]["val_loss"]
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
@@ -206,3 +221,28 @@ def test_plateau_stops_at_the_lowest_rate() -> None:
     history = problem.fit(schedule="plateau", lr=0.1, factor=0.1, patience=0, min_lr=0.004, epochs=8, optimizer="sgd",
                           batch_size=30, momentum=0.99)  # fmt: skip
     assert min(row["lr"] for row in history) == pytest.approx(0.004)
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "features", "used"),
+    [
+        ("auto", "cpu", {"avx512_bf16": True}, "bf16"),
+        ("auto", "cpu", {"amx_bf16": True}, "bf16"),
+        ("auto", "cpu", {"avx2": True, "avx512_bf16": False}, "fp32"),
+        ("auto", "mps", {"avx512_bf16": True}, "fp32"),
+        ("fp32", "cpu", {"avx512_bf16": True}, "fp32"),
+        ("bf16", "cpu", {}, "bf16"),
+    ],
+)
+def test_auto_is_bf16_where_the_hardware_has_it(
+    name: str, device: str, features: dict[str, bool], used: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features, raising=False)
+    assert training.find_precision(name, torch.device(device)) == used
+
+
+def test_a_device_without_bf16_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="trainer.precision=bf16: mps has no bfloat16"):
+        training.find_precision("bf16", torch.device("mps"))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation)
+    assert training.find_precision("auto", torch.device("cuda")) == "fp32"

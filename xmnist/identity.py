@@ -11,7 +11,8 @@ def identity(settings: Settings, stage: str = "train") -> Settings:
     """Every setting that can change the result of a run, and nothing else (no device, no paths)."""
     if stage == "train":
         keys = ("classifier", "model", "seed")
-        out = {k: settings[k] for k in keys} | {"trainer": training(settings)}
+        trainer = {k: v for k, v in training(settings).items() if k != "precision"}  # as for the device: it is told
+        out = {k: settings[k] for k in keys} | {"trainer": trainer}
         out["dataset"] = {k: v for k, v in settings["dataset"].items() if k not in UNSEEN}
         if settings["model"]["name"] == "evaluation":
             return out | {"judges": identity(judged(settings))}

@@ -48,6 +48,7 @@ DECODER = {"decoder": choice("published", "dense128", "conv64"), "reconstruction
 TRAINING = {
     "epochs": whole(1),
     "batch_size": whole(1),
+    "precision": choice("auto", "fp32", "bf16"),
     "optimizer": choice("sgd", "adam", "adamw"),
     "lr": number(0, above=True),
     "weight_decay": number(0),

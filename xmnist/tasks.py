@@ -137,7 +137,9 @@ def joint(
     def measured(images: Tensor, labels: Tensor, masks: Tensor | None, maps: Tensor, weights: Tensor | None) -> Tensor:
         logits = model.gated(images, maps)
         entropy = F.cross_entropy(logits, labels, weights)
-        explained = losses.explanation(maps, beta, _allowed(masks) if hybrid and masks is not None else None, gamma)
+        explained = losses.explanation(
+            maps.float(), beta, _allowed(masks) if hybrid and masks is not None else None, gamma
+        )
         accuracy = (logits.argmax(1) == labels).float().mean()
         total = alpha * entropy + (1 - alpha) * explained
         return torch.stack([total, entropy.detach(), explained.detach(), accuracy])

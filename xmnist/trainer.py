@@ -51,6 +51,7 @@ def fit(
     seed: int,
     epochs: int,
     batch_size: int,
+    precision: str,
     optimizer: str,
     lr: float | Mapping[str, float],
     weight_decay: float,
@@ -78,6 +79,7 @@ def fit(
         data: the training examples, on the model's device.
         validate: figures after an epoch, `loss` among them; called with the model in eval mode.
         figures: names of what `loss` answers beside the loss; the history has their means over an epoch.
+        precision: `fp32`, or `bf16`: bfloat16 where that is safe (autocast), while weights and figures stay float32.
         lr: learning rate, or one for each child of the model, by its name; parameters without gradient stay.
         warmup: share of the steps in which the one-cycle schedule goes up.
         step_epochs, factor, patience: `step` multiplies the learning rate by `factor` every `step_epochs` epochs,
@@ -104,7 +106,8 @@ def fit(
         torch.manual_seed(own_seed)
         start = time.perf_counter()
         per_step = scheduler if schedule == "one_cycle" else None
-        means = _epoch(model, loss, data, batch_size, descent, per_step, epoch, epochs, own_seed)
+        lowered = torch.autocast(data.device.type, torch.bfloat16, enabled=precision == "bf16")
+        means = _epoch(model, lowered(loss), data, batch_size, descent, per_step, epoch, epochs, own_seed)
         seconds = time.perf_counter() - start
         model.eval()
         seen = validate()

@@ -31,7 +31,7 @@ def check(settings: Settings) -> None:
             there; a classifier that is not there and may not be trained; files of this run or of the classifier's that
             another run wrote.
     """
-    find_device(settings["device"])
+    find_precision(training(settings)["precision"], find_device(settings["device"]))
     run = Run("train", settings)
     if not run.reusable() and not settings["force"]:
         _saved_state(run)
@@ -139,6 +139,22 @@ def find_device(name: str) -> torch.device:
     return device
 
 
+def find_precision(name: str, device: torch.device) -> str:
+    """What a training on a device multiplies in: `auto` is bf16 where the hardware does so natively, else fp32.
+
+    Raises:
+        InputError: it is to be bf16 on a device that cannot.
+    """
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        found: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)() if device.type == "cpu" else {}
+        native = any(found.get(feature) for feature in ("amx_bf16", "avx512_bf16"))
+    if name == "bf16" and not native and device.type != "cpu":  # a CPU can always, if slowly
+        raise InputError(f"trainer.precision=bf16: {device} has no bfloat16; auto takes it where it is there")
+    return name if name != "auto" else "bf16" if native else "fp32"
+
+
 def new_classifier(settings: Settings, info: Info) -> nn.Module:
     """The classifier of these settings, not trained."""
     return classifiers.build(shape=info.shape, classes=len(info.classes), **settings["classifier"])
@@ -233,9 +249,10 @@ def _fit_part(
         log.info("phase %d of %d: %s", phase, phases, pictures.phase_title(run.settings, phase))
         seed = derive_seed(seed, f"phase {phase}")
     task.prepare()
-    options = {**options, "seed": seed, "figures": task.figures, "state": state, "save": save}
+    precision = find_precision(options["precision"], images.train.labels.device)
+    own = {"precision": precision, "seed": seed, "figures": task.figures, "state": state, "save": save}
     try:
-        rows = trainer.fit(task.model, task.loss, task.rows(), lambda: task.watch(images.validation), **options)
+        rows = trainer.fit(task.model, task.loss, task.rows(), lambda: task.watch(images.validation), **(options | own))
     except trainer.StateError as error:
         raise run.refused("last.pt", str(error)) from None
     return numbered(rows)
@@ -255,7 +272,10 @@ def _saved_state(run: Run) -> dict[str, Any] | None:
 
 def write_environment(run: Run, device: torch.device) -> None:
     """Write down what a run is made with."""
-    run.write_json("environment.json", environment.describe(device, torch.get_num_threads(), run.settings["seed"]))
+    found = environment.describe(device, torch.get_num_threads(), run.settings["seed"])
+    if run.stage == "train":
+        found["precision"] = find_precision(training(run.settings)["precision"], device)
+    run.write_json("environment.json", found)
 
 
 def _write_results(run: Run, task: tasks.Task, images: Data, history: list[trainer.Row]) -> None:
