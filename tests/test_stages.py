@@ -418,10 +418,10 @@ def test_two_processes_want_the_same_run_and_one_trains(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_real_images_are_learnt(real_data: str, tmp_path: Path, settings: Settings) -> None:
-    small = ("dataset=mnist", "dataset.train=6000", "dataset.test=1000", "trainer.epochs=3", f"data_dir={real_data}")
-    assert train.main(settings(*small, "model=classifier"))["accuracy"] > 0.95
+    small = ("dataset=mnist", "dataset.train=3000", "dataset.test=1000", "trainer.epochs=2", f"data_dir={real_data}")
+    assert train.main(settings(*small, "model=classifier"))["accuracy"] > 0.9
     decoded = train.main(settings(*small, "layer=conv"))
-    assert decoded["reconstruction_sse"] < 15 and decoded["accuracy"] > 0.93
+    assert decoded["reconstruction_sse"] < 20 and decoded["accuracy"] > 0.85
 
 
 def test_the_explained_classifier_is_frozen_and_judges_in_eval_mode(settings: Settings) -> None:
