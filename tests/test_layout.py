@@ -26,7 +26,7 @@ LEVELS = [
     {"pictures"},
     {"runs", "tasks", "trainer", "figures", "explainers"},
     {"identity", "wording"},
-    {"config", "environment"},
+    {"config", "environment", "devices"},
     {"derived"},
     {"schema"},
     {"rules"},

@@ -146,6 +146,25 @@ def test_a_list_of_alphas_trains_each_in_its_own_run(settings: Settings) -> None
     assert Run("train", several).finished() and len(list(folder.parent.iterdir())) == 3
 
 
+def test_alphas_share_the_codes_of_the_training_images(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, original = [], training._codes
+
+    def spy(own: config.Settings, device: torch.device, make: Callable[[], torch.Tensor]) -> torch.Tensor:
+        return original(own, device, lambda: made.append(own["alpha"]) or make())
+
+    monkeypatch.setattr(training, "_codes", spy)
+    monkeypatch.setattr(training, "_last_codes", {})
+    train.main(settings(*TINY, "alpha=[0,0.5]"))
+    assert made == [0]
+    shared = (Run("train", settings(*TINY, "alpha=0.5")).path / "model.pt").read_bytes()
+    training._last_codes.clear()
+    train.main(settings(*TINY, "alpha=0.5", "force=true"))
+    assert (Run("train", settings(*TINY, "alpha=0.5")).path / "model.pt").read_bytes() == shared
+    train.main(settings(*TINY, "alpha=1", "layer=conv"))
+    train.main(settings(*TINY, "alpha=1", "seed=1"))
+    assert made == [0, 0.5, 1, 1]
+
+
 def rows_of_the_picture(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     monkeypatch.setattr("xmnist.figures.grid", lambda rows, *_: names.extend(row.name for row in rows))

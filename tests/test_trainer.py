@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from helpers import OPTIONS
-from xmnist import trainer, training
+from xmnist import devices, trainer
 from xmnist.data.base import Columns
 from xmnist.errors import InputError
 
@@ -238,11 +238,11 @@ def test_auto_is_bf16_where_the_hardware_has_it(
     name: str, device: str, features: dict[str, bool], used: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features, raising=False)
-    assert training.find_precision(name, torch.device(device)) == used
+    assert devices.find_precision(name, torch.device(device)) == used
 
 
 def test_a_device_without_bf16_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="trainer.precision=bf16: mps has no bfloat16"):
-        training.find_precision("bf16", torch.device("mps"))
+        devices.find_precision("bf16", torch.device("mps"))
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation)
-    assert training.find_precision("auto", torch.device("cuda")) == "fp32"
+    assert devices.find_precision("auto", torch.device("cuda")) == "fp32"

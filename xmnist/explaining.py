@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from xmnist import data, explainers, selection, training
+from xmnist import data, devices, explainers, selection, training
 from xmnist.data.base import Data, Split
 from xmnist.derived import Settings, alphas, learned, needed, plain, selects
 from xmnist.explainers.base import Explainer
@@ -122,7 +122,7 @@ def scene(settings: Settings) -> Scene:
     Raises:
         InputError: there is no such test image.
     """
-    device = training.find_device(settings["device"])
+    device = devices.find_device(settings["device"])
     images = training.load_data(settings).to(device)
     if selects(settings):
         selection.check_indices(settings["select"], len(images.test))

@@ -59,8 +59,18 @@ def classifier(model: nn.Module, data: Data) -> Task:
     return Task(model, loss, lambda: data.train.source("images", "labels"), test, test)
 
 
-def cladec(explained: nn.Module, data: Data, layer: str, decoder: str, alpha: float, reconstruction: str) -> Task:
+def cladec(
+    explained: nn.Module,
+    data: Data,
+    layer: str,
+    decoder: str,
+    alpha: float,
+    reconstruction: str,
+    keep: Callable[[Callable[[], Tensor]], Tensor] = lambda make: make(),
+) -> Task:
     """A decoder of one layer's activations of a frozen classifier.
+
+    `keep` may answer with the codes of all training images from the last time, instead of making them.
 
     Source: Schneider and Vlachos, "Explaining classifiers by constructing familiar concepts", arXiv 2203.04109.
     """
@@ -71,7 +81,7 @@ def cladec(explained: nn.Module, data: Data, layer: str, decoder: str, alpha: fl
     def rows() -> Source:
         source = train.source("images", "labels")
         if isinstance(source, Columns) and _fit(first, len(train)):
-            codes = batched(encoder, train.images)  # a frozen encoder answers the same in every epoch
+            codes = keep(lambda: batched(encoder, train.images))  # a frozen encoder answers the same in every epoch
             return Columns(*source.columns, codes)
         return source
 

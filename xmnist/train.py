@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from xmnist import runs, training
+from xmnist import devices, runs, training
 from xmnist.derived import Settings, alphas, plain
 from xmnist.runs import Run
 
@@ -42,7 +42,7 @@ def _train_each(settings: Settings, typed: str | None) -> Run:
     with runs.claim(run, typed or training.command(settings)) as needed:
         if needed:
             members = [training.train(member) for member in _members(settings)]
-            device = training.find_device(settings["device"])
+            device = devices.find_device(settings["device"])
             training.write_environment(run, device)
             table = {f"alpha={plain(member.settings['alpha'])}": member.metrics() for member in members}
             run.write_json("metrics.json", table)

@@ -2,12 +2,13 @@
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from xmnist import classifiers, data, decoders, environment, figures, joint, pictures, runs, tasks, trainer
+from xmnist import classifiers, data, decoders, devices, environment, figures, joint, pictures, runs, tasks, trainer
 from xmnist.data.base import Data, Info
 from xmnist.data.files import BUILT_IN
 from xmnist.derived import Settings, judged, phases, trained, training
@@ -31,7 +32,7 @@ def check(settings: Settings) -> None:
             there; a classifier that is not there and may not be trained; files of this run or of the classifier's that
             another run wrote.
     """
-    find_precision(training(settings)["precision"], find_device(settings["device"]))
+    devices.find_precision(training(settings)["precision"], devices.find_device(settings["device"]))
     run = Run("train", settings)
     if not run.reusable() and not settings["force"]:
         _saved_state(run)
@@ -85,7 +86,7 @@ def train(settings: Settings, typed: str | None = None) -> Run:
     with runs.claim(run, typed or command(settings)) as needed:
         if needed:
             log.info("training %s: %s", settings["model"]["name"], run.path)
-            device = find_device(settings["device"])
+            device = devices.find_device(settings["device"])
             write_environment(run, device)
             images = _seen_in_training(settings, device)
             parts = _tasks(settings, images, device)
@@ -121,38 +122,6 @@ def found_or_trained(settings: Settings) -> Run:
         log.info("this needs a %s that is not there yet: it is trained first", NAMES[settings["model"]["name"]])
         train(settings)
     return run
-
-
-def find_device(name: str) -> torch.device:
-    """The device of that name; `auto` is the first of cuda, mps, cpu that is there.
-
-    Raises:
-        InputError: this machine has no such device.
-    """
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        return torch.device(next(kind for kind in there if there[kind]))
-    device = torch.device(name)
-    if not there[device.type] or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
-        found = [f"cuda:{i}" for i in range(torch.cuda.device_count())] + [k for k in ("mps", "cpu") if there[k]]
-        raise InputError(f"device={name}: there is none here (there is {', '.join(found)}; auto takes the first)")
-    return device
-
-
-def find_precision(name: str, device: torch.device) -> str:
-    """What a training on a device multiplies in: `auto` is bf16 where the hardware does so natively, else fp32.
-
-    Raises:
-        InputError: it is to be bf16 on a device that cannot.
-    """
-    if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        found: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)() if device.type == "cpu" else {}
-        native = any(found.get(feature) for feature in ("amx_bf16", "avx512_bf16"))
-    if name == "bf16" and not native and device.type != "cpu":  # a CPU can always, if slowly
-        raise InputError(f"trainer.precision=bf16: {device} has no bfloat16; auto takes it where it is there")
-    return name if name != "auto" else "bf16" if native else "fp32"
 
 
 def new_classifier(settings: Settings, info: Info) -> nn.Module:
@@ -203,12 +172,29 @@ def _task(settings: Settings, images: Data, device: torch.device) -> tasks.Task:
     build: dict[str, Callable[[Any], tasks.Task]] = {
         "classifier": lambda _: tasks.classifier(fresh(), images),
         "evaluation": lambda _: tasks.classifier(fresh(), images),
-        "cladec": lambda explained: tasks.cladec(explained, images, alpha=settings["alpha"], **options),
+        "cladec": lambda explained: tasks.cladec(
+            explained, images, alpha=settings["alpha"], keep=partial(_codes, settings, device), **options
+        ),
         "refae": lambda explained: tasks.refae(explained, fresh(), images, **options),
     }
     explained = load_explained(settings, images, device) if name in DECODERS else None
     torch.manual_seed(derive_seed(settings["seed"], f"initial weights of {name}"))
     return build[name](explained)
+
+
+_last_codes: dict[str, Tensor] = {}
+"""The codes of the ClaDec that was trained last: in a sweep over alphas, the next one has the same."""
+
+
+def _codes(settings: Settings, device: torch.device, make: Callable[[], Tensor]) -> Tensor:
+    """The codes of all training images, made once for the ClaDecs that a process trains one after the other."""
+    explained = Run("train", trained(settings, "classifier"))
+    weights = explained.status().get("files")  # another training of the same classifier has other codes
+    key = repr((explained.path, weights, settings["layer"], settings["data_dir"], str(device)))
+    if key not in _last_codes:
+        _last_codes.clear()
+        _last_codes[key] = make()
+    return _last_codes[key]
 
 
 def _fit(run: Run, parts: list[tuple[tasks.Task, Settings]], images: Data) -> list[trainer.Row]:
@@ -249,7 +235,7 @@ def _fit_part(
         log.info("phase %d of %d: %s", phase, phases, pictures.phase_title(run.settings, phase))
         seed = derive_seed(seed, f"phase {phase}")
     task.prepare()
-    precision = find_precision(options["precision"], images.train.labels.device)
+    precision = devices.find_precision(options["precision"], images.train.labels.device)
     own = {"precision": precision, "seed": seed, "figures": task.figures, "state": state, "save": save}
     try:
         rows = trainer.fit(task.model, task.loss, task.rows(), lambda: task.watch(images.validation), **(options | own))
@@ -274,7 +260,7 @@ def write_environment(run: Run, device: torch.device) -> None:
     """Write down what a run is made with."""
     found = environment.describe(device, torch.get_num_threads(), run.settings["seed"])
     if run.stage == "train":
-        found["precision"] = find_precision(training(run.settings)["precision"], device)
+        found["precision"] = devices.find_precision(training(run.settings)["precision"], device)
     run.write_json("environment.json", found)
 
 

@@ -1,0 +1,1 @@
+"""How far the program is from the arithmetic that it has to do: `python -m benchmarks`."""

@@ -1,0 +1,39 @@
+"""What a run is computed on, and in which numbers."""
+
+from typing import Any
+
+import torch
+
+from xmnist.errors import InputError
+
+
+def find_device(name: str) -> torch.device:
+    """The device of that name; `auto` is the first of cuda, mps, cpu that is there.
+
+    Raises:
+        InputError: this machine has no such device.
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(kind for kind in there if there[kind]))
+    device = torch.device(name)
+    if not there[device.type] or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
+        found = [f"cuda:{i}" for i in range(torch.cuda.device_count())] + [k for k in ("mps", "cpu") if there[k]]
+        raise InputError(f"device={name}: there is none here (there is {', '.join(found)}; auto takes the first)")
+    return device
+
+
+def find_precision(name: str, device: torch.device) -> str:
+    """What a training on a device multiplies in: `auto` is bf16 where the hardware does so natively, else fp32.
+
+    Raises:
+        InputError: it is to be bf16 on a device that cannot.
+    """
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        found: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)() if device.type == "cpu" else {}
+        native = any(found.get(feature) for feature in ("amx_bf16", "avx512_bf16"))
+    if name == "bf16" and not native and device.type != "cpu":  # a CPU can always, if slowly
+        raise InputError(f"trainer.precision=bf16: {device} has no bfloat16; auto takes it where it is there")
+    return name if name != "auto" else "bf16" if native else "fp32"
