@@ -290,11 +290,14 @@ def test_a_joint_models_map_is_measured_for_the_target_like_any_other(
 
 
 def test_metrics_of_all_test_images_choose_none(
-    settings: Settings, evaluated: Evaluated, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, evaluated: Evaluated, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
     monkeypatch.setattr(explaining.selection, "choose", None)
+    evaluated("explainer=refae", "metric=reconstruction", "metrics.reconstruction.evaluation_accuracy=false")
     words = ("explainer=saliency", "metric=classification")
     run = evaluated(*words)
+    assert "maps are made" not in caplog.text
     others = settings(*TINY, *words, "select=misclassified", "target=[predicted,label]", stage="evaluate")
     evaluate.check(others)
     assert run.path.name == Run("evaluate", others).path.name and "select" not in run.path.name

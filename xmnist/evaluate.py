@@ -74,7 +74,7 @@ def main(settings: Settings, typed: str) -> dict[str, Any]:
 def _say_what(scene: Scene, run: Run) -> None:
     settings = scene.settings
     log.info("measuring %s: %s", ", ".join(settings["metrics"]), run.path)
-    if settings["explainers"]:
+    if selects(settings):
         log.info("  maps are made of %d test images", len(scene.rows))
     if settings["unmeasured"]:
         log.info("  %s: nothing that these metrics measure", ", ".join(settings["unmeasured"]))
