@@ -21,11 +21,10 @@ def ratios(rounds: int, images: int) -> Iterator[Ratio]:
         spent: dict[str, list[float]] = {}
         for _ in range(rounds):
             for name, words in _COMMANDS.items():
-                start = time.perf_counter()
+                begun, start = time.time(), time.perf_counter()
                 _run("train", *small, *words)
                 spent.setdefault(name, []).append(time.perf_counter() - start)
-                steps = [json.loads(path.read_text()) for path in _newest(Path(folder), start)]
-                spent.setdefault(f"{name}, steps", []).append(sum(each["seconds"] for each in steps))
+                spent.setdefault(f"{name}, steps", []).append(_steps(Path(folder), begun))
     for name in _COMMANDS:
         yield Ratio(f"command, {name}, against its steps", spent[f"{name}, steps"], spent[name])
     alone = [len(_ALPHAS) * seconds for seconds in spent["ClaDec"]]
@@ -64,8 +63,7 @@ def _run(*words: str) -> None:
     subprocess.run([*XMNIST, *words], check=True, capture_output=True, env={**os.environ, "HYDRA_FULL_ERROR": "1"})
 
 
-def _newest(folder: Path, since: float) -> list[Path]:
-    """The figures of the runs that were made since then, of single networks alone."""
-    begun = time.time() - (time.perf_counter() - since)
-    found = [path for path in folder.rglob("metrics.json") if path.stat().st_mtime >= begun]
-    return [path for path in found if "seconds" in json.loads(path.read_text())]
+def _steps(folder: Path, begun: float) -> float:
+    """Seconds of all training steps since then; the table of several alphas has no such figure of its own."""
+    found = [json.loads(path.read_text()) for path in folder.rglob("metrics.json") if path.stat().st_mtime >= begun]
+    return sum(each.get("seconds", 0.0) for each in found)

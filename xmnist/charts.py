@@ -89,8 +89,8 @@ def classification(report: Report, classes: Sequence[str], title: str) -> dict[s
     rows = pd.DataFrame(report.rows).set_index("class")
     places = list(range(len(rows)))
     by_class = [
-        Panel(title, "", "", [Series(title, places, list(rows[column]))], [str(name) for name in rows.index])
-        for column, title in (
+        Panel(score, "", "", [Series(score, places, list(rows[column]))], [str(name) for name in rows.index])
+        for column, score in (
             ("precision", "precision"),
             ("recall", "recall"),
             ("f1", "F1"),

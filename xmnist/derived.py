@@ -17,6 +17,11 @@ def foreign(stage: str) -> list[str]:
     return sorted({key for keys in OWN.values() for key in keys} - set(OWN.get(stage, ())))
 
 
+def listed(value: Any) -> list[Any]:
+    """What a key holds that takes one value or a list."""
+    return value if isinstance(value, list) else [value]
+
+
 def training(settings: Settings) -> Settings:
     """How this run's own network is trained: `trainer`, with what its part for this model changes."""
     own = {k: v for k, v in settings["trainer"].items() if k in TRAINING}
@@ -55,10 +60,7 @@ def trained(settings: Settings, model: str, alpha: float | None = None) -> Setti
 
 def alphas(settings: Settings) -> list[float]:
     """The alphas of ClaDecs: none for other models, one or more."""
-    alpha = settings["alpha"]
-    if settings["model"]["name"] != "cladec":
-        return []
-    return alpha if isinstance(alpha, list) else [alpha]
+    return listed(settings["alpha"]) if settings["model"]["name"] == "cladec" else []
 
 
 def learned(settings: Settings, method: str) -> list[Settings]:

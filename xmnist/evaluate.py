@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from xmnist import charts, data, explaining, measures, pictures, runs, seeds, tables, training
-from xmnist.derived import Settings, selects
+from xmnist.derived import Settings, listed, selects
 from xmnist.errors import InputError, MeasurementError
 from xmnist.explaining import Scene
 from xmnist.measures import Findings
@@ -33,8 +33,7 @@ def check(settings: Settings) -> None:
                 f"metric={name} needs a data set with ground truth, which {settings['dataset']['name']} has not; there "
                 f"are glyphs, cluttered_glyphs, cluttered_mnist, polygons, and a folder with masks"
             )
-    sides = metrics.get("aopc", {}).get("patch", [])
-    largest, limit = max(sides if isinstance(sides, list) else [sides], default=0), min(info.shape[1:])
+    largest, limit = max(listed(metrics.get("aopc", {}).get("patch", 0))), min(info.shape[1:])
     if largest > limit:
         raise InputError(f"metrics.aopc.patch={largest} is larger than the image: at most {limit}")
     explaining.check(settings)

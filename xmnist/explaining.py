@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from xmnist import data, devices, explainers, selection, training
 from xmnist.data.base import Data, Split
-from xmnist.derived import Settings, alphas, learned, needed, plain, selects
+from xmnist.derived import Settings, alphas, learned, listed, needed, plain, selects
 from xmnist.explainers.base import Explainer
 from xmnist.joint import Joint, SeenThrough
 from xmnist.layers import batched
@@ -155,7 +155,7 @@ def subjects(scene: Scene, name: str) -> Iterator[Subject]:
 
 def targets(settings: Settings) -> list[str]:
     """What is explained: one kind of target, or several."""
-    return settings["target"] if isinstance(settings["target"], list) else [settings["target"]]
+    return listed(settings["target"])
 
 
 def _seen_through(network: nn.Module, image: Tensor) -> nn.Module:

@@ -150,7 +150,7 @@ def lines(panels: Sequence[Sequence[Panel]], title: str, path: Path, markers: bo
     """Draw rows of panels; a name has the same colour and dashes in all of them, and one legend beside them."""
     names = list(dict.fromkeys(series.name for row in panels for panel in row for series in panel.series))
     loud = list(dict.fromkeys(s.name for row in panels for panel in row for s in panel.series if not s.quiet))
-    beside = (0.3 + 0.075 * max(map(len, names))) if len(names) > 1 else 0.0
+    beside = (0.45 + 0.075 * max(map(len, names))) if len(names) > 1 else 0.0
     wide, high = 3.3 * max(map(len, panels)) + 0.4 + beside, max(2.8 * len(panels), 0.17 * len(names)) + 0.5
     figure = Figure(figsize=(max(wide, 0.072 * len(title) + 0.4), high), layout="constrained")
     figure.suptitle(title, fontsize=10, parse_math=False)
@@ -166,7 +166,8 @@ def lines(panels: Sequence[Sequence[Panel]], title: str, path: Path, markers: bo
                 shown[series.name] = line
             _dress(axes, panel)
     if len(names) > 1:
-        figure.legend([shown[n] for n in names], names, loc="outside right center", fontsize=7.5, frameon=False)
+        handles = [shown[name] for name in names]  # long ones, on which dashes can be told apart
+        figure.legend(handles, names, loc="outside right center", fontsize=7.5, frameon=False, handlelength=3.5)
     _save(figure, path)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xmnist import explaining, training
-from xmnist.derived import Settings, alphas, evaluation, learned, plain
+from xmnist.derived import Settings, alphas, evaluation, learned, listed, plain
 from xmnist.errors import one_line
 from xmnist.explaining import Scene, Subject
 from xmnist.interventions import reset_from_the_top, rewritten
@@ -124,9 +124,9 @@ def _aopc(
     tables: dict[str, list[pd.DataFrame]] = {"aopc": [], "aopc_curves": []}
     orders = {
         side: {"morf": aopc.patch_order(maps, side, seed), "lerf": aopc.patch_order(-maps, side, seed)}
-        for side in (patch if isinstance(patch, list) else [patch])
+        for side in listed(patch)
     }
-    for name in fill if isinstance(fill, list) else [fill]:
+    for name in listed(fill):
         covering = aopc.filling(name, images, seed)
         for side, both in orders.items():
             for kind, predict in _predictions(scene, images).items():
