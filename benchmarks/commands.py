@@ -37,10 +37,11 @@ def waits(rounds: int) -> Iterator[tuple[str, float]]:
         one = (
             "train",
             "dataset=glyphs",
-            "dataset.train=128",
+            "dataset.train=200",
             "dataset.test=10",
             "model=classifier",
             "trainer.epochs=1",
+            "trainer.batch_size=200",
         )
         for name, words in (("xmnist --help", ("--help",)), ("a training of one step", (*one, f"out_dir={folder}"))):
             seconds = []
