@@ -1,10 +1,12 @@
+from collections.abc import Iterator
+
 import pytest
 import torch
 
 from helpers import size_of
-from xmnist import classifiers, decoders
+from xmnist import classifiers, decoders, losses
 from xmnist.errors import InputError
-from xmnist.layers import Encoder
+from xmnist.layers import Encoder, freeze, place
 
 
 @pytest.mark.parametrize(
@@ -58,3 +60,29 @@ def test_shapes_on_the_way(name: str, code: tuple[int, ...], image: tuple[int, .
 def test_a_misfit_is_named(name: str, code: tuple[int, ...], image: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match=f"model.decoder={name} takes .*{'x'.join(map(str, image))}"):
         decoders.build(name, code, image)
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("name", "code"), [("dense128", (128,)), ("conv64", (64, 7, 7))])
+def test_gradients_are_the_same_with_one_and_with_two_threads(
+    name: str, code: tuple[int, ...], precision: torch.dtype, threads: None
+) -> None:
+    """Else a decoder that is trained beside others, on fewer threads, would not be the one that is trained alone."""
+    network = freeze(place(classifiers.build("vgg_small", (1, 28, 28), 10, dropout=0.5), torch.device("cpu")))
+    decoder = place(decoders.build(name, code, (1, 28, 28)), torch.device("cpu"))
+    codes, labels = torch.rand(64, *code), torch.randint(10, (64,))
+    images = torch.rand(64, 1, 28, 28)
+    found = []
+    for count in (1, 2):
+        torch.set_num_threads(count)
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
+            loss = losses.cladec(network, images, decoder(codes), labels, 0.25, "sse")
+        found.append(torch.autograd.grad(loss, list(decoder.parameters())))
+    assert [torch.equal(*pair) for pair in zip(*found, strict=True)] == [True] * len(found[0])

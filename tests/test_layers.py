@@ -4,7 +4,17 @@ from torch import nn
 
 from helpers import size_of
 from xmnist.errors import InputError
-from xmnist.layers import Encoder, Normalize, batched, derive_seed, fit_normalisation, freeze, initialise
+from xmnist.layers import (
+    Dropout,
+    Encoder,
+    Normalize,
+    ThinConvTranspose2d,
+    batched,
+    derive_seed,
+    fit_normalisation,
+    freeze,
+    initialise,
+)
 
 
 def net() -> nn.Sequential:
@@ -68,6 +78,50 @@ def test_batched_equals_one_call_and_keeps_no_graph() -> None:
     out = batched(model, x, batch_size=5)
     torch.testing.assert_close(out, model(x))
     assert not out.requires_grad
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_batched_keeps_the_layout_and_the_place_of_each_row(layout: torch.memory_format) -> None:
+    rows = torch.rand(7, 3, 4, 4).contiguous(memory_format=layout)
+    found = batched(lambda part: 2 * part, rows, batch_size=3)
+    assert torch.equal(found, 2 * rows) and found.is_contiguous(memory_format=layout)
+
+
+def test_dropout_keeps_its_share_and_the_mean() -> None:
+    layer, ones = Dropout(0.3), torch.ones(200_000)
+    kept = layer(ones)
+    assert kept.unique().tolist() == pytest.approx([0.0, 1 / 0.7])
+    assert (kept > 0).double().mean().item() == pytest.approx(0.7, abs=0.005)  # five standard deviations
+    assert not torch.equal(layer(ones), kept)
+    assert layer(ones.bfloat16()).dtype == torch.bfloat16
+    assert layer.eval()(ones) is ones and Dropout(0.0)(ones) is ones
+
+
+def test_dropout_passes_gradients_where_it_keeps() -> None:
+    ones = torch.ones(50, requires_grad=True)
+    kept = Dropout(0.5)(ones)
+    kept.sum().backward()
+    assert ones.grad is not None and torch.equal(ones.grad, kept.detach())
+
+
+SHAPES = [(3, 3, 0, 1), (4, 2, 1, 0), (5, 2, 1, 1)]
+
+
+@pytest.mark.parametrize(("kernel", "stride", "padding", "more"), SHAPES)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_thin_transposed_convolution_is_a_transposed_convolution(
+    kernel: int, stride: int, padding: int, more: int, channels: int
+) -> None:
+    thin = ThinConvTranspose2d(6, channels, kernel, stride, padding, more).double()
+    whole = nn.ConvTranspose2d(6, channels, kernel, stride, padding, more).double()
+    whole.load_state_dict(thin.state_dict())
+    grads = []
+    codes = torch.rand(4, 6, 5, 7, dtype=torch.float64, requires_grad=True)
+    for layer in (thin, whole):
+        image = layer(codes)
+        grads.append([image, *torch.autograd.grad(image.sin().sum(), [codes, *layer.parameters()])])
+    for own, reference in zip(*grads, strict=True):
+        torch.testing.assert_close(own, reference)
 
 
 def test_initialise_draws_glorot_weights_and_zero_biases() -> None:

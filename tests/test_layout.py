@@ -21,7 +21,7 @@ LEVELS = [
     {"train", "explain", "evaluate", "export"},
     {"measures", "seeds"},
     {"explaining", "charts"},
-    {"tables"},
+    {"tables", "together"},
     {"training", "selection"},
     {"pictures"},
     {"runs", "tasks", "trainer", "figures", "explainers"},

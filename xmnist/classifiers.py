@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from xmnist.errors import InputError
-from xmnist.layers import Normalize, initialise
+from xmnist.layers import Dropout, Normalize, initialise
 
 Shape = tuple[int, int, int]
 
@@ -44,7 +44,7 @@ class VggSmall(nn.Sequential):
             "stem": _block(channels, 32),
             "conv": _block(32, 64),
             "flatten": nn.Flatten(),
-            "dropout": nn.Dropout(dropout),
+            "dropout": Dropout(dropout),
             "dense": nn.Sequential(nn.Linear(features, 128), nn.ReLU()),
             "logits": nn.Linear(128, classes),
         }
@@ -91,7 +91,7 @@ class LenetAvgPool(nn.Sequential):
         conv, linear = (_ClampedConv2d, _ClampedLinear) if nonpositive_bias else (nn.Conv2d, nn.Linear)
 
         def dense(inputs: int, outputs: int) -> nn.Sequential:
-            return nn.Sequential(linear(inputs, outputs), nn.LeakyReLU(), nn.Dropout(dropout))
+            return nn.Sequential(linear(inputs, outputs), nn.LeakyReLU(), Dropout(dropout))
 
         features = 16 * (((height - 2) // 2 - 2) // 2) * (((width - 2) // 2 - 2) // 2)
         parts: dict[str, nn.Module] = {
@@ -99,7 +99,7 @@ class LenetAvgPool(nn.Sequential):
             "conv1": nn.Sequential(conv(channels, 6, 3), nn.LeakyReLU(), nn.AvgPool2d(2)),
             "conv2": nn.Sequential(conv(6, 16, 3), nn.LeakyReLU(), nn.AvgPool2d(2)),
             "flatten": nn.Flatten(),
-            "dropout": nn.Dropout(dropout),
+            "dropout": Dropout(dropout),
             "dense1": dense(features, 120),
             "dense2": dense(120, 84),
             "logits": linear(84, classes),
@@ -121,7 +121,7 @@ class DropoutCnn(nn.Sequential):
         channels, height, width = shape
         _at_least("dropout_cnn", shape, 16)
         features = 20 * (((height - 4) // 2 - 4) // 2) * (((width - 4) // 2 - 4) // 2)
-        conv2 = (nn.Conv2d(10, 20, 5), nn.Dropout(dropout), nn.MaxPool2d(2), nn.ReLU())
+        conv2 = (nn.Conv2d(10, 20, 5), Dropout(dropout), nn.MaxPool2d(2), nn.ReLU())
         parts: dict[str, nn.Module] = {
             "normalize": Normalize(channels),
             "conv1": nn.Sequential(nn.Conv2d(channels, 10, 5), nn.MaxPool2d(2), nn.ReLU()),
@@ -183,7 +183,7 @@ class VggXml(nn.Sequential):
             return nn.Sequential(*convolution(inputs, outputs), *convolution(outputs, outputs), nn.MaxPool2d(2))
 
         def dense(inputs: int) -> nn.Sequential:
-            return nn.Sequential(nn.Linear(inputs, 128), nn.Sigmoid(), nn.Dropout(dropout))
+            return nn.Sequential(nn.Linear(inputs, 128), nn.Sigmoid(), Dropout(dropout))
 
         parts: dict[str, nn.Module] = {
             "normalize": Normalize(shape[0]),

@@ -3,7 +3,7 @@
 from torch import nn
 
 from xmnist.errors import InputError
-from xmnist.layers import initialise
+from xmnist.layers import ThinConvTranspose2d, initialise
 
 Shape = tuple[int, ...]
 
@@ -21,7 +21,7 @@ def dense128(code: Shape, image: Shape) -> nn.Sequential:
         nn.ReLU(),
         nn.ConvTranspose2d(64, 32, 3, stride=2),
         nn.ReLU(),
-        nn.ConvTranspose2d(32, image[0], 3, stride=3, output_padding=1),
+        ThinConvTranspose2d(32, image[0], 3, stride=3, output_padding=1),
         nn.Sigmoid(),
     )
 
@@ -36,7 +36,7 @@ def conv64(code: Shape, image: Shape) -> nn.Sequential:
     return nn.Sequential(
         nn.ConvTranspose2d(code[0], 64, 4, stride=2, padding=1),
         nn.ReLU(),
-        nn.ConvTranspose2d(64, image[0], 4, stride=2, padding=1),
+        ThinConvTranspose2d(64, image[0], 4, stride=2, padding=1),
         nn.Sigmoid(),
     )
 

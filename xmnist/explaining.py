@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from xmnist import data, devices, explainers, selection, training
+from xmnist import data, devices, explainers, selection, together, training
 from xmnist.data.base import Data, Split
 from xmnist.derived import Settings, alphas, learned, listed, needed, plain, selects
 from xmnist.explainers.base import Explainer
@@ -126,6 +126,10 @@ def scene(settings: Settings) -> Scene:
     images = training.load_data(settings).to(device)
     if selects(settings):
         selection.check_indices(settings["select"], len(images.test))
+    for missing in needed(settings):
+        training.check_needed(missing)
+    for kinds in (training.DECODERS, ("evaluation",)):  # these judge those
+        together.side_by_side([run for run in needed(settings) if run["model"]["name"] in kinds])
     for missing in needed(settings):
         training.found_or_trained(missing)
     classifier = training.load_explained(settings, images, device)

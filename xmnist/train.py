@@ -2,9 +2,12 @@
 
 from typing import Any
 
-from xmnist import devices, runs, training
+from xmnist import devices, runs, together, training
 from xmnist.derived import Settings, alphas, plain
 from xmnist.runs import Run
+
+planned: list[Settings] = []
+"""What is still to do in the sweep that this process runs: jobs that differ in their alpha alone are trained together."""
 
 
 def check(settings: Settings) -> None:
@@ -23,8 +26,11 @@ def main(settings: Settings, typed: str | None = None) -> dict[str, Any]:
     Args:
         typed: the command that asked for it.
     """
-    make = _train_each if _several(settings) else training.train
-    return make(settings, typed).metrics()
+    if _several(settings):
+        return _train_each(settings, typed).metrics()
+    if not settings["force"]:  # else each job does its run again
+        together.side_by_side([each for each in planned if {**each, "alpha": None} == {**settings, "alpha": None}])
+    return training.train(settings, typed).metrics()
 
 
 def _members(settings: Settings) -> list[Settings]:
@@ -41,7 +47,7 @@ def _train_each(settings: Settings, typed: str | None) -> Run:
     run = Run("train", settings)
     with runs.claim(run, typed or training.command(settings)) as needed:
         if needed:
-            members = [training.train(member) for member in _members(settings)]
+            members = together.train(_members(settings))
             device = devices.find_device(settings["device"])
             training.write_environment(run, device)
             table = {f"alpha={plain(member.settings['alpha'])}": member.metrics() for member in members}

@@ -3,6 +3,7 @@
 import copy
 import logging
 import math
+import multiprocessing
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -170,7 +171,8 @@ def _epoch(
     batches = order.split(batch_size)
     losses: list[Tensor] = []
     seen = 0
-    with tqdm(total=len(order), desc=f"epoch {number}/{epochs}", unit="img", leave=False, disable=None) as bar:
+    hidden = True if multiprocessing.parent_process() else None  # None: where there is no terminal; others train beside
+    with tqdm(total=len(order), desc=f"epoch {number}/{epochs}", unit="img", leave=False, disable=hidden) as bar:
         for rows, batch in zip(batches, data.batches(batches, seed), strict=True):
             value = loss(*batch).reshape(-1)
             optimizer.zero_grad(set_to_none=True)

@@ -1,0 +1,200 @@
+"""Networks that are trained side by side: the same weights, the same files, and no less safe."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import torch
+
+from helpers import TINY
+from xmnist import config, explaining, together, train
+from xmnist.runs import Run
+from xmnist.trainer import NotFiniteError
+
+Settings = Callable[..., config.Settings]
+
+
+@pytest.fixture(autouse=True)
+def two_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As on a machine with two cores, where the shortest training pays."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    monkeypatch.setattr(together, "PAYS", 0)
+    yield
+    torch.set_num_threads(before)
+
+
+class Here:
+    """In place of the processes: does what they are to do at once, and knows what that was."""
+
+    done: ClassVar[list[tuple[str, float | None]]] = []
+
+    def __init__(self, *_: Any) -> None: ...
+
+    def __enter__(self) -> "Here":
+        return self
+
+    def __exit__(self, *_: Any) -> None: ...
+
+    def submit(self, work: Callable[[config.Settings], None], settings: config.Settings) -> "Future[None]":
+        self.done.append((settings["model"]["name"], settings["alpha"]))
+        future: Future[None] = Future()
+        try:
+            future.set_result(work(settings))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float | None]]:
+    monkeypatch.setattr(together, "ProcessPoolExecutor", Here)
+    Here.done = []
+    return Here.done
+
+
+def test_a_list_of_alphas_gives_what_each_gives_alone(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    several = settings(*TINY, "alpha=[0,0.5]")
+    table = train.main(several)
+    assert "training 2 networks, 2 at a time" in caplog.text
+    assert "alpha=0.5: epoch 2/2" in caplog.text  # by another process, told here
+    for alpha in ("0", "0.5"):
+        single = settings(*TINY, f"alpha={alpha}")
+        beside, alone = Run("train", single), Run("train", {**single, "out_dir": single["out_dir"] + "-alone"})
+        assert beside.status()["state"] == "done" and beside.status()["pid"] != os.getpid()
+        train.main(alone.settings)
+        assert (alone.path / "model.pt").read_bytes() == (beside.path / "model.pt").read_bytes()
+        effort = ("seconds", "images_per_second")
+        figures = {name: value for name, value in alone.metrics().items() if name not in effort}
+        assert figures == {name: value for name, value in table[f"alpha={alpha}"].items() if name not in effort}
+
+
+def test_a_forced_list_is_done_once_more_and_not_twice(settings: Settings, here: list[Any]) -> None:
+    several = settings(*TINY, "alpha=[0,1]")
+    train.main(several)
+    before = Run("train", settings(*TINY, "alpha=1")).status()
+    train.main({**several, "force": True})
+    assert here == 2 * [("cladec", 0.0), ("cladec", 1.0)]
+    assert Run("train", settings(*TINY, "alpha=1")).status()["forced"] and not before["forced"]
+
+
+def test_the_jobs_of_a_sweep_that_differ_in_alpha_are_trained_together(
+    settings: Settings, here: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = [settings(*TINY, f"layer={layer}", f"alpha={alpha}") for layer in ("dense", "conv") for alpha in (0, 0.5)]
+    monkeypatch.setattr(train, "planned", jobs)
+    for job in jobs[:2]:
+        train.main(job)
+    assert here == [("cladec", 0), ("cladec", 0.5)]
+    assert [Run("train", job).finished() for job in jobs] == [True, True, False, False]
+
+
+def test_a_command_with_several_jobs_knows_them_all(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    from xmnist import cli
+
+    monkeypatch.setattr(train, "planned", [])
+    out_dir = settings()["out_dir"]
+    monkeypatch.setattr(sys, "argv", ["xmnist", "train", *TINY, "-m", "alpha=0,0.5", f"out_dir={out_dir}"])
+    monkeypatch.setattr(train, "main", lambda settings, typed: {})
+    cli.main()
+    assert train.planned == [settings(*TINY, f"alpha={alpha}") for alpha in (0, 0.5)]
+
+
+def test_explainers_that_need_several_networks_have_them_trained_together(settings: Settings, here: list[Any]) -> None:
+    words = ("explainer=[refae,cladec]", "alpha=[0,0.5]", "metric=reconstruction")
+    explaining.scene(settings(*TINY, *words, "metrics.reconstruction.evaluation_accuracy=true", stage="evaluate"))
+    decoders = [("refae", None), ("cladec", 0.0), ("cladec", 0.5)]
+    assert sorted(map(str, here[:3])) == sorted(map(str, decoders))
+    assert sorted(map(str, here[3:])) == sorted(str(("evaluation", alpha)) for _, alpha in decoders)
+
+
+def test_what_fails_beside_others_fails_as_it_does_alone(settings: Settings, here: list[Any]) -> None:
+    several = settings(*TINY, "alpha=[0,0.5]")
+    several["trainer"]["decoder"] |= {"lr": 1e30, "optimizer": "sgd"}
+    with pytest.raises(NotFiniteError):
+        train.main(several)
+    assert len(here) == 2
+    assert Run("train", several).status()["state"] == "failed"
+    assert Run("train", {**several, "alpha": 0.0}).status()["state"] == "failed"
+
+
+def test_after_the_death_of_a_process_the_rest_is_trained_here(
+    settings: Settings, here: list[Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(self: Here, *_: Any) -> None:
+        raise BrokenProcessPool
+
+    monkeypatch.setattr(Here, "submit", broken)
+    assert set(train.main(settings(*TINY, "alpha=[0,1]"))) == {"alpha=0", "alpha=1"}
+    assert "a process was killed" in caplog.text
+
+
+@pytest.mark.parametrize(("alphas", "threads", "pays"), [("[0,1]", 1, 0), ("[0,1]", 2, 10**9), ("[0]", 2, 0)])
+def test_processes_are_started_only_where_they_pay(
+    settings: Settings, alphas: str, threads: int, pays: int, here: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.set_num_threads(threads)
+    monkeypatch.setattr(together, "PAYS", pays)
+    train.main(settings(*TINY, f"alpha={alphas}"))
+    assert here == []
+
+
+def test_little_memory_means_few_processes(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    members = [settings(*TINY, f"alpha={alpha}") for alpha in (0, 1)]
+    assert together._workers(members) == 2
+    monkeypatch.setattr(together, "MEMORY", 2**60)
+    assert together._workers(members) < 2
+
+
+LONG = """
+import sys, torch
+from xmnist import cli, together
+if __name__ == "__main__":
+    together.PAYS = 0
+    torch.set_num_threads(2)
+    cli.main()
+"""
+"""The command line on a machine with two cores, where the shortest training pays."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGINT])
+def test_no_process_outlives_the_one_that_started_it(tmp_path: Path, blow: signal.Signals) -> None:
+    (tmp_path / "long.py").write_text(LONG)
+    words = [*TINY, "alpha=[0,1]", "trainer.decoder.epochs=100000", f"out_dir={tmp_path}"]
+    with subprocess.Popen([sys.executable, "long.py", "train", *words], cwd=tmp_path) as command:
+        begun = waited(lambda: sorted(tmp_path.glob("train/glyphs/cladec/*alpha=[01],*/history.csv")), 2)
+        command.send_signal(blow)
+    pids = [read(path)["pid"] for path in begun]
+    waited(lambda: [pid for pid in pids if not alive(pid)], 2)
+    assert [read(path)["state"] for path in begun] == ["interrupted", "interrupted"]
+
+
+def waited(look: Callable[[], list[Any]], count: int) -> list[Any]:
+    for _ in range(600):
+        if len(look()) == count:
+            return look()
+        time.sleep(0.1)
+    raise AssertionError(f"{look()} after a minute")
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def read(history: Path) -> Any:
+    return json.loads((history.parent / "status.json").read_text())
