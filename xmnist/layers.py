@@ -68,22 +68,22 @@ class Dropout(nn.Dropout):
 
 
 class ThinConvTranspose2d(nn.ConvTranspose2d):
-    """torch's transposed convolution, for few output channels: a matrix product, and the sum of its overlapping patches.
+    """torch's transposed convolution, for few output channels: a matrix product, its patches added up to an image.
 
     Twice as fast on CPUs as torch's own with one output channel; and its gradients are the same with one thread and
     with two.
     """
 
     def forward(self, inputs: Tensor, output_size: list[int] | None = None) -> Tensor:
+        assert self.bias is not None and not isinstance(self.padding, str)
         height, width = (
-            (size - 1) * self.stride[i] - 2 * int(self.padding[i]) + self.kernel_size[i] + self.output_padding[i]
+            (size - 1) * self.stride[i] - 2 * self.padding[i] + self.kernel_size[i] + self.output_padding[i]
             for i, size in enumerate(inputs.shape[2:])
         )
         patches = F.linear(inputs.flatten(2).transpose(1, 2), self.weight.flatten(1).t())
         image = F.fold(
             patches.transpose(1, 2), (height, width), self.kernel_size, padding=self.padding, stride=self.stride
         )
-        assert self.bias is not None
         bias = self.bias.expand(len(image), -1)[:, :, None, None]  # an image at a time: one sum over all uses threads
         return image + bias.to(image.dtype)
 

@@ -72,7 +72,7 @@ def _workers(missing: Sequence[Settings]) -> int:
 
 
 def _all(pool: ProcessPoolExecutor, missing: Mapping[int, Settings], workers: int) -> set[int]:
-    """Have all of them trained; no more are handed out than are worked on, so that an interrupt leaves none to begin."""
+    """Have all of them trained; none is handed out before it can begin, so that an interrupt leaves none to begin."""
     waiting, running, done = list(missing.items()), dict[Future[None], int](), set[int]()
     try:
         while waiting or running:

@@ -7,7 +7,7 @@ from xmnist.derived import Settings, alphas, plain
 from xmnist.runs import Run
 
 planned: list[Settings] = []
-"""What is still to do in the sweep that this process runs: jobs that differ in their alpha alone are trained together."""
+"""The unfinished jobs of the sweep that this process runs: those that differ in alpha alone are trained together."""
 
 
 def check(settings: Settings) -> None:
