@@ -1,80 +1,77 @@
-"""AOPC against the bare forwards of as many images, alternating in one process, and its peak memory.
+"""AOPC against the bare forwards of as many images, and against Quantus."""
 
-    python benchmarks/aopc.py [--images 1000] [--patch 4] [--batch 100] [--rounds 4] [--peers]
-
-`vgg_small` with random weights on random images of MNIST's size; one fill, all steps. Prints the seconds of each round,
-the ratio of the best, and the process's peak memory. `--peers` adds Quantus' RegionPerturbation, if that is installed,
-on the same network, maps and fill.
-"""
-
-import argparse
-import resource
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import torch
 
-from xmnist import classifiers
-from xmnist.layers import freeze, place
+from benchmarks.timing import Ratio, Seconds, side_by_side
+from benchmarks.train import classifier
+from xmnist.layers import freeze
 from xmnist.metrics import aopc
 
+PATCH, BATCH = 4, 100
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, value in (("images", 1000), ("patch", 4), ("batch", 100), ("rounds", 4)):
-        parser.add_argument(f"--{name}", type=int, default=value)
-    parser.add_argument("--peers", action="store_true")
-    args = parser.parse_args()
-    torch.manual_seed(0)
-    network = classifiers.build("vgg_small", (1, 28, 28), 10, dropout=0.5)
-    freeze(place(network, torch.device("cpu")))
-    images, maps = torch.rand(args.images, 1, 28, 28), torch.randn(args.images, 1, 28, 28)
+
+def ratios(rounds: int, images: int) -> Iterator[Ratio]:
+    """`vgg_small`, at most 1,000 images, one fill, all 49 patches, batches of 100, in both precisions."""
+    for precision in ("fp32", "bf16"):
+        ours, bare = _program(min(images, 1000), precision), _bare(min(images, 1000), precision)
+        yield side_by_side(f"AOPC of {min(images, 1000)} images against its forwards, {precision}", bare, ours, rounds)
+
+
+def against_quantus(rounds: int) -> Iterator[Ratio]:
+    """The same AOPC by Quantus' RegionPerturbation: same network, maps and fill."""
+    for precision in ("fp32", "bf16"):
+        name = f"peer: Quantus' AOPC of 1000 images, ours in {precision}"
+        yield side_by_side(name, _quantus(1000), _program(1000, precision), rounds)
+
+
+def _scene(count: int) -> tuple[torch.nn.Module, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Network, images with a black pixel, maps and targets."""
+    network = freeze(classifier())
+    images, maps = torch.rand(count, 1, 28, 28), torch.randn(count, 1, 28, 28)
     images[:, :, 0, 0] = 0.0
-    targets = torch.randint(10, (args.images,))
-    steps = (-(-28 // args.patch)) ** 2
-    whole, rest = divmod(args.images * (steps + 1), args.batch)  # the images themselves, too
-    ready = torch.rand(args.batch, 1, 28, 28)
+    return network, images, maps, torch.randint(10, (count,))
 
-    def bare() -> None:
-        with torch.no_grad():
+
+def _lowered(precision: str) -> torch.autocast:
+    return torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
+
+
+def _bare(count: int, precision: str) -> Seconds:
+    network, *_ = _scene(1)
+    whole, rest = divmod(count * ((28 // PATCH) ** 2 + 1), BATCH)  # the images themselves, too
+    ready = torch.rand(BATCH, 1, 28, 28)
+
+    def run() -> None:
+        with torch.no_grad(), _lowered(precision):
             for _ in range(whole):
                 network(ready)
             network(ready[:rest])
 
-    def program() -> None:
-        order = aopc.patch_order(maps, args.patch, 0)
-        fill = aopc.filling("black", images, 0)
-        found = aopc.curves(lambda x, _: network(x), images, targets, order, args.patch, fill, None, args.batch)
+    return run
+
+
+def _program(count: int, precision: str) -> Seconds:
+    network, images, maps, targets = _scene(count)
+
+    def run() -> None:
+        order, fill = aopc.patch_order(maps, PATCH, 0), aopc.filling("black", images, 0)
+        with _lowered(precision):
+            found = aopc.curves(lambda x, _: network(x), images, targets, order, PATCH, fill, None, BATCH)
         aopc.aopc(found)
 
-    def quantus() -> None:
-        from quantus import RegionPerturbation
-
-        options = {"normalise": False, "abs": False, "disable_warnings": True, "return_aggregate": False}
-        metric = RegionPerturbation(args.patch, "morf", steps, perturb_baseline="black", **options)
-        arrays = images.numpy(), targets.numpy()
-        metric(network, *arrays, a_batch=maps.numpy(), softmax=True, batch_size=args.batch)
-
-    runs: dict[str, Callable[[], None]] = {"bare forwards": bare, "program": program}
-    seconds: dict[str, list[float]] = {}
-    for _ in range(args.rounds):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            seconds.setdefault(name, []).append(time.perf_counter() - start)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    size = f"{args.patch}x{args.patch}"
-    print(f"threads {torch.get_num_threads()}, {args.images} images, {steps} steps of {size} patches")
-    for name, each in seconds.items():
-        print(f"{name}: " + ", ".join(f"{s:.2f}" for s in each))
-    best = {name: min(each) for name, each in seconds.items()}
-    print(f"ratio of the best: {best['program'] / best['bare forwards']:.3f}; peak memory {peak:.2f} GiB")
-    if args.peers:
-        start = time.perf_counter()
-        quantus()
-        theirs = time.perf_counter() - start
-        print(f"Quantus, once: {theirs:.2f} s, {theirs / best['program']:.1f} times the program's")
+    return run
 
 
-if __name__ == "__main__":
-    main()
+def _quantus(count: int) -> Seconds:
+    from quantus import RegionPerturbation
+
+    network, images, maps, targets = _scene(count)
+    options = {"normalise": False, "abs": False, "disable_warnings": True, "return_aggregate": False}
+    metric = RegionPerturbation(PATCH, "morf", (28 // PATCH) ** 2, perturb_baseline="black", **options)
+
+    def run() -> None:
+        metric(network, images.numpy(), targets.numpy(), a_batch=maps.numpy(), softmax=True, batch_size=BATCH)
+
+    return run

@@ -1,64 +1,61 @@
-"""One epoch of joint training against a bare loop of the same arithmetic on random tensors, in one process.
+"""One epoch of joint training against a bare loop of the same arithmetic on random tensors."""
 
-    python benchmarks/joint.py [--images 12000] [--batch 64] [--width 16] [--depth 2] [--rounds 4]
-
-Prints seconds an epoch (the best of alternating rounds) and their ratio, for phase 2 or 3 (`--phase`).
-"""
-
-import argparse
 import time
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from xmnist import classifiers, joint, tasks, trainer
+from benchmarks.timing import Ratio, side_by_side
+from benchmarks.train import CPU, OPTIONS, classifier
+from xmnist import joint, tasks, trainer
 from xmnist.data.base import Data, Info, Split
 from xmnist.layers import place
 
-CPU = torch.device("cpu")
-OPTIONS = {
-    **{
-        "seed": 0,
-        "epochs": 1,
-        "precision": "fp32",
-        "optimizer": "adamw",
-        "weight_decay": 0.01,
-        "eps": 1e-8,
-        "momentum": 0.9,
-    },
-    **{"schedule": "one_cycle", "warmup": 0.3, "step_epochs": 1, "factor": 0.1, "patience": 2, "keep": "best"},
-    **{"stop_patience": None, "stop_delta": 0.0, "min_lr": 0.0},
-}
+BATCH = 64
 
 
-def network(width: int, depth: int) -> joint.Joint:
-    torch.manual_seed(0)
-    classifier = classifiers.build("vgg_small", (1, 28, 28), 10, dropout=0.5)
-    model = joint.Joint(classifier, joint.Explainer((1, 28, 28), width, depth, 3.0))
+def ratios(rounds: int, images: int) -> Iterator[Ratio]:
+    """Phases 2 (explainer alone) and 3 (both) of `vgg_small` with an explainer of width 16 and depth 2."""
+    split = Split(torch.rand(images, 1, 28, 28), torch.randint(10, (images,)))
+    for phase, frozen in ((2, ("classifier",)), (3, ())):
+
+        def floor(frozen: tuple[str, ...] = frozen) -> float:
+            return _bare(split.images, split.labels, frozen)
+
+        def ours(frozen: tuple[str, ...] = frozen) -> float:
+            return _program(split, frozen)
+
+        yield side_by_side(f"train steps, joint phase {phase}, batch {BATCH}, fp32", floor, ours, rounds)
+
+
+def _network() -> joint.Joint:
+    model = joint.Joint(classifier(), joint.Explainer((1, 28, 28), 16, 2, 3.0))
     place(model, CPU)
     return model
 
 
-def program(images: Tensor, labels: Tensor, model: joint.Joint, batch: int, frozen: tuple[str, ...]) -> float:
+def _program(split: Split, frozen: tuple[str, ...]) -> float:
     """Seconds of an epoch of `tasks.joint` in `trainer.fit`; looking at the validation images is not counted."""
-    split = Split(images, labels)
-    few = split[:10]
+    model, few = _network(), split[:10]
     data = Data(split, few, few, Info((1, 28, 28), tuple("0123456789")))
     task = tasks.joint(model, data, frozen, 0.9, 0.9, 1.0, "unsupervised")
     task.prepare()
-    options = {**OPTIONS, "batch_size": batch, "lr": {"classifier": 1e-3, "explainer": 1e-3}, "figures": task.figures}
-    return trainer.fit(model, task.loss, task.rows(), lambda: task.watch(few), **options)[0]["seconds"]
+    rates = {"classifier": 1e-3, "explainer": 1e-3}
+    own = {**OPTIONS, "batch_size": BATCH, "precision": "fp32", "lr": rates, "figures": task.figures}
+    return trainer.fit(model, task.loss, task.rows(), lambda: task.watch(few), **own)[0]["seconds"]
 
 
-def bare(images: Tensor, labels: Tensor, model: joint.Joint, batch: int, frozen: tuple[str, ...]) -> float:
+def _bare(images: Tensor, labels: Tensor, frozen: tuple[str, ...]) -> float:
     """Seconds of the same arithmetic: two networks, four products and sums, one optimiser."""
+    model = _network()
     model.freeze(*frozen)
     model.train()
     own, explainer = model.classifier, model.explainer
     descent = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 1e-3, fused=True)
     start = time.perf_counter()
-    for rows in torch.randperm(len(images)).split(batch):
+    for rows in torch.randperm(len(images)).split(BATCH):
         x = images[rows]
         z = explainer(x)
         features = own.stem[3](own.stem[:3](own.normalize(x)) * z)
@@ -70,25 +67,3 @@ def bare(images: Tensor, labels: Tensor, model: joint.Joint, batch: int, frozen:
         loss.backward()
         descent.step()
     return time.perf_counter() - start
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, value in (("images", 12000), ("batch", 64), ("width", 16), ("depth", 2), ("rounds", 4), ("phase", 3)):
-        parser.add_argument(f"--{name}", type=int, default=value)
-    args = parser.parse_args()
-    images, labels = torch.rand(args.images, 1, 28, 28), torch.randint(10, (args.images,))
-    frozen = ("classifier",) if args.phase == 2 else ()
-    seconds: dict[str, list[float]] = {"bare": [], "program": []}
-    for _ in range(args.rounds):
-        for name, run in (("bare", bare), ("program", program)):
-            seconds[name].append(run(images, labels, network(args.width, args.depth), args.batch, frozen))
-    floor, ours = min(seconds["bare"]), min(seconds["program"])
-    print(f"threads {torch.get_num_threads()}, {args.images} images, phase {args.phase}")
-    print("bare loop: " + ", ".join(f"{s:.2f}" for s in seconds["bare"]))
-    print("program:   " + ", ".join(f"{s:.2f}" for s in seconds["program"]))
-    print(f"ratio of the best: {ours / floor:.3f}")
-
-
-if __name__ == "__main__":
-    main()

@@ -28,7 +28,7 @@ def ratios(rounds: int, images: int) -> Iterator[Ratio]:
         for name, batch in (("classifier", 128), ("refae dense", 32), ("cladec dense", 32), ("cladec conv", 32)):
             for whole in (False, True):
                 floor = _bare(name, data, batch, precision, whole)
-                ours = _program(name, data, batch, precision, whole)
+                ours = program(name, data, batch, precision, whole)
                 what = f"train {'epoch' if whole else 'steps'}, {name}, batch {batch}, {precision}"
                 yield side_by_side(what, floor, ours, rounds)
 
@@ -40,7 +40,8 @@ def _data(images: int) -> Data:
     return Data(split(images), split(images // 20), split(10), Info((1, 28, 28), tuple("0123456789")))
 
 
-def _classifier() -> nn.Module:
+def classifier() -> nn.Module:
+    """A fresh `vgg_small`."""
     torch.manual_seed(0)
     return place(classifiers.build("vgg_small", (1, 28, 28), 10, dropout=0.5), CPU)
 
@@ -48,15 +49,18 @@ def _classifier() -> nn.Module:
 def _task(name: str, data: Data) -> tasks.Task:
     kind, _, layer = name.partition(" ")
     if kind == "classifier":
-        return tasks.classifier(_classifier(), data)
+        return tasks.classifier(classifier(), data)
     options = {"layer": layer, "decoder": "published", "reconstruction": "sse"}
     if kind == "refae":
-        return tasks.refae(freeze(_classifier()), _classifier(), data, **options)
-    return tasks.cladec(freeze(_classifier()), data, alpha=0.25, **options)
+        return tasks.refae(freeze(classifier()), classifier(), data, **options)
+    return tasks.cladec(freeze(classifier()), data, alpha=0.25, **options)
 
 
-def _program(name: str, data: Data, batch: int, precision: str, whole: bool) -> Callable[[], float | None]:
-    """One epoch in the program; its steps alone, or with the codes, the validation and the state that is saved."""
+def program(name: str, data: Data, batch: int, precision: str, whole: bool) -> Callable[[], float | None]:
+    """One epoch of a `classifier`, `refae LAYER` or `cladec LAYER` in the program; answers how long its steps took.
+
+    With `whole` everything counts: the codes, the validation and the state that is saved, too.
+    """
     task = _task(name, data)
 
     def run() -> float | None:
@@ -70,9 +74,9 @@ def _program(name: str, data: Data, batch: int, precision: str, whole: bool) -> 
 def _bare(name: str, data: Data, batch: int, precision: str, whole: bool) -> Callable[[], float | None]:
     """The same products and sums: forward, backward, update; with `whole` also the forward passes of the validation."""
     kind, _, layer = name.partition(" ")
-    explained, train, held = freeze(_classifier()), data.train, data.validation.images
+    explained, train, held = freeze(classifier()), data.train, data.validation.images
     codes = torch.rand(len(train), *CODES[layer]) if kind == "cladec" else train.images
-    model: nn.Module = _classifier() if kind == "classifier" else place(_decoder(layer), CPU)
+    model: nn.Module = classifier() if kind == "classifier" else place(_decoder(layer), CPU)
     if kind == "refae":
         model = nn.Sequential(place(_encoder(), CPU), model)
     descent = torch.optim.AdamW(model.parameters(), 1e-3, fused=True)
@@ -115,6 +119,6 @@ def _decoder(layer: str) -> nn.Module:
 
 
 def _encoder() -> nn.Module:
-    whole = _classifier()
+    whole = classifier()
     assert isinstance(whole, nn.Sequential)
     return nn.Sequential(*list(whole.children())[:-1])
