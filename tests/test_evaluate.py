@@ -235,7 +235,7 @@ def test_a_joint_model_keeps_its_map_or_makes_it_anew(settings: Settings, tiny_d
     seen = scene(network, images, own)
     maps = torch.rand(3, 1, 28, 28)
     subject = Subject("some", "some", None, "predicted")  # type: ignore[arg-type]
-    rows = measures._aopc(seen, subject, maps, patch=14, fill="black", steps=2, batch_size=4)["aopc"]
+    rows = measures._aopc(seen, subject, maps, patch=14, fill="black", steps=2, batch_size=4, precision="fp32")["aopc"]
     assert sorted(set(rows["map"])) == ["fixed", "recomputed"] and len(rows) == 6
     from xmnist.metrics.aopc import patch_order
 
@@ -259,10 +259,25 @@ def test_the_least_relevant_patches_first_are_those_of_the_negative_map(settings
     seen = scene(classifier, tiny_data.test[:4], own)  # type: ignore[arg-type]
     maps, subject = torch.rand(4, 1, 28, 28).round(), Subject("some", "some", None, "predicted")  # type: ignore[arg-type]
     one, other = (
-        measures._aopc(seen, subject, sign * maps, patch=[7], fill=["uniform"], steps=5, batch_size=9)["aopc"]
+        measures._aopc(
+            seen, subject, sign * maps, patch=[7], fill=["uniform"], steps=5, batch_size=9, precision="fp32"
+        )["aopc"]
         for sign in (1, -1)
     )
     assert one["aopc_lerf"].tolist() == other["aopc"].tolist() != one["aopc"].tolist()
+
+
+def test_aopc_in_bfloat16_is_nearly_that_in_float32(settings: Settings, tiny_data: Data) -> None:
+    own = settings(*TINY, stage="evaluate")
+    classifier = freeze(training.new_classifier(own, Info((1, 28, 28), ("a", "b", "c"))))
+    seen = scene(classifier, tiny_data.test[:4], own)  # type: ignore[arg-type]
+    subject, maps = Subject("some", "some", None, "predicted"), torch.rand(4, 1, 28, 28)  # type: ignore[arg-type]
+    options = {"patch": 7, "fill": "black", "steps": None, "batch_size": 9}
+    fine, coarse = (
+        torch.tensor(measures._aopc(seen, subject, maps, **options, precision=name)["aopc"]["aopc"].to_numpy())  # type: ignore[arg-type]
+        for name in ("fp32", "bf16")
+    )
+    assert 0 < (fine - coarse).abs().max() < 2e-2
 
 
 def test_a_joint_model_is_measured_with_its_own_map_among_others(evaluated: Evaluated) -> None:

@@ -242,7 +242,7 @@ def test_auto_is_bf16_where_the_hardware_has_it(
 
 
 def test_a_device_without_bf16_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match="trainer.precision=bf16: mps has no bfloat16"):
+    with pytest.raises(InputError, match="precision=bf16: mps has no bfloat16"):
         devices.find_precision("bf16", torch.device("mps"))
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation)
     assert devices.find_precision("auto", torch.device("cuda")) == "fp32"

@@ -24,7 +24,7 @@ def find_device(name: str) -> torch.device:
 
 
 def find_precision(name: str, device: torch.device) -> str:
-    """What a training on a device multiplies in: `auto` is bf16 where the hardware does so natively, else fp32.
+    """What is multiplied in on a device: `auto` is bf16 where the hardware does so natively, else fp32.
 
     Raises:
         InputError: it is to be bf16 on a device that cannot.
@@ -35,5 +35,10 @@ def find_precision(name: str, device: torch.device) -> str:
         found: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)() if device.type == "cpu" else {}
         native = any(found.get(feature) for feature in ("amx_bf16", "avx512_bf16"))
     if name == "bf16" and not native and device.type != "cpu":  # a CPU can always, if slowly
-        raise InputError(f"trainer.precision=bf16: {device} has no bfloat16; auto takes it where it is there")
+        raise InputError(f"precision=bf16: {device} has no bfloat16; auto takes it where it is there")
     return name if name != "auto" else "bf16" if native else "fp32"
+
+
+def lowered(precision: str, device: torch.device) -> torch.autocast:
+    """A context, or decorator, in which what is safe is done in bfloat16, if that is the precision."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")

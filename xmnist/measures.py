@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from xmnist import explaining, training
+from xmnist import devices, explaining, training
 from xmnist.derived import Settings, alphas, evaluation, learned, listed, plain
 from xmnist.errors import one_line
 from xmnist.explaining import Scene, Subject
@@ -119,6 +119,7 @@ def _aopc(
     fill: str | list[str],
     steps: int | None,
     batch_size: int,
+    precision: str,
 ) -> Tables:
     images, targets, seed = scene.chosen.images, scene.classes(subject.target), scene.settings["seed"]
     tables: dict[str, list[pd.DataFrame]] = {"aopc": [], "aopc_curves": []}
@@ -129,7 +130,7 @@ def _aopc(
     for name in listed(fill):
         covering = aopc.filling(name, images, seed)
         for side, both in orders.items():
-            for kind, predict in _predictions(scene, images).items():
+            for kind, predict in _predictions(scene, images, precision).items():
                 where = {**({"map": kind} if kind else {}), "patch": side, "fill": name}
                 found = {
                     order: aopc.curves(predict, images, targets, patches, side, covering, steps, batch_size)
@@ -146,15 +147,16 @@ def _aopc(
     return {name: pd.concat(parts) for name, parts in tables.items()}
 
 
-def _predictions(scene: Scene, images: Tensor) -> dict[str, aopc.Predict]:
+def _predictions(scene: Scene, images: Tensor, precision: str) -> dict[str, aopc.Predict]:
     """What answers to covered images; a joint model does so with the map of the whole image, and with one anew."""
     network = scene.classifier
+    lowered = devices.lowered(devices.find_precision(precision, images.device), images.device)
     if not isinstance(network, Joint):
-        return {"": lambda covered, _: network(covered)}
+        return {"": lowered(lambda covered, _: network(covered).float())}
     own = batched(network.explainer, images)
     return {
-        "fixed": lambda covered, rows: network.gated(covered, own[rows]),
-        "recomputed": lambda covered, _: network(covered),
+        "fixed": lowered(lambda covered, rows: network.gated(covered, own[rows]).float()),
+        "recomputed": lowered(lambda covered, _: network(covered).float()),
     }
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ConstantLR, OneCycleLR, ReduceLROnPlateau, StepLR
 from tqdm import tqdm
 
+from xmnist import devices
 from xmnist.data.base import Source
 from xmnist.layers import derive_seed
 
@@ -107,8 +108,8 @@ def fit(
         torch.manual_seed(own_seed)
         start = time.perf_counter()
         per_step = scheduler if schedule == "one_cycle" else None
-        lowered = torch.autocast(data.device.type, torch.bfloat16, enabled=precision == "bf16")
-        means = _epoch(model, lowered(loss), data, batch_size, descent, per_step, epoch, epochs, own_seed)
+        lowered = devices.lowered(precision, data.device)(loss)
+        means = _epoch(model, lowered, data, batch_size, descent, per_step, epoch, epochs, own_seed)
         seconds = time.perf_counter() - start
         model.eval()
         seen = validate()
