@@ -149,8 +149,9 @@ def test_a_list_of_alphas_trains_each_in_its_own_run(settings: Settings) -> None
 def test_alphas_share_the_codes_of_the_training_images(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     made, original = [], training._codes
 
-    def spy(own: config.Settings, device: torch.device, make: Callable[[], torch.Tensor]) -> torch.Tensor:
-        return original(own, device, lambda: made.append(own["alpha"]) or make())
+    def spy(own: config.Settings, *others: Any) -> torch.Tensor:
+        *same, make = others
+        return original(own, *same, lambda: made.append(own["alpha"]) or make())
 
     monkeypatch.setattr(training, "_codes", spy)
     monkeypatch.setattr(training, "_last_codes", {})
@@ -163,6 +164,9 @@ def test_alphas_share_the_codes_of_the_training_images(settings: Settings, monke
     train.main(settings(*TINY, "alpha=1", "layer=conv"))
     train.main(settings(*TINY, "alpha=1", "seed=1"))
     assert made == [0, 0.5, 1, 1]
+    for precision in ("fp32", "bf16"):
+        train.main(settings(*TINY, "alpha=1", "seed=1", "force=true", f"trainer.precision={precision}"))
+    assert made == [0, 0.5, 1, 1, 1] and next(iter(training._last_codes.values())).dtype == torch.bfloat16
 
 
 def rows_of_the_picture(monkeypatch: pytest.MonkeyPatch) -> list[str]:

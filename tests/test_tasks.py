@@ -61,6 +61,22 @@ def test_codes_computed_once_give_what_codes_computed_anew_give(
         torch.testing.assert_close(value, results[1][name], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("layer", ["conv", "dense"])
+def test_codes_in_bfloat16_are_what_a_training_in_it_rounds_them_to(tiny_data: Data, layer: str) -> None:
+    results = []
+    for precision in ("fp32", "bf16"):
+        torch.manual_seed(11)
+        own = {"layer": layer, "decoder": "published", "alpha": 0.5, "reconstruction": "sse", "precision": precision}
+        task = tasks.cladec(explained(tiny_data), tiny_data, **own)  # type: ignore[arg-type]
+        rows = task.rows()
+        assert isinstance(rows, Columns)
+        assert rows.columns[2].dtype == (torch.bfloat16 if precision == "bf16" else torch.float32)
+        options = {**OPTIONS, "precision": "bf16", "epochs": 2}
+        trainer.fit(task.model, task.loss, rows, lambda task=task: task.watch(tiny_data.validation), **options)  # type: ignore[misc]
+        results.append(state(task.model))
+    assert same(*results)
+
+
 def test_the_whole_task_at_alpha_0_learns_nothing_from_the_classifier(tiny_data: Data) -> None:
     results = []
     for labels in (tiny_data.train.labels, (tiny_data.train.labels + 1) % 3):

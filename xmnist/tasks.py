@@ -66,11 +66,13 @@ def cladec(
     decoder: str,
     alpha: float,
     reconstruction: str,
+    precision: str = "fp32",
     keep: Callable[[Callable[[], Tensor]], Tensor] = lambda make: make(),
 ) -> Task:
     """A decoder of one layer's activations of a frozen classifier.
 
-    `keep` may answer with the codes of all training images from the last time, instead of making them.
+    `keep` may answer with the codes of all training images from the last time, instead of making them. Those for a
+    training in `bf16` are in bfloat16, which is what it would round them to.
 
     Source: Schneider and Vlachos, "Explaining classifiers by constructing familiar concepts", arXiv 2203.04109.
     """
@@ -80,8 +82,10 @@ def cladec(
 
     def rows() -> Source:
         source = train.source("images", "labels")
-        if isinstance(source, Columns) and _fit(first, len(train)):
-            codes = keep(lambda: batched(encoder, train.images))  # a frozen encoder answers the same in every epoch
+        dtype = torch.bfloat16 if precision == "bf16" else first.dtype
+        if isinstance(source, Columns) and _fit(first.to(dtype), len(train)):
+            # A frozen encoder answers the same in every epoch.
+            codes = keep(lambda: batched(lambda part: encoder(part).to(dtype), train.images))
             return Columns(*source.columns, codes)
         return source
 

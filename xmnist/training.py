@@ -163,6 +163,7 @@ def _tasks(settings: Settings, images: Data, device: torch.device) -> list[tuple
 def _task(settings: Settings, images: Data, device: torch.device) -> tasks.Task:
     name = settings["model"]["name"]
     options = {k: v for k, v in settings["model"].items() if k != "name"} | {"layer": settings["layer"]}
+    precision = devices.find_precision(training(settings)["precision"], device)
 
     def fresh() -> nn.Module:
         model = new_classifier(settings, images.info)
@@ -173,7 +174,12 @@ def _task(settings: Settings, images: Data, device: torch.device) -> tasks.Task:
         "classifier": lambda _: tasks.classifier(fresh(), images),
         "evaluation": lambda _: tasks.classifier(fresh(), images),
         "cladec": lambda explained: tasks.cladec(
-            explained, images, alpha=settings["alpha"], keep=partial(_codes, settings, device), **options
+            explained,
+            images,
+            alpha=settings["alpha"],
+            precision=precision,
+            keep=partial(_codes, settings, device, precision),
+            **options,
         ),
         "refae": lambda explained: tasks.refae(explained, fresh(), images, **options),
     }
@@ -186,11 +192,11 @@ _last_codes: dict[str, Tensor] = {}
 """The codes of the ClaDec that was trained last: in a sweep over alphas, the next one has the same."""
 
 
-def _codes(settings: Settings, device: torch.device, make: Callable[[], Tensor]) -> Tensor:
+def _codes(settings: Settings, device: torch.device, precision: str, make: Callable[[], Tensor]) -> Tensor:
     """The codes of all training images, made once for the ClaDecs that a process trains one after the other."""
     explained = Run("train", trained(settings, "classifier"))
     weights = explained.status().get("files")  # another training of the same classifier has other codes
-    key = repr((explained.path, weights, settings["layer"], settings["data_dir"], str(device)))
+    key = repr((explained.path, weights, settings["layer"], settings["data_dir"], str(device), precision))
     if key not in _last_codes:
         _last_codes.clear()
         _last_codes[key] = make()

@@ -82,7 +82,7 @@ def load(
             labels = labels - 1 if split == "letters" else labels
         if count is not None and count > len(images):
             raise InputError(f"dataset.{key}={count}: {name} has {len(images)} such images")
-        parts.append(Split((images[:count].float() / 255).contiguous(), labels[:count].long()))
+        parts.append(Split(images[:count].float().div_(255).contiguous(), labels[:count].long()))
     return parts[0], parts[1], facts
 
 
