@@ -14,6 +14,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 
 from benchmarks import aopc, commands, explainers, joint, peers, train
 from benchmarks.timing import Ratio
@@ -72,6 +73,9 @@ def _draw(found: list[Ratio], file: Path) -> None:
         xlabel="time, to what it is compared with",
     )
     axes.margins(x=0.15, y=0.01)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
     axes.axvline(1, color="black", linewidth=1)
     axes.invert_yaxis()
     axes.tick_params(axis="y", labelsize=8)
