@@ -25,7 +25,7 @@ def ratios(rounds: int, images: int) -> Iterator[Ratio]:
     """Classifier, RefAE and ClaDec with the batches of `trainer=default`, in both precisions."""
     data = _data(images)
     for precision in ("fp32", "bf16"):
-        for name, batch in (("classifier", 64), ("refae dense", 32), ("cladec dense", 32), ("cladec conv", 32)):
+        for name, batch in (("classifier", 128), ("refae dense", 32), ("cladec dense", 32), ("cladec conv", 32)):
             for whole in (False, True):
                 floor = _bare(name, data, batch, precision, whole)
                 ours = program(name, data, batch, precision, whole)
