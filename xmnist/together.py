@@ -67,8 +67,10 @@ def _workers(missing: Sequence[Settings]) -> int:
     epochs = sum(training.training(each)["epochs"] for each in missing)
     if epochs * len(training.load_data(missing[0]).train) < PAYS:
         return 1
-    room = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // MEMORY
-    return min(torch.get_num_threads(), len(missing), room)
+    limits = [torch.get_num_threads(), len(missing)]
+    if hasattr(os, "sysconf"):  # not on Windows
+        limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // MEMORY)
+    return min(limits)
 
 
 def _all(pool: ProcessPoolExecutor, missing: Mapping[int, Settings], workers: int) -> set[int]:
