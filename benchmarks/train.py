@@ -46,14 +46,14 @@ def classifier() -> nn.Module:
     return place(classifiers.build("vgg_small", (1, 28, 28), 10, dropout=0.5), CPU)
 
 
-def _task(name: str, data: Data) -> tasks.Task:
+def _task(name: str, data: Data, precision: str) -> tasks.Task:
     kind, _, layer = name.partition(" ")
     if kind == "classifier":
         return tasks.classifier(classifier(), data)
     options = {"layer": layer, "decoder": "published", "reconstruction": "sse"}
     if kind == "refae":
         return tasks.refae(freeze(classifier()), classifier(), data, **options)
-    return tasks.cladec(freeze(classifier()), data, alpha=0.25, **options)
+    return tasks.cladec(freeze(classifier()), data, alpha=0.25, precision=precision, **options)
 
 
 def program(name: str, data: Data, batch: int, precision: str, whole: bool) -> Callable[[], float | None]:
@@ -61,7 +61,7 @@ def program(name: str, data: Data, batch: int, precision: str, whole: bool) -> C
 
     With `whole` everything counts: the codes, the validation and the state that is saved, too.
     """
-    task = _task(name, data)
+    task = _task(name, data, precision)
 
     def run() -> float | None:
         own = {**OPTIONS, "batch_size": batch, "precision": precision, "figures": task.figures}

@@ -1,4 +1,4 @@
-"""The benchmarks run, and write what they found; how fast anything is, no test says."""
+"""The benchmarks write what they found, and two of them run; how fast anything is, no test says."""
 
 from pathlib import Path
 

@@ -1,6 +1,7 @@
 """Networks that are trained side by side: the same weights, the same files, and no less safe."""
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 import torch
 
 from helpers import TINY
-from xmnist import config, explaining, together, train
+from xmnist import config, explaining, together, train, training
 from xmnist.runs import Run
 from xmnist.trainer import NotFiniteError
 
@@ -67,7 +68,7 @@ def test_a_list_of_alphas_gives_what_each_gives_alone(settings: Settings, caplog
     several = settings(*TINY, "alpha=[0,0.5]")
     table = train.main(several)
     assert "training 2 networks, 2 at a time" in caplog.text
-    assert "alpha=0.5: epoch 2/2" in caplog.text  # by another process, told here
+    assert "ClaDec alpha=0.5: epoch 2/2" in caplog.text  # by another process, told here
     for alpha in ("0", "0.5"):
         single = settings(*TINY, f"alpha={alpha}")
         beside, alone = Run("train", single), Run("train", {**single, "out_dir": single["out_dir"] + "-alone"})
@@ -92,11 +93,26 @@ def test_the_jobs_of_a_sweep_that_differ_in_alpha_are_trained_together(
     settings: Settings, here: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs = [settings(*TINY, f"layer={layer}", f"alpha={alpha}") for layer in ("dense", "conv") for alpha in (0, 0.5)]
-    monkeypatch.setattr(train, "planned", jobs)
+    monkeypatch.setattr(train, "planned", list(jobs))
     for job in jobs[:2]:
         train.main(job)
     assert here == [("cladec", 0), ("cladec", 0.5)]
+    assert train.planned == jobs[2:]  # what fails must not be tried again by every job
     assert [Run("train", job).finished() for job in jobs] == [True, True, False, False]
+
+
+@pytest.mark.parametrize("words", [("model=joint", "alpha=[1,0.25,0.9]"), ("model=refae",), ("alpha=[0]",)])
+def test_other_jobs_of_a_sweep_are_trained_one_by_one(
+    words: tuple[str, ...], settings: Settings, here: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[Any] = []
+    monkeypatch.setattr(training, "train", lambda own, typed=None: trained.append(own) or Run("train", own))
+    monkeypatch.setattr(training, "draw_examples", lambda *_: None)
+    monkeypatch.setattr(training, "fitted", lambda *_: None)
+    job = settings(*TINY, *words)
+    monkeypatch.setattr(train, "planned", [job, {**job, "alpha": [0.5, 1.0, 1.0]}])
+    train.main(job)
+    assert here == [] and len(trained) == 1
 
 
 def test_a_command_with_several_jobs_knows_them_all(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,25 +134,36 @@ def test_explainers_that_need_several_networks_have_them_trained_together(settin
     assert sorted(map(str, here[3:])) == sorted(str(("evaluation", alpha)) for _, alpha in decoders)
 
 
-def test_what_fails_beside_others_fails_as_it_does_alone(settings: Settings, here: list[Any]) -> None:
+def test_what_fails_beside_others_fails_as_it_does_alone(
+    settings: Settings, here: list[Any], caplog: pytest.LogCaptureFixture
+) -> None:
     several = settings(*TINY, "alpha=[0,0.5]")
     several["trainer"]["decoder"] |= {"lr": 1e30, "optimizer": "sgd"}
     with pytest.raises(NotFiniteError):
         train.main(several)
-    assert len(here) == 2
+    assert len(here) == 2 and "ClaDec alpha=0.5 failed beside others: the loss is" in caplog.text
     assert Run("train", several).status()["state"] == "failed"
     assert Run("train", {**several, "alpha": 0.0}).status()["state"] == "failed"
 
 
+@pytest.mark.parametrize("at_once", [True, False])
 def test_after_the_death_of_a_process_the_rest_is_trained_here(
-    settings: Settings, here: list[Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    at_once: bool,
+    settings: Settings,
+    here: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def broken(self: Here, *_: Any) -> None:
-        raise BrokenProcessPool
+    def broken(self: Here, *_: Any) -> "Future[None]":
+        if at_once:
+            raise BrokenProcessPool
+        future: Future[None] = Future()
+        future.set_exception(BrokenProcessPool())
+        return future
 
     monkeypatch.setattr(Here, "submit", broken)
     assert set(train.main(settings(*TINY, "alpha=[0,1]"))) == {"alpha=0", "alpha=1"}
-    assert "a process was killed" in caplog.text
+    assert "a process died" in caplog.text
 
 
 @pytest.mark.parametrize(("alphas", "threads", "pays"), [("[0,1]", 1, 0), ("[0,1]", 2, 10**9), ("[0]", 2, 0)])
@@ -151,9 +178,15 @@ def test_processes_are_started_only_where_they_pay(
 
 def test_little_memory_means_few_processes(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     members = [settings(*TINY, f"alpha={alpha}") for alpha in (0, 1)]
-    assert together._workers(members) == 2
-    monkeypatch.setattr(together, "MEMORY", 2**60)
-    assert together._workers(members) < 2
+    assert together._available() > 2**28
+    for gigabytes, workers in ((8, 2), (2, 1), (1, 0)):
+        monkeypatch.setattr(together, "_available", lambda gigabytes=gigabytes: gigabytes * 2**30)
+        assert together._workers(members) == workers
+
+
+def test_a_process_that_may_not_start_others_does_not(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)  # type: ignore[attr-defined]
+    assert together._workers([settings(*TINY, f"alpha={alpha}") for alpha in (0, 1)]) == 1
 
 
 LONG = """
@@ -168,15 +201,20 @@ if __name__ == "__main__":
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGINT])
-def test_no_process_outlives_the_one_that_started_it(tmp_path: Path, blow: signal.Signals) -> None:
+@pytest.mark.parametrize("blow", ["parent is killed", "parent is interrupted", "child is killed"])
+def test_no_process_outlives_the_one_that_started_it(tmp_path: Path, blow: str) -> None:
     (tmp_path / "long.py").write_text(LONG)
     words = [*TINY, "alpha=[0,1]", "trainer.decoder.epochs=100000", f"out_dir={tmp_path}"]
     with subprocess.Popen([sys.executable, "long.py", "train", *words], cwd=tmp_path) as command:
         begun = waited(lambda: sorted(tmp_path.glob("train/glyphs/cladec/*alpha=[01],*/history.csv")), 2)
-        command.send_signal(blow)
-    pids = [read(path)["pid"] for path in begun]
+        pids = [read(path)["pid"] for path in begun]
+        if blow == "child is killed":  # the other one is stopped, and both trainings go on in the parent, in turn
+            os.kill(pids[1], signal.SIGKILL)
+            waited(lambda: [path for path in begun if read(path)["pid"] == command.pid], 1)
+        command.send_signal(signal.SIGKILL if blow == "parent is killed" else signal.SIGINT)
     waited(lambda: [pid for pid in pids if not alive(pid)], 2)
+    if blow == "child is killed":
+        return
     assert [read(path)["state"] for path in begun] == ["interrupted", "interrupted"]
 
 

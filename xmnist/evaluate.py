@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from xmnist import charts, data, explaining, measures, pictures, runs, seeds, tables, training
+from xmnist import charts, data, devices, explaining, measures, pictures, runs, seeds, tables, training
 from xmnist.derived import Settings, listed, selects
 from xmnist.errors import InputError, MeasurementError
 from xmnist.explaining import Scene
@@ -21,7 +21,7 @@ def check(settings: Settings) -> None:
 
     Raises:
         InputError: as `explaining.check`; a metric that needs masks where there are none; a patch larger than the
-            image; more than one target.
+            image; a precision that the device has not; more than one target.
     """
     info, metrics = data.info(settings["dataset"]), settings["metrics"]
     if selects(settings) and len(explaining.targets(settings)) > 1:
@@ -36,6 +36,7 @@ def check(settings: Settings) -> None:
     largest, limit = max(listed(metrics.get("aopc", {}).get("patch", 0))), min(info.shape[1:])
     if largest > limit:
         raise InputError(f"metrics.aopc.patch={largest} is larger than the image: at most {limit}")
+    devices.find_precision(metrics.get("aopc", {}).get("precision", "fp32"), devices.find_device(settings["device"]))
     explaining.check(settings)
 
 

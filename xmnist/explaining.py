@@ -128,10 +128,11 @@ def scene(settings: Settings) -> Scene:
         selection.check_indices(settings["select"], len(images.test))
     for missing in needed(settings):
         training.check_needed(missing)
-    for kinds in (training.DECODERS, ("evaluation",)):  # these judge those
-        together.side_by_side([run for run in needed(settings) if run["model"]["name"] in kinds])
-    for missing in needed(settings):
-        training.found_or_trained(missing)
+    for kinds in (("classifier", "joint"), training.DECODERS, ("evaluation",)):  # each stands on those before
+        runs = [run for run in needed(settings) if run["model"]["name"] in kinds]
+        together.side_by_side(runs)
+        for run in runs:
+            training.found_or_trained(run)
     classifier = training.load_explained(settings, images, device)
     logits = batched(classifier, images.test.images)
     rows = torch.empty(0, dtype=torch.long)

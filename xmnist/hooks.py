@@ -119,7 +119,7 @@ class Check(Callback):
                     import_module(f"xmnist.{run.stage}").check(run.settings)
                     needed.append(run)
             job = []
-            if len(needed) > 1 and needed[0].stage == "train":
+            if needed and needed[0].stage == "train":
                 import_module("xmnist.train").planned[:] = [run.settings for run in needed]
             for out_dir in {run.settings["out_dir"] for run in needed}:  # last, because it makes the folder
                 config.check_writable(out_dir)

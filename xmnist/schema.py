@@ -40,7 +40,6 @@ POLYGON = Rule(
     _convert_polygon,
 )
 
-PRECISION = choice("auto", "fp32", "bf16")
 _DROPOUT = number(0, 0.99)
 _DRAWN = {"train": whole(20, 1_000_000), "test": whole(1, 1_000_000), "validation": number(0, 0.5, above=True)}
 _SIZES = {"train": maybe(whole(20)), "test": maybe(whole(1)), "validation": number(0, 0.5, above=True)}
@@ -49,7 +48,7 @@ DECODER = {"decoder": choice("published", "dense128", "conv64"), "reconstruction
 TRAINING = {
     "epochs": whole(1),
     "batch_size": whole(1),
-    "precision": PRECISION,
+    "precision": choice("auto", "fp32", "bf16"),
     "optimizer": choice("sgd", "adam", "adamw"),
     "lr": number(0, above=True),
     "weight_decay": number(0),
@@ -211,7 +210,12 @@ METRICS: dict[str, dict[str, Rule]] = {
     "classification": {},
     "reconstruction": {"evaluation_accuracy": YES_NO},
     "aopc": {
-        **{"patch": one_or_more(whole(1)), "steps": maybe(whole(0)), "batch_size": whole(1), "precision": PRECISION},
+        **{
+            "patch": one_or_more(whole(1)),
+            "steps": maybe(whole(0)),
+            "batch_size": whole(1),
+            "precision": choice("fp32", "bf16"),
+        },
         "fill": one_or_more(choice("black", "white", "gray", "mean", "uniform", "gaussian_blur")),
     },
     "pompom": {},

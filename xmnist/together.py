@@ -11,14 +11,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from logging.handlers import QueueHandler, QueueListener
+from logging.handlers import QueueHandler
 from multiprocessing.connection import wait as wait_for_any
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from xmnist import devices, training
 from xmnist.derived import Settings, plain, trained
+from xmnist.errors import one_line
 from xmnist.pictures import NAMES
 from xmnist.runs import Run
 
@@ -27,8 +29,8 @@ log = logging.getLogger(__name__)
 PAYS = 100_000
 """Training images, over all epochs and runs, from which on starting processes costs less than it saves."""
 
-MEMORY = 2 * 2**30
-"""Bytes that a process may need: PyTorch, the images, and the codes of them all."""
+MEMORY = 3 * 2**29
+"""Bytes that a process needs beside three times its images: PyTorch, and what is made of a batch."""
 
 
 def train(members: Sequence[Settings]) -> list[Run]:
@@ -64,56 +66,97 @@ def _workers(missing: Sequence[Settings]) -> int:
     """How many trainings to do at a time."""
     if len(missing) < 2 or devices.find_device(missing[0]["device"]).type != "cpu":
         return 1
-    epochs = sum(training.training(each)["epochs"] for each in missing)
-    if epochs * len(training.load_data(missing[0]).train) < PAYS:
+    if multiprocessing.current_process().daemon:  # such a one may not start others
         return 1
-    limits = [torch.get_num_threads(), len(missing)]
-    if hasattr(os, "sysconf"):  # not on Windows
-        limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // MEMORY)
+    images = training.load_data(missing[0]).train.images
+    if sum(training.training(each)["epochs"] for each in missing) * len(images) < PAYS:
+        return 1
+    room = _available() // (MEMORY + 3 * getattr(images, "nbytes", 0))
+    return min(torch.get_num_threads(), len(missing), room, 61)  # Windows waits for no more
+
+
+def _available() -> int:
+    """Bytes of memory that can be had, as far as the system tells."""
+    limits = [2**63]
+    for file, name in (("/proc/meminfo", "MemAvailable:"), ("/sys/fs/cgroup/memory.max", "")):
+        try:
+            lines = [line.removeprefix(name).split() for line in Path(file).read_text().splitlines() if name in line]
+            limits += [int(words[0]) * (1024 if name else 1) for words in lines]
+        except (OSError, ValueError):  # another system, or no limit
+            continue
     return min(limits)
 
 
 def _all(pool: ProcessPoolExecutor, missing: Mapping[int, Settings], workers: int) -> set[int]:
     """Have all of them trained; none is handed out before it can begin, so that an interrupt leaves none to begin."""
     waiting, running, done = list(missing.items()), dict[Future[None], int](), set[int]()
+    others = multiprocessing.active_children()
     try:
         while waiting or running:
             while waiting and len(running) < workers:
                 place, settings = waiting.pop(0)
                 running[pool.submit(_work, settings)] = place
             for ended in wait(running, return_when=FIRST_COMPLETED).done:
-                place = running.pop(ended)
-                if not ended.exception():
+                place, error = running.pop(ended), ended.exception()
+                if isinstance(error, BrokenProcessPool):
+                    raise error
+                if error:
+                    log.warning("%s failed beside others: %s", _name(missing[place]), one_line(str(error)))
+                else:
                     done.add(place)
     except BrokenProcessPool:
-        log.warning("a process was killed, perhaps for want of memory: the rest is trained one after the other")
+        log.warning("a process died, perhaps for want of memory: what is left is trained one after the other")
     except BaseException:
         for process in multiprocessing.active_children():
-            process.terminate()
+            if process not in others:
+                process.terminate()
         raise
     return done
+
+
+def _name(settings: Settings) -> str:
+    alpha = "" if settings["alpha"] is None else f" alpha={plain(settings['alpha'])}"
+    return NAMES[settings["model"]["name"]] + alpha
 
 
 @contextmanager
 def _told(queue: Any) -> Iterator[Any]:
     """A queue, of which all log records of other processes go where this one's do."""
-    listener = QueueListener(queue, *logging.getLogger().handlers, respect_handler_level=True)
-    listener.start()
+
+    def tell() -> None:
+        while (record := queue.get()) is not None:
+            logging.getLogger(record.name).handle(record)
+
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
     try:
         yield queue
     finally:
-        listener.stop()
+        queue.put(None)
+        thread.join(5)  # a process that was killed while it wrote would keep it waiting for ever
+        queue.cancel_join_thread()
+
+
+_working = False
+"""Whether this process, started by another one, trains."""
 
 
 def _start(told: Any, level: int, threads: int) -> None:
     """Make a new process ready; who wants to interrupt its work sends it SIGTERM."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal: the parent has it too, and sends the other
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _stop)
     torch.set_num_threads(threads)
     root = logging.getLogger()
     root.setLevel(level)
     root.addHandler(QueueHandler(told))
     threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _stop(*_: Any) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not disturb what the first one asks for
+    if not _working:
+        os._exit(1)
+    raise KeyboardInterrupt
 
 
 def _end_with_parent() -> None:
@@ -128,9 +171,13 @@ def _end_with_parent() -> None:
 
 def _work(settings: Settings) -> None:
     """Train one network; what it logs begins with its name."""
-    alpha = settings["alpha"]
-    name = NAMES[settings["model"]["name"]] if alpha is None else f"alpha={plain(alpha)}"
+    global _working
     for handler in logging.getLogger().handlers:
         if isinstance(handler, QueueHandler):
-            handler.setFormatter(logging.Formatter(f"{name}: %(message)s"))
-    training.train(settings)
+            handler.setFormatter(logging.Formatter(f"{_name(settings)}: %(message)s"))
+    _working = True
+    try:
+        training.train(settings)
+    except KeyboardInterrupt:  # its run says so by now; a pool would ask for more work
+        os._exit(1)
+    _working = False

@@ -28,9 +28,17 @@ def main(settings: Settings, typed: str | None = None) -> dict[str, Any]:
     """
     if _several(settings):
         return _train_each(settings, typed).metrics()
-    if not settings["force"]:  # else each job does its run again
-        together.side_by_side([each for each in planned if {**each, "alpha": None} == {**settings, "alpha": None}])
+    if settings["model"]["name"] == "cladec" and not settings["force"]:  # else each job does its run again
+        together.side_by_side(_family(settings))
     return training.train(settings, typed).metrics()
+
+
+def _family(settings: Settings) -> list[Settings]:
+    """The planned jobs that differ from this one in their alpha alone, taken out of the plan."""
+    own = {**settings, "alpha": None}
+    members = [each for each in planned if not isinstance(each["alpha"], list) and {**each, "alpha": None} == own]
+    planned[:] = [each for each in planned if each not in members]
+    return members
 
 
 def _members(settings: Settings) -> list[Settings]:
