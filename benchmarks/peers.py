@@ -1,6 +1,6 @@
 """The program beside others that do the same: torchvision's data loader, the Keras study, Quantus.
 
-Real MNIST, read from `XMNIST_DATA`. Each peer is left out where it is not installed (extra `peers`).
+Real MNIST, read from `XMNIST_DATA`. Each peer is left out where it is not installed (extras `peers` and `keras`).
 """
 
 import importlib.util

@@ -96,13 +96,14 @@ def curves(
     count, (height, width) = len(images), images.shape[2:]
     levels = 1 + (order.shape[1] if steps is None else min(steps, order.shape[1]))
     covered_at = order.argsort(1).int()  # the place of each patch in the order
-    down, right = (torch.arange(size, device=images.device) // patch for size in (height, width))
-    patch_of = (down[:, None] * (int(right[-1]) + 1) + right).flatten()  # (H * W)
+    down, right = (-(-size // patch) for size in (height, width))
     found = []
     for part in torch.arange(count * levels, device=images.device).split(batch_size):
         rows, step = part // levels, part % levels
-        covered = covered_at[rows].index_select(1, patch_of) < step[:, None].int()
-        made = torch.where(covered.view(-1, 1, height, width), fill[rows] if len(fill) > 1 else fill, images[rows])
+        covered = (covered_at[rows] < step[:, None].int()).view(-1, 1, down, 1, right, 1)
+        pixels = covered.expand(-1, 1, down, patch, right, patch).reshape(-1, 1, down * patch, right * patch)
+        pixels = pixels[..., :height, :width]
+        made = torch.where(pixels, fill[rows] if len(fill) > 1 else fill, images[rows])
         found.append(predict(made, rows).softmax(1).gather(1, targets[rows, None])[:, 0])
     out = torch.cat(found).view(count, levels).cpu().double()
     if not out.isfinite().all():
