@@ -156,7 +156,13 @@ def _stop(*_: Any) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not disturb what the first one asks for
     if not _working:
         os._exit(1)
+    threading.Thread(target=_end_soon, daemon=True).start()  # what is raised now can be lost in a callback
     raise KeyboardInterrupt
+
+
+def _end_soon() -> None:
+    time.sleep(5)  # for the run to be told interrupted
+    os._exit(1)
 
 
 def _end_with_parent() -> None:
@@ -165,8 +171,7 @@ def _end_with_parent() -> None:
     assert parent is not None
     wait_for_any([parent.sentinel])
     _thread.interrupt_main(signal.SIGTERM)
-    time.sleep(10)  # for the run to be told interrupted
-    os._exit(1)
+    _end_soon()
 
 
 def _work(settings: Settings) -> None:
@@ -180,4 +185,5 @@ def _work(settings: Settings) -> None:
         training.train(settings)
     except KeyboardInterrupt:  # its run says so by now; a pool would ask for more work
         os._exit(1)
-    _working = False
+    finally:
+        _working = False
