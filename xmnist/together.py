@@ -106,11 +106,11 @@ def _all(pool: ProcessPoolExecutor, missing: Mapping[int, Settings], workers: in
                     done.add(place)
     except BrokenProcessPool:
         log.warning("a process died, perhaps for want of memory: what is left is trained one after the other")
-    except BaseException:
-        for process in multiprocessing.active_children():
-            if process not in others:
-                process.terminate()
-        raise
+    finally:
+        if running:  # interrupted, or broken
+            for process in multiprocessing.active_children():
+                if process not in others:
+                    process.terminate()
     return done
 
 
