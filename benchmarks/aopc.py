@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import torch
 
 from benchmarks.timing import Ratio, Seconds, side_by_side
-from benchmarks.train import classifier
+from benchmarks.train import CPU, classifier
+from xmnist.devices import lowered
 from xmnist.layers import freeze
 from xmnist.metrics import aopc
 
@@ -34,17 +35,13 @@ def _scene(count: int) -> tuple[torch.nn.Module, torch.Tensor, torch.Tensor, tor
     return network, images, maps, torch.randint(10, (count,))
 
 
-def _lowered(precision: str) -> torch.autocast:
-    return torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
-
-
 def _bare(count: int, precision: str) -> Seconds:
     network, *_ = _scene(1)
     whole, rest = divmod(count * ((28 // PATCH) ** 2 + 1), BATCH)  # the images themselves, too
     ready = torch.rand(BATCH, 1, 28, 28)
 
     def run() -> None:
-        with torch.no_grad(), _lowered(precision):
+        with torch.no_grad(), lowered(precision, CPU):
             for _ in range(whole):
                 network(ready)
             network(ready[:rest])
@@ -57,7 +54,7 @@ def _program(count: int, precision: str) -> Seconds:
 
     def run() -> None:
         order, fill = aopc.patch_order(maps, PATCH, 0), aopc.filling("black", images, 0)
-        with _lowered(precision):
+        with lowered(precision, CPU):
             found = aopc.curves(lambda x, _: network(x), images, targets, order, PATCH, fill, None, BATCH)
         aopc.aopc(found)
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.timing import Ratio, side_by_side
-from xmnist import classifiers, decoders, tasks, trainer
+from xmnist import classifiers, decoders, devices, tasks, trainer
 from xmnist.data.base import Data, Info, Split
 from xmnist.layers import freeze, place
 
@@ -80,7 +80,6 @@ def _bare(name: str, data: Data, batch: int, precision: str, whole: bool) -> Cal
     if kind == "refae":
         model = nn.Sequential(place(_encoder(), CPU), model)
     descent = torch.optim.AdamW(model.parameters(), 1e-3, fused=True)
-    lowered = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
 
     def loss(code: Tensor, images: Tensor, labels: Tensor) -> Tensor:
         answer = model(code)
@@ -94,7 +93,7 @@ def _bare(name: str, data: Data, batch: int, precision: str, whole: bool) -> Cal
         if whole and kind == "cladec":
             _forwards(explained, train.images)
         for rows in torch.randperm(len(train)).split(batch):
-            with lowered:
+            with devices.lowered(precision, CPU):
                 value = loss(codes[rows], train.images[rows], train.labels[rows])
             descent.zero_grad(set_to_none=True)
             value.backward()

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from helpers import TINY
-from xmnist import classifiers, config, data, devices, pictures, train, training
+from xmnist import classifiers, config, data, pictures, train, training
 from xmnist.data.base import Data
 from xmnist.errors import InputError
 from xmnist.runs import Run
@@ -64,7 +64,7 @@ def test_the_main_job_as_a_user_types_it(xmnist: Xmnist, tmp_path: Path) -> None
         assert status["state"] == "done" and status["files"].keys() == {"model.pt", "metrics.json"}
         environment = read(folder / "environment.json")
         assert {"versions", "device", "threads", "seed", "commit"} <= environment.keys()
-        assert environment["precision"] == devices.find_precision("auto", torch.device("cpu"))
+        assert environment["precision"] == "fp32"
         rows = list(csv.DictReader((folder / "history.csv").open()))
         assert [row["epoch"] for row in rows] == ["1", "2"] and float(rows[-1]["val_loss"]) > 0
         for picture in folder.glob("*.png"):
@@ -148,7 +148,6 @@ def test_a_list_of_alphas_trains_each_in_its_own_run(settings: Settings) -> None
 
 def test_alphas_share_the_codes_of_the_training_images(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     made, original = [], training._codes
-    tiny = (*TINY, "trainer.precision=fp32")
 
     def spy(own: config.Settings, *others: Any) -> torch.Tensor:
         *same, make = others
@@ -156,14 +155,14 @@ def test_alphas_share_the_codes_of_the_training_images(settings: Settings, monke
 
     monkeypatch.setattr(training, "_codes", spy)
     monkeypatch.setattr(training, "_last_codes", {})
-    train.main(settings(*tiny, "alpha=[0,0.5]"))
+    train.main(settings(*TINY, "alpha=[0,0.5]"))
     assert made == [0]
-    shared = (Run("train", settings(*tiny, "alpha=0.5")).path / "model.pt").read_bytes()
+    shared = (Run("train", settings(*TINY, "alpha=0.5")).path / "model.pt").read_bytes()
     training._last_codes.clear()
-    train.main(settings(*tiny, "alpha=0.5", "force=true"))
-    assert (Run("train", settings(*tiny, "alpha=0.5")).path / "model.pt").read_bytes() == shared
-    train.main(settings(*tiny, "alpha=1", "layer=conv"))
-    train.main(settings(*tiny, "alpha=1", "seed=1"))
+    train.main(settings(*TINY, "alpha=0.5", "force=true"))
+    assert (Run("train", settings(*TINY, "alpha=0.5")).path / "model.pt").read_bytes() == shared
+    train.main(settings(*TINY, "alpha=1", "layer=conv"))
+    train.main(settings(*TINY, "alpha=1", "seed=1"))
     assert made == [0, 0.5, 1, 1]
     for precision in ("fp32", "bf16"):
         train.main(settings(*TINY, "alpha=1", "seed=1", f"trainer.precision={precision}", "force=true"))

@@ -215,6 +215,7 @@ def test_no_process_outlives_the_one_that_started_it(tmp_path: Path, blow: str) 
         finally:
             command.kill()
     waited(lambda: [pid for pid in pids if not alive(pid)], 2)
+    assert not any(map(alive, pids))
 
 
 def waited(look: Callable[[], list[Any]], count: int) -> list[Any]:
