@@ -18,6 +18,7 @@ LEVELS = [
     {"__main__"},
     {"cli"},
     {"hooks"},
+    {"sweeps"},
     {"train", "explain", "evaluate", "export"},
     {"measures", "seeds"},
     {"explaining", "charts"},
@@ -26,7 +27,7 @@ LEVELS = [
     {"pictures"},
     {"runs", "tasks", "trainer", "figures", "explainers"},
     {"identity", "wording"},
-    {"config", "environment", "devices"},
+    {"config", "environment", "devices", "storage"},
     {"derived"},
     {"schema"},
     {"rules"},
@@ -35,7 +36,7 @@ LEVELS = [
     {"interventions"},
     {"classifiers", "decoders", "joint", "losses"},
     {"layers"},
-    {"errors", ""},
+    {"errors", "interrupts", ""},
 ]
 """From the top: a module imports from levels below its own; `data` and `metrics` are packages."""
 

@@ -39,6 +39,7 @@ NO_PART_OF_THE_NAME = {
     "out_dir": "/elsewhere",
     "train_missing": False,
     "force": True,
+    "fail_fast": True,
     "trainer.precision": "bf16",
 }
 

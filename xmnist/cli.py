@@ -2,13 +2,12 @@
 
 import os
 import re
-import signal
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from xmnist import __version__
-from xmnist.errors import TRACEBACK, InputError, one_line, report, unknown
+from xmnist import __version__, interrupts
+from xmnist.errors import TRACEBACK, InputError, JobFailed, one_line, report, unknown
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -49,7 +48,7 @@ tab completion:  eval "$(xmnist -sc install=bash)"
 
 def main() -> None:
     """Run one command line and leave with 0 (done), 1 (a run failed), 2 (bad input) or 130 (interrupted)."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interrupts.listen()
     stage, argv = (sys.argv[1:2] or [""])[0], sys.argv[2:]
     if stage in ("-sc", "--shell-completion"):
         stage, argv = _completed_stage(), sys.argv[1:]
@@ -69,7 +68,7 @@ def main() -> None:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from xmnist import config, hooks
+    from xmnist import config, hooks, sweeps
 
     parser = get_args_parser()
     parser.error = lambda message: fail(message, 2)  # type: ignore[method-assign]
@@ -83,10 +82,14 @@ def main() -> None:
         if asked.cfg:
             hooks.warn_of_glyphs(overrides)
     except KeyboardInterrupt:
-        fail("interrupted; type the same command again to go on", 130)
-    except JobFailed as error:
-        sys.exit(error.args[0])  # the job has said why
+        fail(INTERRUPTED, 130)
+    except sweeps.SweepFailed as error:
+        fail(error, 1)
+    except JobFailed:
+        sys.exit(1)  # the job has said why
     except Exception as error:
+        if interrupts.asked():
+            fail(INTERRUPTED, 130)
         if os.environ.get(TRACEBACK):
             raise
         if isinstance(error, HydraException | OmegaConfBaseException | ValueError):
@@ -94,8 +97,7 @@ def main() -> None:
         fail(error, 1)
 
 
-class JobFailed(Exception):
-    """A job of a sweep failed, and has said why; its argument is the exit code."""
+INTERRUPTED = "interrupted; type the same command again to go on"
 
 
 def job(cfg: "DictConfig") -> Any:
@@ -115,13 +117,14 @@ def job(cfg: "DictConfig") -> Any:
             seeds.summarise(run)
         return run.metrics()
     except Exception as error:
+        if interrupts.asked():  # which a library has made an error of
+            raise KeyboardInterrupt from error
         if os.environ.get(TRACEBACK):
             raise
-        code = 2 if isinstance(error, InputError) else 1
         if own.mode == RunMode.MULTIRUN:  # the other jobs go on
             report(f"{one_line(error)} (in the job {' '.join(own.overrides.task)})")
-            raise JobFailed(code) from error
-        fail(error, code)
+            raise JobFailed(one_line(error)) from None  # a process elsewhere may not know the error's own class
+        fail(error, 2 if isinstance(error, InputError) else 1)
 
 
 def fail(error: Exception | str, code: int) -> NoReturn:

@@ -12,6 +12,10 @@ class InputError(Exception):
     """Bad input; its message is one line that names what was wrong and what is allowed."""
 
 
+class JobFailed(Exception):
+    """A job of a sweep failed, and has said why; its message is that line."""
+
+
 class MeasurementError(Exception):
     """Some of what was to be measured could not be; the rest is there. Its message says what and why, in one line."""
 
@@ -26,7 +30,8 @@ def unknown(what: str, word: str, allowed: Iterable[str], listed: str = "allowed
 
 def one_line(error: Exception | str) -> str:
     """An error in one line; the kind of those that are no bad input comes first."""
-    text = str(error) if isinstance(error, InputError | MeasurementError | str) else f"{type(error).__name__}: {error}"
+    told = isinstance(error, InputError | JobFailed | MeasurementError | str)
+    text = str(error) if told else f"{type(error).__name__}: {error}"
     return " ".join(text.split())
 
 

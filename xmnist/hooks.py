@@ -15,10 +15,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from xmnist import config, runs
+from xmnist import config, runs, sweeps
 from xmnist.derived import foreign
 from xmnist.errors import TRACEBACK, InputError, report, unknown
 from xmnist.schema import METHODS, METRICS, OWN, STAGES, WEIGHTS
@@ -83,6 +84,10 @@ def warn_of_glyphs(argv: Sequence[str]) -> None:
         )
 
 
+jobs: list[sweeps.Job] = []
+"""The jobs of the sweep that this process runs, as far as they are known before it begins."""
+
+
 class Check(Callback):
     """Checks every job of a command before the first one starts, so that a mistake costs and writes nothing."""
 
@@ -101,24 +106,27 @@ class Check(Callback):
         except HydraException:
             return  # no grid: each job is checked when it starts
         try:
-            jobs = [(loader.load_sweep_config(config, list(job)), list(job)) for job in grid]
+            composed = [(loader.load_sweep_config(config, list(job)), list(job)) for job in grid]
         except Exception as error:  # Hydra turns an exception in a callback into a warning; only leaving stops it
             report(explain(error, config.hydra.job.name, given))
             sys.exit(2)
-        self._check(config, jobs)
+        self._check(config, composed)
 
-    def _check(self, whole: DictConfig, jobs: Sequence[tuple[DictConfig, list[str]]]) -> None:
+    def _check(self, whole: DictConfig, composed: Sequence[tuple[DictConfig, list[str]]]) -> None:
         job: list[str] = []
         try:
-            needed = []
-            for cfg, words in jobs:
+            if whole.hydra.mode == RunMode.MULTIRUN:
+                sweeps.check_launcher(whole.hydra.launcher)
+            needed, known = [], []
+            for cfg, words in composed:
                 job = words
                 _check_words(cfg)
                 run = runs.Run(cfg.hydra.job.name, config.resolve(cfg, cfg.hydra.job.name))
+                known.append(sweeps.Job(tuple(words), run))
                 if not run.reusable():
                     import_module(f"xmnist.{run.stage}").check(run.settings)
                     needed.append(run)
-            job = []
+            job, jobs[:] = [], known
             if needed and needed[0].stage == "train":
                 import_module("xmnist.train").planned[:] = [run.settings for run in needed]
             for out_dir in {run.settings["out_dir"] for run in needed}:  # last, because it makes the folder

@@ -1,4 +1,4 @@
-"""Runs on disk: directories named by content, status, atomic files, locks, checkpoints, reuse."""
+"""Runs on disk: directories named by content, status, locks, reuse."""
 
 import csv
 import hashlib
@@ -8,10 +8,9 @@ import os
 import shlex
 import socket
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,43 +19,18 @@ from typing import Any
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
-from xmnist import config
-from xmnist.errors import InputError
+from xmnist import config, interrupts
+from xmnist.errors import InputError, one_line
 from xmnist.identity import identity, label
+from xmnist.storage import PARTIAL, atomic, digest, first_line, load_checkpoint, save_checkpoint
 
 log = logging.getLogger(__name__)
 
-SEALED = ("model.pt", "metrics.json", "explanations.npz", "grid.png", "grid.pdf", "grid.svg", "summary.csv")
-"""Files whose checksums a finished run's status holds."""
+SEALED = ("*.pt", "*.json", "*.csv", "*.md", "*.npz", "grid.*")
+"""The files, other than its status, whose checksums a finished run's status holds."""
 
 EFFORT = ("epochs", "seconds", "images_per_second")
 """Figures of `metrics.json` that say what a run cost, not what it is worth."""
-
-
-PARTIAL = ".partial-"
-"""How the names of files begin that are being written."""
-
-
-@contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """A temporary file that takes the name `path` when the block ends well, and is removed when it does not."""
-    handle, name = tempfile.mkstemp(prefix=PARTIAL, suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def place(stage: str, settings: config.Settings) -> str:
@@ -84,8 +58,22 @@ class Run:
         return Path(self.settings["out_dir"], self.stage, place(self.stage, self.settings))
 
     def status(self) -> dict[str, Any]:
-        """What status.json says; empty where there is none that can be read."""
-        return self._read("status.json")
+        """What status.json says; empty where there is none, or not the one that this run wrote."""
+        status = self._read("status.json")
+        owned = status.pop("checksum", None) == _checksum(status) and status.get("run") == self.path.name
+        return status if owned else {}
+
+    def write_status(self, status: dict[str, Any]) -> None:
+        """Write status.json, even where there is no room for another file."""
+        status = {**status, "run": self.path.name}
+        text = json.dumps({**status, "checksum": _checksum(status)}, indent=2) + "\n"
+        try:
+            with atomic(self.path / "status.json") as file:
+                file.write_text(text)
+        except OSError:
+            with (self.path / "status.json").open("r+") as file:  # into the room that it has
+                file.write(text)
+                file.truncate()
 
     def metrics(self) -> dict[str, Any]:
         """The run's figures."""
@@ -105,14 +93,16 @@ class Run:
             InputError: one of them is another file now.
         """
         status = self.status()
+        if not status and (self.path / "status.json").is_file():
+            log.warning("%s was damaged: this run is done again", self.path / "status.json")
         if status.get("state") != "done":
             return False
-        for name, digest in dict(status.get("files", {})).items():
+        for name, sealed in status["files"].items():
             file = self.path / name
             if not file.is_file():
                 log.warning("%s is gone: this run is done again", file)
                 return False
-            if _digest(file) != digest:
+            if digest(file) != sealed:
                 raise InputError(
                     f"{file} is not the file that this run wrote: it was damaged, or comes from another model; put the "
                     f"right one back, or redo the run with force=true"
@@ -120,8 +110,18 @@ class Run:
         return True
 
     def reusable(self) -> bool:
-        """Whether the finished run answers this command, which must not ask to do it again."""
-        return not self.settings["force"] and self.finished()
+        """Whether the finished run answers this command, which must not ask to do it again.
+
+        A config.yaml that no longer says what the run is, is written again.
+        """
+        if self.settings["force"] or not self.finished():
+            return False
+        try:
+            described(self.path, self.stage)
+        except ValueError as error:
+            log.warning("%s: it is written again", error)
+            write_yaml(self.path / "config.yaml", self.settings)
+        return True
 
     def tell(self, what: str) -> None:
         """Log where the run is, what its figures are and which pictures it has drawn."""
@@ -153,11 +153,7 @@ class Run:
 
     def save(self, name: str, state: dict[str, Any]) -> None:
         """Write a checkpoint: tensors and plain values."""
-        import torch
-
-        # An open file, not a path: torch writes the path's name into the file, and equal states must give equal files.
-        with atomic(self.path / name) as file, file.open("wb") as out:
-            torch.save(state, out)
+        save_checkpoint(self.path / name, state)
 
     def load(self, name: str) -> dict[str, Any] | None:
         """Read a checkpoint, nothing but tensors and plain values; None where there is none.
@@ -165,19 +161,10 @@ class Run:
         Raises:
             InputError: it is damaged, or holds anything else.
         """
-        import torch
-
-        path = self.path / name
-        if not path.is_file():
-            return None
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            if isinstance(state, dict):
-                return state
-            reason = f"it holds a {type(state).__name__}"
-        except Exception as error:  # a damaged file makes torch raise almost anything
-            reason = str(error) or type(error).__name__
-        raise self.refused(name, reason)
+            return load_checkpoint(self.path / name) if (self.path / name).is_file() else None
+        except ValueError as error:
+            raise self.refused(name, str(error)) from None
 
     def load_into(self, model: Any, name: str) -> None:
         """Put the weights of checkpoint `name` into a network.
@@ -195,11 +182,9 @@ class Run:
 
     def refused(self, name: str, reason: str) -> InputError:
         """The error that says why checkpoint `name` is not used."""
-        lines = [line.strip() for line in reason.splitlines() if line.strip()]
-        reason = lines[1] if len(lines) > 1 and lines[0].endswith(":") else lines[0]
         return InputError(
-            f"{self.path / name} is no checkpoint of this run: {reason[:150].rstrip('. ')}; remove it, or redo the run "
-            f"with force=true"
+            f"{self.path / name} is no checkpoint of this run: {first_line(reason)}; remove it, or redo the run with "
+            f"force=true"
         )
 
 
@@ -232,13 +217,15 @@ def claim(run: Run, command: str) -> Iterator[bool]:
 @contextmanager
 def _logged(run: Run) -> Iterator[logging.Handler]:
     handler = logging.FileHandler(run.path / f"{run.stage}.log")
+    handler.handleError = lambda record: None  # type: ignore[method-assign]  # a full disk must not hide what happens
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logging.getLogger().addHandler(handler)
     try:
         yield handler
     finally:
         logging.getLogger().removeHandler(handler)
-        handler.close()
+        with suppress(OSError):
+            handler.close()
 
 
 @contextmanager
@@ -251,23 +238,60 @@ def _recorded(run: Run, command: str, handler: logging.Handler) -> Iterator[None
     _write_config(run, command)
     status: dict[str, Any] = {"state": "running", "command": command, "started": _now()}
     status |= {"host": socket.gethostname(), "pid": os.getpid(), "forced": forced}
-    run.write_json("status.json", status)
+    run.write_status(status)
     try:
         yield
+        interrupts.obey()
     except InputError:
-        run.write_json("status.json", before) if before else (run.path / "status.json").unlink()
+        run.write_status(before) if before else (run.path / "status.json").unlink()
         raise
     except BaseException as error:
-        status |= {"state": "failed" if isinstance(error, Exception) else "interrupted", "ended": _now()}
-        if isinstance(error, Exception):  # the terminal gets one line, the run's own log the whole story
-            status["error"] = f"{type(error).__name__}: {error}"
-            handler.emit(log.makeRecord(log.name, logging.ERROR, __file__, 0, "failed", (), sys.exc_info()))
-        run.write_json("status.json", status)
+        status |= {"state": "failed", "ended": _now()}
+        if interrupts.asked() or not isinstance(error, Exception):  # whatever became of it on its way to here
+            status["state"] = "interrupted"
+        else:  # the terminal gets one line, the run's own log the whole story
+            status["error"] = one_line(error)[:1000]
+            handler.handle(log.makeRecord(log.name, logging.ERROR, __file__, 0, "failed", (), sys.exc_info()))
+        run.write_status(status)
         raise
+    written = {path.name for kind in SEALED for path in run.path.glob(kind)} - {"status.json", "last.pt"}
     status |= {"state": "done", "ended": _now(), "seconds": round(time.monotonic() - start, 3)}
-    status["files"] = {name: _digest(run.path / name) for name in SEALED if (run.path / name).is_file()}
-    run.write_json("status.json", status)
+    status["files"] = {name: digest(run.path / name) for name in sorted(written)}
+    run.write_status(status)
     (run.path / "last.pt").unlink(missing_ok=True)
+
+
+def bury(run: Run, state: str) -> None:
+    """Write down how a run ended whose process was killed; one at which somebody is at work is left alone."""
+    status = run.status()
+    if status.get("state") != "running":
+        return
+    with suppress(Timeout), FileLock(run.path / ".lock", timeout=0):
+        status = run.status()
+        if status.get("state") == "running":
+            run.write_status({**status, "state": state, "error": "its process was killed", "ended": _now()})
+
+
+def since(status: dict[str, Any], moment: float) -> bool:
+    """Whether a run was begun after a moment, in seconds of the epoch."""
+    return "started" in status and datetime.fromisoformat(status["started"]).timestamp() >= int(moment)
+
+
+def described(folder: Path, stage: str) -> config.Settings:
+    """The settings in a run's config.yaml.
+
+    Raises:
+        ValueError: it cannot be read, or is not that of this run; the message says so in one line.
+    """
+    path = folder / "config.yaml"
+    try:
+        settings: Any = OmegaConf.to_container(OmegaConf.load(path))
+        name = run_id(stage, settings)
+    except Exception as error:  # a damaged file makes OmegaConf raise almost anything
+        raise ValueError(f"{path} cannot be read ({one_line(error)[:100]})") from None
+    if name != folder.name:
+        raise ValueError(f"{path} was changed: it would be the config of {name}")
+    return settings
 
 
 def _write_config(run: Run, command: str) -> None:
@@ -276,25 +300,31 @@ def _write_config(run: Run, command: str) -> None:
     Hydra would write the latter itself, but before the run is locked, and not for runs that another one needs.
     """
     (run.path / ".hydra").mkdir(exist_ok=True)
-    overrides = OmegaConf.create(shlex.split(command)[2:])
-    settings = OmegaConf.create(run.settings)
     for name, content in (
-        ("config.yaml", settings),
-        (".hydra/config.yaml", settings),
-        (".hydra/overrides.yaml", overrides),
+        ("config.yaml", run.settings),
+        (".hydra/config.yaml", run.settings),
+        (".hydra/overrides.yaml", shlex.split(command)[2:]),
     ):
-        with atomic(run.path / name) as file:
-            OmegaConf.save(content, file)
+        write_yaml(run.path / name, content)
+
+
+def write_yaml(path: Path, content: Any) -> None:
+    """Write plain values, or a config, as YAML."""
+    with atomic(path) as file:
+        OmegaConf.save(OmegaConf.create(content), file)
+
+
+UNTOLD = ("force=", "train_missing=", "fail_fast=")
+"""Overrides that a run's command leaves out: they change no result."""
 
 
 def command(stage: str, overrides: Sequence[str]) -> str:
     """A command line that makes a run; it neither forces nor forbids anything that would change no result."""
-    return shlex.join(["xmnist", stage, *(o for o in overrides if not o.startswith(("force=", "train_missing=")))])
+    return shlex.join(["xmnist", stage, *(word for word in overrides if not word.startswith(UNTOLD))])
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _checksum(status: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(status, sort_keys=True).encode()).hexdigest()
 
 
 def _now() -> str:

@@ -175,9 +175,10 @@ COMMON = {
     "out_dir": text("a folder"),
     "train_missing": YES_NO,
     "force": YES_NO,
+    "fail_fast": YES_NO,
 }
 
-EXPORTED = ("data_dir", "out_dir", "force")
+EXPORTED = ("data_dir", "out_dir", "force", "fail_fast")
 """What of `COMMON` a stage uses that fits and explains nothing."""
 
 STAGES: dict[str, tuple[tuple[str, ...], dict[str, Rule]]] = {

@@ -2,14 +2,12 @@
 
 import logging
 from pathlib import Path
-from typing import cast
 
 from filelock import FileLock
-from omegaconf import OmegaConf
 
 from xmnist import runs
 from xmnist.derived import Settings
-from xmnist.errors import one_line
+from xmnist.errors import InputError
 from xmnist.runs import Run
 
 log = logging.getLogger(__name__)
@@ -41,12 +39,12 @@ def _siblings(run: Run) -> dict[int, Path]:
     out, own = {}, _seedless(run.settings)
     for path in sorted(run.path.parent.glob("*,seed=*/summary.csv")):
         try:
-            settings = OmegaConf.to_container(OmegaConf.load(path.parent / "config.yaml"))
-            other = Run(run.stage, {**cast(Settings, settings), "out_dir": run.settings["out_dir"]})
-            if other.path.name == path.parent.name and _seedless(other.settings) == own:
-                out[other.settings["seed"]] = path
-        except Exception as error:  # a damaged file makes OmegaConf raise almost anything
-            log.warning("%s is left out of the summary over seeds: %s", path.parent, one_line(error))
+            settings = runs.described(path.parent, run.stage)
+            other = Run(run.stage, {**settings, "out_dir": run.settings["out_dir"]})
+            if _seedless(settings) == own and (other.path == run.path or other.finished()):
+                out[settings["seed"]] = path
+        except (ValueError, InputError) as error:
+            log.warning("%s is left out of the summary over seeds: %s", path.parent, error)
     return out
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from xmnist import devices, training
+from xmnist import devices, interrupts, training
 from xmnist.derived import Settings, plain, trained
 from xmnist.errors import one_line
 from xmnist.pictures import NAMES
@@ -157,7 +157,7 @@ def _stop(*_: Any) -> None:
     if not _working:
         os._exit(1)
     threading.Thread(target=_end_soon, daemon=True).start()  # what is raised now can be lost in a callback
-    raise KeyboardInterrupt
+    interrupts.interrupt()
 
 
 def _end_soon() -> None:

@@ -8,7 +8,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xmnist import classifiers, data, decoders, devices, environment, figures, joint, pictures, runs, tasks, trainer
+from xmnist import (
+    classifiers,
+    data,
+    decoders,
+    devices,
+    environment,
+    figures,
+    interrupts,
+    joint,
+    pictures,
+    runs,
+    tasks,
+    trainer,
+)
 from xmnist.data.base import Data, Info
 from xmnist.data.files import BUILT_IN
 from xmnist.derived import Settings, judged, phases, trained, training
@@ -16,6 +29,7 @@ from xmnist.errors import InputError
 from xmnist.layers import Encoder, derive_seed, fit_normalisation, freeze, place
 from xmnist.pictures import NAMES
 from xmnist.runs import Run
+from xmnist.storage import digest
 from xmnist.wording import words
 
 log = logging.getLogger(__name__)
@@ -205,10 +219,8 @@ def _codes(settings: Settings, device: torch.device, precision: str, make: Calla
 
 def _fit(run: Run, parts: list[tuple[tasks.Task, Settings]], images: Data) -> list[trainer.Row]:
     """Train one part after the other, from where a run that was stopped had come to; returns all rows."""
-    state = _saved_state(run)
-    first, before = (state.get("phase", 1), state.get("before", [])) if state else (1, [])
-    if first > 1:  # maps that are made once, before the loop has put its state back, need these
-        run.load_into(parts[0][0].model, f"phase{first - 1}.pt")
+    state = _resumed(run, parts[0][0].model)
+    first, before = (state["phase"], state["before"]) if state else (1, [])
     for phase, (task, options) in enumerate(parts, 1):
         if phase >= first:
             before = before + _fit_part(run, task, options, images, phase, before, len(parts), state)
@@ -217,6 +229,21 @@ def _fit(run: Run, parts: list[tuple[tasks.Task, Settings]], images: Data) -> li
                 run.save(f"phase{phase}.pt", task.model.state_dict())
                 pictures.maps(run, task.model, images.validation, images.info.classes, phase)
     return before
+
+
+def _resumed(run: Run, model: nn.Module) -> dict[str, Any] | None:
+    """Where a run that was stopped can go on; in a later phase of a joint model, its weights are put into it.
+
+    Raises:
+        InputError: what it would go on from was not written by this run.
+    """
+    state = _saved_state(run)
+    if state and state["phase"] > 1:  # maps that are made once, before the loop has put its state back, need these
+        for name, sealed in state["weights"].items():
+            if not (run.path / name).is_file() or digest(run.path / name) != sealed:
+                raise run.refused(name, "last.pt goes on from another one")
+        run.load_into(model, f"phase{state['phase'] - 1}.pt")
+    return state
 
 
 def _fit_part(
@@ -232,9 +259,12 @@ def _fit_part(
     def numbered(rows: list[trainer.Row]) -> list[trainer.Row]:
         return rows if phases == 1 else [{"phase": phase, **row} for row in rows]
 
+    weights = {name: digest(run.path / name) for name in (f"phase{done}.pt" for done in range(1, phase))}
+
     def save(state: dict[str, Any]) -> None:
-        run.save("last.pt", {"run": run.path.name, "phase": phase, "before": before, **state})
+        run.save("last.pt", {"run": run.path.name, "phase": phase, "before": before, "weights": weights, **state})
         run.write_csv("history.csv", before + numbered(state["history"]))
+        interrupts.obey()
 
     seed = run.settings["seed"]
     if phases > 1:

@@ -1,0 +1,206 @@
+"""Sweeps: the jobs of one command, of which each is told how it ended, whoever ran it."""
+
+import csv
+import importlib.util
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xmnist import runs
+from xmnist.errors import InputError, JobFailed, one_line
+from xmnist.runs import Run
+
+log = logging.getLogger(__name__)
+
+ATTEMPTS = 3
+"""How often a job is begun whose process dies."""
+
+EXTRAS = {"joblib": "joblib", "submitit": "slurm", "ray": "ray"}
+"""The optional dependency that brings a launcher, by a word of the launcher's module."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of a sweep: the overrides that make it, and its run."""
+
+    words: tuple[str, ...]
+    run: Run
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended: what it returned, or the error with which it failed."""
+
+    value: Any
+    failed: bool = False
+
+
+class SweepFailed(JobFailed):
+    """Jobs of a sweep have failed, and the sweep's table says which; the message says how many."""
+
+
+def check_launcher(launcher: Mapping[str, Any]) -> None:
+    """Find out whether the launcher of a sweep is installed.
+
+    Raises:
+        InputError: it is not; names what to install.
+    """
+    module = str(launcher["_target_"]).rpartition(".")[0]
+    if importlib.util.find_spec(module.split(".")[0]) and importlib.util.find_spec(".".join(module.split(".")[:2])):
+        return
+    extra = next((extra for word, extra in EXTRAS.items() if word in module), None)
+    raise InputError(
+        f"hydra/launcher: {module} is not installed" + (f": pip install 'xmnist[{extra}]'" if extra else "")
+    )
+
+
+def threads(launcher: Mapping[str, Any], jobs: int) -> list[str]:
+    """Overrides that give each job its share of the processor's cores, for launchers that do not see to that.
+
+    joblib and Ray do; the basic launcher runs one job at a time; what the user has set stays.
+    """
+    if "submitit" not in launcher["_target_"] or "OMP_NUM_THREADS" in os.environ:
+        return []
+    share = launcher.get("cpus_per_task")
+    if share is None and "Local" in launcher["_target_"]:  # runs all of them at once
+        share = max(1, cores() // jobs)
+    return [] if share is None else [f"++hydra.job.env_set.OMP_NUM_THREADS='{share}'"]
+
+
+def at_a_time(launcher: Mapping[str, Any]) -> int:
+    """How many jobs a launcher runs at the same time on this machine."""
+    if "BasicLauncher" in launcher["_target_"]:
+        return 1
+    wanted = launcher.get("n_jobs") or -1
+    return wanted if wanted > 0 else cores()
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run(
+    jobs: Sequence[Job], launch: Callable[[Sequence[Job]], Sequence[Outcome]], at_a_time: int | None = None
+) -> list[Any]:
+    """Run all jobs, tell how each one ended, and write that to `sweep.csv`; returns what each has returned.
+
+    A launcher that breaks, because one of its processes was killed, is asked again for what is not done.
+
+    Args:
+        launch: runs some jobs.
+        at_a_time: how many to launch together, and none after one of them has failed; None: all, whatever happens.
+
+    Raises:
+        SweepFailed: a job has failed.
+    """
+    start, outcomes = time.time(), dict[int, Outcome]()
+    state = "interrupted"
+    try:
+        _run(jobs, launch, at_a_time, outcomes, start)
+        state = "failed"
+    finally:
+        for job in jobs:
+            runs.bury(job.run, state)
+        failed = _tell(jobs, outcomes, start)
+    if failed:
+        raise SweepFailed(f"{failed} of {len(jobs)} jobs failed")
+    return [outcomes[place].value for place in range(len(jobs))]
+
+
+def _run(
+    jobs: Sequence[Job],
+    launch: Callable[[Sequence[Job]], Sequence[Outcome]],
+    at_a_time: int | None,
+    outcomes: dict[int, Outcome],
+    start: float,
+) -> None:
+    """Run the jobs, in batches, and put their outcomes where they belong."""
+    waiting, begun = list(range(len(jobs))), Counter[int]()
+    while waiting:
+        batch = waiting[:at_a_time]
+        try:
+            outcomes |= zip(batch, launch([jobs[place] for place in batch]), strict=True)
+        except Exception as error:  # of the launcher: what a job raises is its outcome
+            if not _settle(jobs, batch, outcomes, begun, start, error):
+                raise
+            log.warning("the launcher broke down and is started again: %s", one_line(error))
+        waiting = [place for place in waiting if place not in outcomes]
+        if at_a_time and waiting and any(outcome.failed for outcome in outcomes.values()):
+            log.warning("a job failed, and fail_fast=true: %d were not begun", len(waiting))
+            return
+
+
+def _settle(
+    jobs: Sequence[Job],
+    batch: Sequence[int],
+    outcomes: dict[int, Outcome],
+    begun: Counter[int],
+    start: float,
+    error: Exception,
+) -> bool:
+    """Find out what a broken launcher has done of a batch; returns whether that was anything at all."""
+    moved = False
+    for place in batch:
+        run = jobs[place].run
+        status = run.status()
+        if not runs.since(status, start):
+            continue
+        moved = True
+        if status.get("state") == "done":
+            outcomes[place] = Outcome(run.metrics())
+        elif status.get("state") == "failed":
+            outcomes[place] = Outcome(str(status.get("error")), failed=True)
+        else:
+            begun[place] += 1
+            if begun[place] >= ATTEMPTS:
+                outcomes[place] = Outcome(f"its process died {ATTEMPTS} times: {one_line(error)}", failed=True)
+    return moved
+
+
+def _tell(jobs: Sequence[Job], outcomes: Mapping[int, Outcome], start: float) -> int:
+    """Log and write the table of a sweep; returns how many jobs failed."""
+    rows = [_row(job, outcomes.get(place), start) for place, job in enumerate(jobs)]
+    counts = Counter(row["state"] for row in rows)
+    folder = Path(jobs[0].run.settings["out_dir"], jobs[0].run.stage)
+    told = f"{len(jobs)} jobs: " + ", ".join(f"{count} {state}" for state, count in counts.items())
+    wrong = [f"  {row['state']}: {row['job']}: {row['error']}" for row in rows if row["error"]]
+    try:
+        with runs.atomic(folder / "sweep.csv") as file, file.open("w", newline="") as out:
+            writer = csv.DictWriter(out, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+        told += f" (the table is in {folder / 'sweep.csv'})"
+    except OSError as error:  # a full disk, say
+        told += f" (the table could not be written: {error.strerror})"
+    log.info("\n%s\n\n%s", _aligned(rows), "\n".join([told, *wrong]))
+    return counts["failed"]
+
+
+def _row(job: Job, outcome: Outcome | None, start: float) -> dict[str, Any]:
+    """How a job ended, from its outcome, or else from its run, which knows more."""
+    status = job.run.status()
+    place = runs.place(job.run.stage, job.run.settings)
+    row = {"job": " ".join(job.words), "run": place, "state": "not begun", "figure": "", "value": ""}
+    row |= {"seconds": "", "error": ""}
+    if outcome is None:
+        return row | ({"state": status["state"]} if runs.since(status, start) else {})
+    if outcome.failed:
+        return row | {"state": "failed", "error": one_line(outcome.value)}
+    return row | {"state": "done", "seconds": status.get("seconds", "")}
+
+
+def _aligned(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The table, as people read it."""
+    lines = [("run", "state", "figure", "seconds")]
+    for row in rows:
+        figure = f"{row['figure']} {row['value']:.4g}" if row["figure"] else ""
+        lines.append((row["run"], row["state"], figure, f"{row['seconds']:.1f}" if row["seconds"] != "" else ""))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    padded = ((word.ljust(width) for word, width in zip(line, widths, strict=True)) for line in lines)
+    return "\n".join("  ".join(line).rstrip() for line in padded)
