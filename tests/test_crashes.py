@@ -89,9 +89,7 @@ JOINT = ("model=joint", "model.width=2", "classifier=cam_net", "classifier.width
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("model", "kills"), [((*SMALL, "trainer.epochs=80"), 25), ((*JOINT, "dataset.train=200"), 10)]
-)
+@pytest.mark.parametrize(("model", "kills"), [((*SMALL, "trainer.epochs=80"), 25), ((*JOINT, "dataset.train=200"), 10)])
 def test_a_training_killed_at_random_moments_ends_with_the_same_weights(
     settings: Settings, tmp_path: Path, model: tuple[str, ...], kills: int
 ) -> None:
@@ -118,7 +116,7 @@ def test_a_sweep_killed_at_random_moments_does_every_job_once(tmp_path: Path) ->
     assert ended(started(typed, f"{tmp_path}/whole", SWEEP)) == 0
     done: dict[Path, bytes] = {}
     for _ in range(8):
-        killed_while_at_it(typed, (out_dir, SWEEP), out_dir, "status.json", dice)
+        killed_while_at_it(typed, (out_dir, SWEEP), out_dir, "metrics.json", dice)
         for path in Path(out_dir).rglob("status.json"):
             if json.loads(path.read_text())["state"] == "done":
                 assert done.setdefault(path, path.read_bytes()) == path.read_bytes(), "it was done again"

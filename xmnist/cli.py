@@ -67,6 +67,7 @@ def main() -> None:
     from hydra._internal.utils import get_args_parser
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     from xmnist import config, hooks, sweeps
 
@@ -92,8 +93,12 @@ def main() -> None:
             fail(INTERRUPTED, 130)
         if os.environ.get(TRACEBACK):
             raise
-        if isinstance(error, HydraException | OmegaConfBaseException | ValueError):
+        if isinstance(error, HydraException | OmegaConfBaseException | YAMLError | ValueError):
             fail(hooks.explain(error, stage, overrides), 2)  # no job has begun: the command line does not compose
+        if isinstance(
+            error, AttributeError | TypeError | LookupError | AssertionError
+        ):  # of Hydra: a job tells its own
+            fail(f"Hydra cannot use the keys that it was given for itself (hydra.*): {one_line(error)}", 2)
         fail(error, 1)
 
 

@@ -18,6 +18,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import MarkedYAMLError
 
 from xmnist import config, runs, sweeps
 from xmnist.derived import foreign
@@ -97,14 +98,18 @@ class Check(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Check all jobs of a sweep over a grid."""
+        for key in ("sweeper", "launcher"):
+            if not config.hydra.get(key):
+                report(f"hydra.{key} must be a group of keys, got null")
+                sys.exit(2)
         loader = GlobalHydra.instance().config_loader()
-        given = [f"{k}={v}" for k, v in (config.hydra.sweeper.get("params") or {}).items()]
-        given += config.hydra.overrides.task
+        given = list(config.hydra.overrides.task)
         try:
+            given = [f"{k}={v}" for k, v in (config.hydra.sweeper.get("params") or {}).items()] + given
             parsed = OverridesParser.create(config_loader=loader).parse_overrides(given)
             grid = BasicSweeper.split_arguments(parsed, None)[0]
-        except HydraException:
-            return  # no grid: each job is checked when it starts
+        except (HydraException, AttributeError, TypeError):
+            return  # no grid: each job is checked when it starts, if Hydra can use this at all
         try:
             composed = [(loader.load_sweep_config(config, list(job)), list(job)) for job in grid]
         except Exception as error:  # Hydra turns an exception in a callback into a warning; only leaving stops it
@@ -167,6 +172,9 @@ def explain(error: Exception, stage: str, words: Sequence[str]) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, word = str(error.missing_cfg_file).rpartition("/")
         return str(unknown(group or "config", word, error.options or []))
+    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"{mark.name}, line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
     text = (str(error) or type(error).__name__).strip()
     match = re.match(r"Could not override '([^'@]+)", text)
     if match:

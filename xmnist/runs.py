@@ -203,8 +203,9 @@ def claim(run: Run, command: str) -> Iterator[bool]:
         log.info("another process is at work on %s: waiting for it", run.path)
         lock.acquire()
     try:
-        for left in run.path.glob(f"{PARTIAL}*"):  # by a process that was killed while it wrote
-            left.unlink()
+        for folder in (run.path, run.path / ".hydra"):
+            for left in folder.glob(f"{PARTIAL}*"):  # by a process that was killed while it wrote
+                left.unlink()
         if run.reusable():
             yield False
         else:
