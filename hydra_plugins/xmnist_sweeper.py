@@ -5,6 +5,7 @@ It is here because Hydra looks for sweepers in no other package. `xmnist.sweeps`
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -58,4 +59,8 @@ class Sweep(BasicSweeper):
                 sweeps.Outcome(result._return_value, failed=result.status == JobStatus.FAILED) for result in results
             ]
 
-        return sweeps.run(hooks.jobs, launch, sweeps.at_a_time(launcher) if self.config.fail_fast else None)
+        try:
+            return sweeps.run(hooks.jobs, launch, sweeps.at_a_time(launcher) if self.config.fail_fast else None)
+        finally:
+            if self.config.hydra.job.name == "evaluate":
+                import_module("xmnist.search").compare([job.run for job in hooks.jobs])

@@ -95,9 +95,7 @@ def main() -> None:
             raise
         if isinstance(error, HydraException | OmegaConfBaseException | YAMLError | ValueError):
             fail(hooks.explain(error, stage, overrides), 2)  # no job has begun: the command line does not compose
-        if isinstance(
-            error, AttributeError | TypeError | LookupError | AssertionError
-        ):  # of Hydra: a job tells its own
+        if not hooks.begun and isinstance(error, AttributeError | TypeError | LookupError | AssertionError):
             fail(f"Hydra cannot use the keys that it was given for itself (hydra.*): {one_line(error)}", 2)
         fail(error, 1)
 

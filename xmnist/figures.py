@@ -171,6 +171,41 @@ def lines(panels: Sequence[Sequence[Panel]], title: str, path: Path, markers: bo
     _save(figure, path)
 
 
+@dataclass(frozen=True)
+class Point:
+    """What two scores of a model are, each with its interval, and whether it is on the Pareto front."""
+
+    x: float
+    y: float
+    x_interval: tuple[float, float]
+    y_interval: tuple[float, float]
+    best: bool
+
+
+def front(points: Sequence[Point], labels: Sequence[str], title: str, path: Path) -> None:
+    """Draw models by accuracy and localisation, those on the Pareto front joined, numbered and listed beside."""
+    figure = Figure(figsize=(8.6, 4.2), layout="constrained")
+    figure.suptitle(title, fontsize=10, parse_math=False)
+    axes = figure.add_subplot()
+    for point in points:
+        colour = BLUE if point.best else "0.65"
+        error = [
+            [[abs(value - bounds[0])], [abs(bounds[1] - value)]]
+            for value, bounds in ((point.x, point.x_interval), (point.y, point.y_interval))
+        ]
+        axes.errorbar(point.x, point.y, error[1], error[0], "o", color=colour, ms=4.5, lw=0.8, alpha=0.9)
+    best = sorted((place for place, point in enumerate(points) if point.best), key=lambda place: points[place].x)
+    axes.plot([points[p].x for p in best], [points[p].y for p in best], color=BLUE, lw=1.2, zorder=0)
+    listed = []
+    for number, place in enumerate(best, 1):
+        near = {"xytext": (5, 5), "textcoords": "offset points", "fontsize": 8.5, "color": BLUE}
+        axes.annotate(str(number), (points[place].x, points[place].y), **near)  # type: ignore[arg-type]
+        listed.append(axes.plot([], [], " ", label=f"{number}: {labels[place]}")[0])
+    figure.legend(handles=listed, loc="outside right upper", fontsize=7.5, frameon=False, title="Pareto front")
+    _dress(axes, Panel("", "accuracy on the test images", "share of the map inside the object", []))
+    _save(figure, path)
+
+
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#7a4fbf")
 DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)))
 

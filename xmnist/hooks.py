@@ -89,6 +89,10 @@ jobs: list[sweeps.Job] = []
 """The jobs of the sweep that this process runs, as far as they are known before it begins."""
 
 
+begun = False
+"""Whether the command's jobs are known and in order, so that an error is no longer Hydra's."""
+
+
 class Check(Callback):
     """Checks every job of a command before the first one starts, so that a mistake costs and writes nothing."""
 
@@ -118,6 +122,7 @@ class Check(Callback):
         self._check(config, composed)
 
     def _check(self, whole: DictConfig, composed: Sequence[tuple[DictConfig, list[str]]]) -> None:
+        global begun
         job: list[str] = []
         try:
             if whole.hydra.mode == RunMode.MULTIRUN:
@@ -131,7 +136,7 @@ class Check(Callback):
                 if not run.reusable():
                     import_module(f"xmnist.{run.stage}").check(run.settings)
                     needed.append(run)
-            job, jobs[:] = [], known
+            job, jobs[:], begun = [], known, True
             if needed and needed[0].stage == "train":
                 import_module("xmnist.train").planned[:] = [run.settings for run in needed]
             for out_dir in {run.settings["out_dir"] for run in needed}:  # last, because it makes the folder

@@ -171,6 +171,7 @@ def _tell(jobs: Sequence[Job], outcomes: Mapping[int, Outcome], start: float) ->
     told = f"{len(jobs)} jobs: " + ", ".join(f"{count} {state}" for state, count in counts.items())
     wrong = [f"  {row['state']}: {row['job']}: {row['error']}" for row in rows if row["error"]]
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         with runs.atomic(folder / "sweep.csv") as file, file.open("w", newline="") as out:
             writer = csv.DictWriter(out, list(rows[0]))
             writer.writeheader()
@@ -196,11 +197,14 @@ def _row(job: Job, outcome: Outcome | None, start: float) -> dict[str, Any]:
 
 
 def _aligned(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The table, as people read it."""
-    lines = [("run", "state", "figure", "seconds")]
+    """The table, as people read it: of each job's words only those that are not in all of them."""
+    common = set.intersection(*(set(row["job"].split()) for row in rows))
+    lines = [("job", "state", "figure", "seconds", "run")]
     for row in rows:
+        job = " ".join(word for word in row["job"].split() if word not in common)
         figure = f"{row['figure']} {row['value']:.4g}" if row["figure"] else ""
-        lines.append((row["run"], row["state"], figure, f"{row['seconds']:.1f}" if row["seconds"] != "" else ""))
+        seconds = f"{row['seconds']:.1f}" if row["seconds"] != "" else ""
+        lines.append((job, row["state"], figure, seconds, row["run"]))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     padded = ((word.ljust(width) for word, width in zip(line, widths, strict=True)) for line in lines)
     return "\n".join("  ".join(line).rstrip() for line in padded)

@@ -181,6 +181,18 @@ def grid(table: pd.DataFrame, score: str) -> str:
     return f"{_aligned([header, *rows])}\n\n{_legend(table)}\n"
 
 
+def comparison(table: pd.DataFrame, scores: Sequence[str]) -> str:
+    """A table for people of models by their settings, with scores and whether none is better in all of them."""
+    names = [column for column in table if column not in ("seeds", "pareto") and column.split("_")[0] not in scores]
+    header = [*names, "seeds", *scores, "Pareto front"]
+    rows = [[*(r[n] for n in names), r["seeds"], *(_cell(r, s) for s in scores), "yes" if r["pareto"] else ""]
+            for _, r in table.iterrows()]  # fmt: skip
+    meanings = [f"- {score}: {MEANING[score]}" for score in scores]
+    several = any("+" in seeds for seeds in table["seeds"])
+    legend = "from the lowest to the highest seed" if several else "95 % bootstrap interval over images"
+    return "\n".join([_aligned([header, *rows]), "", f"- each figure: mean [{legend}]", *meanings]) + "\n"
+
+
 def _cell(row: pd.Series, score: str) -> str:
     value = row[score]
     if isinstance(value, str):

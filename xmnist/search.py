@@ -1,0 +1,125 @@
+"""Joint models that differ in their settings: which of them classify well and point at the object, both?"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from xmnist import figures, runs, tables
+from xmnist.config import Settings
+from xmnist.derived import plain
+from xmnist.runs import Run
+from xmnist.schema import COMMON
+
+log = logging.getLogger(__name__)
+
+SCORES = ("accuracy", "mass")
+"""What is weighed against each other: of the classifier, and of the share of its map inside the object."""
+
+
+def compare(done: Sequence[Run]) -> None:
+    """Write a table of evaluated joint models and draw accuracy against localisation, if there are two or more.
+
+    Runs that differ in their seed alone are one row: the mean over them, from the lowest to the highest. A model is
+    on the Pareto front if none is better in one score and as good in the other.
+    """
+    for folder in dict.fromkeys(run.path.parent for run in done):
+        found = [(run, scores) for run in done if run.path.parent == folder and (scores := _scores(run)) is not None]
+        if len({_varied(run.settings) for run, _ in found}) > 1:
+            _write(folder, found)
+
+
+def _scores(run: Run) -> dict[str, float] | None:
+    """Both scores of a finished run, with their intervals over images; None where it has measured something else."""
+    maps = [name for name, options in run.settings["explainers"].items() if options["name"] == "joint"]
+    if not maps or not {"classification", "localisation"} <= run.settings["metrics"].keys() or not run.finished():
+        return None
+    rows = pd.read_csv(run.path / "summary.csv").set_index("name")
+    wanted = {"accuracy": "classifier", "mass": maps[0]}
+    return {f"{score}{end}": float(rows.at[name, f"{score}{end}"]) for score, name in wanted.items() for end in _ENDS}
+
+
+_ENDS = ("", "_low", "_high")
+
+
+def _varied(settings: Settings) -> str:
+    """All settings but the seed that can differ between models."""
+    return json.dumps({k: v for k, v in settings.items() if k not in COMMON}, sort_keys=True)
+
+
+def _write(folder: Path, found: Sequence[tuple[Run, dict[str, float]]]) -> None:
+    names = _differences([run.settings for run, _ in found])
+    rows = pd.DataFrame([{**_told(run.settings, names), **scores} for run, scores in found])
+    rows["seeds"] = [str(run.settings["seed"]) for run, _ in found]
+    table = pd.DataFrame([_mean(part) for _, part in rows.groupby(list(names), sort=False)])
+    table = table.sort_values(list(SCORES), ascending=False, ignore_index=True)
+    table["pareto"] = _front(table)
+    digest = hashlib.sha256(json.dumps(sorted(run.path.name for run, _ in found)).encode()).hexdigest()[:8]
+    place = folder / f"search={'+'.join(name.rpartition('.')[2] for name in names)}-{digest}"
+    place.mkdir(exist_ok=True)
+    with runs.atomic(place / "search.csv") as file:
+        table.to_csv(file, index=False, float_format="%.9g")
+    text = tables.comparison(table, SCORES)
+    with runs.atomic(place / "search.md") as file:
+        file.write_text(text)
+    labels = [", ".join(f"{name.rpartition('.')[2]} {row[name]}" for name in names) for _, row in table.iterrows()]
+    with runs.atomic(place / "pareto.png") as file:
+        figures.front(_points(table), labels, f"{folder.parent.name}, {len(table)} joint models", file)
+    log.info("accuracy against localisation: %s\n\n%s", place, text)
+
+
+def _differences(settings: Sequence[Settings]) -> list[str]:
+    """The keys, but for the seed, in which settings differ."""
+    flat = [_flat({k: v for k, v in each.items() if k not in COMMON}) for each in settings]
+    return [key for key in flat[0] if len({json.dumps(each.get(key)) for each in flat}) > 1]
+
+
+def _flat(node: Settings, prefix: str = "") -> Settings:
+    out: Settings = {}
+    for key, value in node.items():
+        out |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return out
+
+
+def _told(settings: Settings, names: Sequence[str]) -> dict[str, Any]:
+    flat = _flat(settings)
+
+    def words(value: Any) -> str:
+        if isinstance(value, list):
+            return "+".join(map(words, value))
+        return plain(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+
+    return {name: words(flat.get(name)) for name in names}
+
+
+def _mean(rows: pd.DataFrame) -> dict[str, Any]:
+    """One row of several that differ in their seed."""
+    out = rows.iloc[0].to_dict()
+    if len(rows) > 1:
+        for score in SCORES:
+            values = rows[score]
+            out |= {score: values.mean(), f"{score}_low": values.min(), f"{score}_high": values.max()}
+    return out | {"seeds": "+".join(sorted(rows["seeds"], key=int))}
+
+
+def _front(table: pd.DataFrame) -> list[bool]:
+    """Which rows no other one beats."""
+    values = table[list(SCORES)].to_numpy()
+    return [not ((values >= own).all(1) & (values > own).any(1)).any() for own in values]
+
+
+def _points(table: pd.DataFrame) -> list[figures.Point]:
+    return [
+        figures.Point(
+            row["accuracy"],
+            row["mass"],
+            (row["accuracy_low"], row["accuracy_high"]),
+            (row["mass_low"], row["mass_high"]),
+            bool(row["pareto"]),
+        )
+        for _, row in table.iterrows()
+    ]
