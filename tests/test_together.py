@@ -202,13 +202,16 @@ if __name__ == "__main__":
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("blow", ["parent is killed", "parent is interrupted"])
+@pytest.mark.parametrize("blow", ["parent is killed", "parent is interrupted", "last child is killed"])
 def test_no_process_outlives_the_one_that_started_it(tmp_path: Path, blow: str) -> None:
     (tmp_path / "long.py").write_text(LONG)
     words = [*TINY, "alpha=[0,1]", "trainer.decoder.epochs=100000", f"out_dir={tmp_path}"]
     with subprocess.Popen([sys.executable, "long.py", "train", *words], cwd=tmp_path) as command:
         begun = waited(lambda: sorted(tmp_path.glob("train/glyphs/cladec/*alpha=[01],*/history.csv")), 2)
         pids = [read(path)["pid"] for path in begun]
+        if blow == "last child is killed":
+            os.kill(max(pids), signal.SIGKILL)
+            waited(lambda: [pid for pid in pids if not alive(pid)], 2)  # the parent has noticed, and goes on alone
         command.send_signal(signal.SIGKILL if blow == "parent is killed" else signal.SIGINT)
         try:
             command.wait(timeout=60)

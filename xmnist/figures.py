@@ -187,7 +187,7 @@ def front(points: Sequence[Point], labels: Sequence[str], title: str, path: Path
     figure = Figure(figsize=(8.6, 4.2), layout="constrained")
     figure.suptitle(title, fontsize=10, parse_math=False)
     axes = figure.add_subplot()
-    for point in points:
+    for point in sorted(points, key=lambda point: point.best):  # the best on top
         colour = BLUE if point.best else "0.65"
         error = [
             [[abs(value - bounds[0])], [abs(bounds[1] - value)]]

@@ -90,13 +90,18 @@ def _available() -> int:
 def _all(pool: ProcessPoolExecutor, missing: Mapping[int, Settings], workers: int) -> set[int]:
     """Have all of them trained; none is handed out before it can begin, so that an interrupt leaves none to begin."""
     waiting, running, done = list(missing.items()), dict[Future[None], int](), set[int]()
-    others = multiprocessing.active_children()
+    others, most = multiprocessing.active_children(), 0
     try:
         while waiting or running:
             while waiting and len(running) < workers:
                 place, settings = waiting.pop(0)
                 running[pool.submit(_work, settings)] = place
-            for ended in wait(running, return_when=FIRST_COMPLETED).done:
+            over = wait(running, 1, return_when=FIRST_COMPLETED).done
+            living = len([process for process in multiprocessing.active_children() if process not in others])
+            most = max(most, living)
+            if not over and living < most:  # a pool does not watch the process that it has started last
+                raise BrokenProcessPool
+            for ended in over:
                 place, error = running.pop(ended), ended.exception()
                 if isinstance(error, BrokenProcessPool):
                     raise error
