@@ -1,0 +1,261 @@
+"""The runs that lie on the disk, as they are found there: state, settings, main figures, age and size.
+
+Files are read as plain text and plain values, whatever is in them; a damaged one is told of, and stops nothing.
+"""
+
+import csv
+import json
+import math
+import os
+import re
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock
+
+from xmnist import runs
+from xmnist.derived import Settings
+from xmnist.errors import one_line
+from xmnist.schema import CONTROLS, STAGES
+
+STATES = ("done", "failed", "interrupted", "running", "killed", "damaged")
+"""`killed`: running, but its process is gone; `damaged`: its status.json cannot be read."""
+
+KINDS: dict[str, Any] = {"state": str, "command": str, "started": str, "seconds": int | float, "error": str}
+"""What of status.json is told, and what it must be."""
+
+NAME = re.compile(r"(?<!,seeds)-[0-9a-f]{8}$")
+"""How a run's name ends; summaries over seeds, and what does not belong here, end otherwise."""
+
+MAIN = {
+    **{model: ("reconstruction_sse", "accuracy") for model in ("cladec", "refae")},
+    "joint": ("accuracy", "explanation_loss"),
+}
+"""The figures that sum up a `train` run, the main one first; for other models it is the accuracy."""
+
+BESIDE = (*CONTROLS, "classifier", "refae")
+"""What tables of `evaluate` hold for comparison."""
+
+LOWER = re.compile("loss|gap|sse|mse|pompom")
+"""Scores that are better the lower they are."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A run; the names are those of `xmnist runs --json`."""
+
+    path: Path
+    stage: str
+    state: str
+    dataset: str
+    model: str | None
+    settings: Settings
+    figures: dict[str, float]
+    started: str | None
+    seconds: float | None
+    age_seconds: float
+    bytes: int
+    error: str | None
+    command: str | None
+
+    @property
+    def label(self) -> str:
+        """The readable part of the run's name."""
+        return NAME.sub("", self.path.name)
+
+
+def below(out_dir: Path) -> list[Found]:
+    """All runs below a folder, newest last."""
+    places = [path for stage in STAGES for path in (out_dir / stage).glob("*/*" if stage == "export" else "*/*/*")]
+    files = ("status.json", "config.yaml")
+    there = [path for path in places if NAME.search(path.name) and any((path / name).exists() for name in files)]
+    return sorted(map(read, there), key=lambda run: (_began(run.path, run.started), run.path))
+
+
+def held(path: Path) -> bool:
+    """Whether a process is at work on a run, as far as can be told; nothing is left behind by asking."""
+    lock = FileLock(path / ".lock")
+    try:
+        if (path / ".lock").exists():
+            lock.acquire(timeout=0)
+    except OSError:  # somebody holds it, or may: it cannot be opened
+        return True
+    lock.release()
+    return False
+
+
+def main_figure(path: Path) -> tuple[str, float] | None:
+    """The name and value of the one figure that sums up a run, such as ("accuracy", 0.98); None where there is none."""
+    stage, _, model = _place(path)
+    return next(iter(figures(path, stage, model).items()), None)
+
+
+def figures(path: Path, stage: str, model: str | None) -> dict[str, float]:
+    """The figures that sum up a run, by name, the main one first; of a list of alphas, those of the best."""
+    if stage == "evaluate":
+        return _best_score(path / "summary.csv")
+    if stage == "explain":
+        images = len(_rows(path / "selection.csv"))
+        return {"images": images} if images else {}
+    metrics, _ = _content(path / "metrics.json")
+    nested = [_numbers(value) for value in metrics.values() if isinstance(value, dict)]
+    if stage == "export":
+        return {"images": sum(nested[0].values())} if nested else {}
+    names = MAIN.get(model or "", ("accuracy",))
+    rows = [row for row in nested or [_numbers(metrics)] if names[0] in row]
+    best = min(rows, key=lambda row: row[names[0]], default={})
+    return {name: best[name] for name in names if name in best}
+
+
+def _best_score(path: Path) -> dict[str, float]:
+    """The best explainer's AOPC in a summary, or else the best by its first score."""
+    rows = {row.get("name") or "": _numbers(row) for row in _rows(path)}
+    columns = [column for row in rows.values() for column in row]
+    column = "aopc" if "aopc" in columns else next(iter(columns), "")
+    scores = {name: row[column] for name, row in rows.items() if column in row}
+    kept = {name: score for name, score in scores.items() if name not in BESIDE} or scores
+    best = (min if LOWER.search(column) else max)(kept, key=lambda name: kept[name], default="")
+    return {column if best == "classifier" else f"{column} of {best}": kept[best]} if kept else {}
+
+
+def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers among some values; a text that is one counts."""
+    out = {}
+    for name, value in row.items():
+        try:
+            number = value if isinstance(value, int) else float(value)
+        except (TypeError, ValueError):
+            continue
+        if math.isfinite(number) and not isinstance(value, bool):
+            out[name] = number
+    return out
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+    except (OSError, ValueError, csv.Error):  # a figure is not worth an error
+        return []
+
+
+def _place(path: Path) -> tuple[str, str, str | None]:
+    """Stage, data set and model of a run, by where it lies."""
+    *_, stage, dataset, model, _ = ("", "", "", *path.absolute().parts)
+    return ("export", model, None) if dataset == "export" else (stage, dataset, model)
+
+
+def read(path: Path) -> Found:
+    """What there is to know of the run in a folder."""
+    stage, dataset, model = _place(path)
+    status, state, reason = _status(path)
+    settings, unread = _content(path / "config.yaml")
+    reasons = [status.get("error"), reason, unread or _renamed(path, stage, settings)]
+    return Found(
+        path=path,
+        stage=stage,
+        state=state,
+        dataset=dataset,
+        model=model,
+        settings=settings,
+        figures=figures(path, stage, model),
+        started=status.get("started"),
+        seconds=status.get("seconds"),
+        age_seconds=round(max(0.0, time.time() - _began(path, status.get("started"))), 1),
+        bytes=_size(path),
+        error="; ".join(one_line(each) for each in reasons if each) or None,
+        command=status.get("command"),
+    )
+
+
+def _status(path: Path) -> tuple[dict[str, Any], str, str]:
+    """What status.json says, with nothing but what it should; the run's state; why it is damaged, if it is."""
+    content, reason = _content(path / "status.json")
+    wrong = [key for key, kind in KINDS.items() if key in content and not isinstance(content[key], kind)]
+    wrong += ["started"] if "started" not in wrong and _time(content.get("started")) is None else []
+    wrong += ["state"] if "state" not in wrong and content.get("state") not in STATES[:4] else []
+    if not reason and wrong:
+        reason = f"status.json is damaged: {wrong[0]} is {json.dumps(content.get(wrong[0]))[:50]}"
+    state = "damaged" if reason else content["state"]
+    if state == "running" or not (path / "status.json").exists():
+        state, reason = ("running", "") if held(path) else ("killed" if state == "running" else state, reason)
+    return {key: content[key] for key in KINDS if key in content and key not in wrong}, state, reason
+
+
+def _content(path: Path) -> tuple[dict[str, Any], str]:
+    """The plain values that a JSON or YAML file holds, and why it holds none."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        read = json.loads if path.suffix == ".json" else _from_yaml
+        content = _plain(read(text))
+    except FileNotFoundError:
+        return {}, f"{path.name} is missing"
+    except OSError as error:
+        return {}, f"{path.name} cannot be read ({error.strerror})"
+    except Exception as error:  # a damaged file makes readers raise almost anything
+        return {}, f"{path.name} is damaged: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+    return (content, "") if isinstance(content, dict) else ({}, f"{path.name} is damaged: it holds no keys")
+
+
+def _from_yaml(text: str) -> Any:
+    """What YAML says; an interpolation stays as it is written, and no tag makes anything but a plain value."""
+    loader, depth = getattr(yaml, "CSafeLoader", yaml.SafeLoader), 0  # in C ten times as fast, where there is one
+    for event in yaml.parse(text, loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > 50 or isinstance(event, yaml.AliasEvent):  # what fills the stack or the memory when it is loaded
+            raise ValueError("it is nested too deep, or refers to itself")
+    return yaml.load(text, loader)
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON can hold it; what is no finite number is nothing."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_plain(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def _renamed(path: Path, stage: str, settings: Settings) -> str:
+    """Why a run would not be found by its settings; empty if it is."""
+    edited = "it was edited, or another version made it"
+    try:
+        name = runs.run_id(stage, settings)
+    except Exception:  # a key may be missing, or hold anything
+        return f"config.yaml is not what this version writes: {edited}"
+    return "" if name == path.name else f"config.yaml would give this run the name {name}: {edited}"
+
+
+def _began(path: Path, started: Any) -> float:
+    """When a run was begun; where nothing says so, when its folder was last written."""
+    try:
+        return path.stat().st_mtime if _time(started) is None else _time(started) or 0.0
+    except OSError:  # it went away meanwhile
+        return time.time()
+
+
+def _time(text: Any) -> float | None:
+    """Seconds since 1970; None for what is no time."""
+    try:
+        read = datetime.fromisoformat(text)
+        return (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _size(folder: Path) -> int:
+    """The bytes of all files below a folder."""
+    size = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):  # it went away meanwhile
+                size += os.lstat(os.path.join(place, name)).st_size
+    return size
