@@ -76,11 +76,13 @@ def check_keys(filters: Mapping[str, str], runs: Sequence[Found]) -> None:
     """
     keys = {key for run in runs for key in flat(run)} | set(WORDS)
     for key in filters:
-        if key not in keys and (runs or "." not in key):
-            parent = key.rpartition(".")[0]
-            below = [k for k in keys if k.startswith(f"{key}.")]
-            beside = [k for k in keys if parent and k.rpartition(".")[0] == parent]
-            raise unknown("setting", key, sorted(below or beside or [k for k in keys if "." not in k]), "settings")
+        parent = key.rpartition(".")[0]
+        beside = [other for other in keys if other.rpartition(".")[0] == parent]
+        inside = sorted(other for other in keys if other.rpartition(".")[0] == key)
+        if key not in keys and inside:
+            raise InputError(f"{key} is a group of settings: {', '.join(inside)}")
+        if key not in keys and (runs or not parent):
+            raise unknown("setting", key, sorted(beside or [other for other in keys if "." not in other]), "settings")
 
 
 def chosen(runs: Sequence[Found], filters: Mapping[str, str]) -> list[Found]:
@@ -127,4 +129,4 @@ def text_of(value: Any) -> str:
         return f"[{','.join(map(text_of, value))}]"
     if isinstance(value, float):
         return plain(value)
-    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,7 +1,4 @@
-"""The runs that lie on the disk, as they are found there: state, settings, main figures, age and size.
-
-Files are read as plain text and plain values, whatever is in them; a damaged one is told of, and stops nothing.
-"""
+"""The runs that lie on the disk, as they are found there; a damaged file is told of, and stops nothing."""
 
 import csv
 import json
@@ -64,17 +61,12 @@ class Found:
     error: str | None
     command: str | None
 
-    @property
-    def label(self) -> str:
-        """The readable part of the run's name."""
-        return NAME.sub("", self.path.name)
-
 
 def below(out_dir: Path) -> list[Found]:
     """All runs below a folder, newest last."""
     places = [path for stage in STAGES for path in (out_dir / stage).glob("*/*" if stage == "export" else "*/*/*")]
-    files = ("status.json", "config.yaml")
-    there = [path for path in places if NAME.search(path.name) and any((path / name).exists() for name in files)]
+    named = [path for path in places if NAME.search(path.name)]
+    there = [path for path in named if (path / "status.json").exists() or (path / "config.yaml").exists()]
     return sorted(map(read, there), key=lambda run: (_began(run.path, run.started), run.path))
 
 
@@ -165,12 +157,10 @@ def read(path: Path) -> Found:
         model=model,
         settings=settings,
         figures=figures(path, stage, model),
-        started=status.get("started"),
-        seconds=status.get("seconds"),
         age_seconds=round(max(0.0, time.time() - _began(path, status.get("started"))), 1),
         bytes=_size(path),
         error="; ".join(one_line(each) for each in reasons if each) or None,
-        command=status.get("command"),
+        **{key: status.get(key) for key in ("started", "seconds", "command")},
     )
 
 
@@ -226,20 +216,20 @@ def _plain(value: Any) -> Any:
 
 def _renamed(path: Path, stage: str, settings: Settings) -> str:
     """Why a run would not be found by its settings; empty if it is."""
-    edited = "it was edited, or another version made it"
+    edited = "config.yaml was edited, or another version made it"
     try:
         name = runs.run_id(stage, settings)
     except Exception:  # a key may be missing, or hold anything
-        return f"config.yaml is not what this version writes: {edited}"
-    return "" if name == path.name else f"config.yaml would give this run the name {name}: {edited}"
+        return f"{edited}: it is not what this one writes"
+    return "" if name == path.name else f"{edited}: this run would be called {name}"
 
 
 def _began(path: Path, started: Any) -> float:
     """When a run was begun; where nothing says so, when its folder was last written."""
-    try:
-        return path.stat().st_mtime if _time(started) is None else _time(started) or 0.0
-    except OSError:  # it went away meanwhile
-        return time.time()
+    began = _time(started)
+    with suppress(OSError):  # it went away meanwhile
+        return path.stat().st_mtime if began is None else began
+    return time.time()
 
 
 def _time(text: Any) -> float | None:

@@ -68,7 +68,7 @@ def main(argv: Sequence[str]) -> None:
     runs = found.below(out_dir)
     filters.check_keys(given, runs)
     if not runs:
-        report(f"no runs below {out_dir} yet")
+        report(f"no runs below {out_dir}{os.sep} yet")
     runs = filters.chosen(runs, given)
     if "--remove" in flags:
         _remove(runs, asking="--yes" not in flags)
@@ -159,15 +159,16 @@ def _printable(text: str) -> str:
 
 def _told_apart(runs: Sequence[Found]) -> list[str]:
     """The readable part of each run's name, and what tells those apart that have the same."""
-    alike = defaultdict[Any, list[dict[str, Any]]](list)
-    for run in runs:
-        alike[run.path.parent, run.label].append(filters.flat(run))
+    alike = defaultdict[Path, list[dict[str, Any]]](list)
+    labels = [found.NAME.sub("", run.path.name) for run in runs]
+    for run, label in zip(runs, labels, strict=True):
+        alike[run.path.parent / label].append(filters.flat(run))
     out = []
-    for run in runs:
-        own, others = filters.flat(run), alike[run.path.parent, run.label]
+    for run, label in zip(runs, labels, strict=True):
+        own, others = filters.flat(run), alike[run.path.parent / label]
         keys = [key for key in own if key not in COMMON and any(other.get(key) != own[key] for other in others)]
         more = [f"{key}={filters.text_of(own[key])}" for key in keys[:3]] + ["…"] * (len(keys) > 3)
-        out.append(_printable(",".join([run.label, *more])))
+        out.append(_printable(",".join([label, *more])))
     return out
 
 
