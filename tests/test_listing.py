@@ -129,6 +129,7 @@ AOPC = "kind,name,accuracy,aopc\nmodel,classifier,0.9,\nexplainer,random,,0.9\ne
         ("evaluate", [], {}, {"summary": "kind,name,pompom\nexplainer,a,0.9\nexplainer,b,0.2\n"}, {"pompom of b": 0.2}),
         ("evaluate", [], {}, {"summary": "kind,name,accuracy\nmodel,classifier,0.9\n"}, {"accuracy": 0.9}),
         ("evaluate", [], {}, {"summary": "\0"}, {}),
+        ("evaluate", [], {}, {"summary": "kind,name,aopc\nexplainer,a,inf\nexplainer,b,nan\n"}, {}),
     ],
 )
 def test_the_main_figures(made: Any, stage: str, words: list[str], figures: Any, files: Any, expected: Any) -> None:
@@ -143,6 +144,8 @@ def test_the_main_figures(made: Any, stage: str, words: list[str], figures: Any,
         ("alpha=0.0", {"a"}),
         ("alpha=0,0.25", {"a", "b"}),
         ("alpha=[0.25,1]", {"b"}),
+        ("alpha=[0.25]", set()),
+        ("alpha=[0.25,1,2]", set()),
         ("alpha=1", {"b"}),
         ("model=cladec", {"a", "b"}),
         ("model=classifier,cladec", {"a", "b", "c", "e"}),
@@ -152,9 +155,13 @@ def test_the_main_figures(made: Any, stage: str, words: list[str], figures: Any,
         ("trainer.epochs=7", {"c"}),
         ("classifier=vgg_small", {"a", "b", "c", "e"}),
         ("explainer=gradcam", {"e"}),
+        ("explainer=own", {"e"}),
+        ("explainer=saliency", set()),
         ("metric=aopc", {"e"}),
         ("trainer.stop_patience=null", {"a", "b", "c", "e"}),
         ("device=cpu", set()),
+        ("nothing=ab", set()),
+        ("nothing=[]", {"c"}),
         ("older=1h", {"a"}),
         ("newer=60m", {"b", "c", "e"}),
         ("state=failed,done", {"a", "b", "c", "e"}),
@@ -163,6 +170,8 @@ def test_the_main_figures(made: Any, stage: str, words: list[str], figures: Any,
 def test_filters(made: Any, listed: Any, word: str, expected: set[str]) -> None:
     paths = {"a": made("alpha=0"), "b": made("alpha=[0.25,1]"), "c": made("model=classifier", "trainer.epochs=7")}
     paths["e"] = made("explainer=gradcam", "metric=aopc", stage="evaluate")
+    edit(paths["e"], "\n  gradcam:", "\n  own:")  # a method under a name of one's own
+    edit(paths["c"], "trainer:", "nothing: []\ntrainer:")
     state(paths["a"], started=(datetime.now(UTC) - timedelta(minutes=61)).isoformat())
     assert {run["path"] for run in listed(word)} == {str(paths[name]) for name in expected}
     assert len(listed("seed=0", word)) == len(expected) and listed("seed=1", word) == []
@@ -243,6 +252,7 @@ def test_what_is_no_run_is_passed_over(made: Any, listed: Any) -> None:
     for folder in (beside, path.parent / "notes", path.parent / "refused-0123abcd"):
         folder.mkdir()
         (folder / "summary.csv").write_text("")
+    (path.parent / "notes" / "config.yaml").write_text("model: mine")
     (path.parents[2] / "multirun.yaml").write_text("")
     assert [run["path"] for run in listed()] == [str(path)]
 
@@ -284,6 +294,8 @@ def test_a_mistake_is_found_without_any_run(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     with pytest.raises(InputError, match="did you mean 'state'"):
         listing.main([f"out_dir={tmp_path / 'out'}", "stat=failed"])
+    with pytest.raises(InputError, match="older=soon: an age"):
+        listing.main([f"out_dir={tmp_path / 'out'}", "older=soon"])
     with pytest.raises(InputError, match="there is no such folder"):
         listing.main([f"out_dir={tmp_path / 'missing'}"])
 
@@ -318,6 +330,15 @@ def test_a_run_at_which_a_process_is_at_work_stays(made: Any, told: Any) -> None
         text = told("state=done", "--remove", "--yes")
     assert f"xmnist: {held} stays: a process is at work on it" in text and "removed 1 run (" in text
     assert found.read(held).state == "done" and not free.exists()
+
+
+def test_a_link_to_a_run_elsewhere_stays(made: Any, told: Any, tmp_path: Path) -> None:
+    path = made("alpha=0.5")
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(SystemExit):
+        told("state=done", "--remove", "--yes")
+    assert found.read(path).state == "done" and (path / "metrics.json").exists()
 
 
 @pytest.mark.parametrize("taken", [True, False])

@@ -113,8 +113,9 @@ def _fits(run: Found, key: str, text: str) -> bool:
 def _same(value: Any, word: str) -> bool:
     """Whether a setting is, or is a list that has, what a word says; numbers are compared as such."""
     if isinstance(value, list):
-        words = _split(word[1:-1]) if word.startswith("[") else []
-        return (len(words) == len(value) and all(map(_same, value, words))) or any(_same(each, word) for each in value)
+        words = _split(word[1:-1])
+        whole = word.startswith("[") and len(words) == len(value) and all(map(_same, value, words))
+        return whole or any(_same(each, word) for each in value)
     if isinstance(value, int | float) and not isinstance(value, bool):
         try:
             return float(word) == value

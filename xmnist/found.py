@@ -27,8 +27,8 @@ STATES = ("done", "failed", "interrupted", "running", "killed", "damaged")
 KINDS: dict[str, Any] = {"state": str, "command": str, "started": str, "seconds": int | float, "error": str}
 """What of status.json is told, and what it must be."""
 
-NAME = re.compile(r"(?<!,seeds)-[0-9a-f]{8}$")
-"""How a run's name ends; summaries over seeds, and what does not belong here, end otherwise."""
+NAME = re.compile(r"-[0-9a-f]{8}$")
+"""How a run's name ends."""
 
 MAIN = {
     **{model: ("reconstruction_sse", "accuracy") for model in ("cladec", "refae")},
@@ -100,9 +100,8 @@ def figures(path: Path, stage: str, model: str | None) -> dict[str, float]:
     if stage == "export":
         return {"images": sum(nested[0].values())} if nested else {}
     names = MAIN.get(model or "", ("accuracy",))
-    rows = [row for row in nested or [_numbers(metrics)] if names[0] in row]
-    best = min(rows, key=lambda row: row[names[0]], default={})
-    return {name: best[name] for name in names if name in best}
+    best = min(nested or [_numbers(metrics)], key=lambda row: row.get(names[0], math.inf))
+    return {name: best[name] for name in names if name in best and names[0] in best}
 
 
 def _best_score(path: Path) -> dict[str, float]:
