@@ -77,7 +77,8 @@ class Terminal(io.StringIO):
 def state(path: Path, **changes: Any) -> Path:
     """Say something else in a run's status."""
     status = json.loads((path / "status.json").read_text()) | changes
-    (path / "status.json").write_text(json.dumps(status))
+    del status["checksum"]
+    (path / "status.json").write_text(json.dumps(status | {"checksum": runs._checksum(status)}))
     return path
 
 
@@ -108,7 +109,7 @@ AOPC = "kind,name,accuracy,aopc\nmodel,classifier,0.9,\nexplainer,random,,0.9\ne
     [
         ("train", ["model=classifier"], {"loss": 1, "accuracy": 0.9, "epochs": 3}, {}, {"accuracy": 0.9}),
         ("train", ["model=refae"], {}, {}, {}),
-        ("train", ["model=refae"], {"reconstruction_sse": float("nan"), "accuracy": "high"}, {}, {}),
+        ("train", ["model=refae"], {"reconstruction_sse": float("nan"), "accuracy": 10**400}, {}, {}),
         (
             "train",
             ["alpha=[0,0.5]"],
@@ -199,7 +200,9 @@ def test_states(made: Any, listed: Any) -> None:
         ('{"state": "won", "started": "2026-01-01"}', 'state is "won"'),
         ('{"state": "done", "started": 5}', "started is 5"),
         ('{"state": "done", "started": "2026-01-01", "error": {"a": 1}}', "error is {"),
-        ('{"state": "done", "started": "2026-01-01", "command": [], "seconds": "long"}', "command is []"),
+        ('{"state": "done", "started": "2026-01-01", "command": []}', "command is []"),
+        ('{"state": "done", "started": "2026-01-01", "seconds": "long"}', 'seconds is "long"'),
+        ('{"state": "done", "started": "2026-01-01"}', "status.json is not what this run wrote"),
         (None, "status.json is missing"),
     ],
 )
@@ -208,6 +211,15 @@ def test_a_damaged_status_is_told(made: Any, listed: Any, told: Any, text: str |
     path.unlink() if text is None else path.write_text(text)
     (one,) = listed("state=damaged")
     assert reason in one["error"] and one["age_seconds"] >= 0 and reason in told()
+
+
+def test_an_edited_status_and_one_of_another_run_are_told(made: Any, listed: Any) -> None:
+    one, other = made("alpha=0.5"), made("alpha=0.25")
+    (one / "status.json").write_bytes((other / "status.json").read_bytes())
+    assert [run["path"] for run in listed("state=damaged")] == [str(one)]
+    text = (other / "status.json").read_text()
+    (other / "status.json").write_text(text.replace('"done"', '"failed"'))
+    assert len(listed("state=damaged")) == 2
 
 
 def test_an_edited_config_is_told(made: Any, listed: Any) -> None:

@@ -6,7 +6,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,16 +24,19 @@ from xmnist.schema import CONTROLS, STAGES
 STATES = ("done", "failed", "interrupted", "running", "killed", "damaged")
 """`killed`: running, but its process is gone; `damaged`: its status.json cannot be read."""
 
-KINDS: dict[str, Any] = {"state": str, "command": str, "started": str, "seconds": int | float, "error": str}
-"""What of status.json is told, and what it must be."""
+SOUND: dict[str, Callable[[Any], bool]] = {
+    "state": lambda value: value in STATES[:4],
+    "started": lambda value: _time(value) is not None,
+    "seconds": lambda value: value is None or isinstance(value, int | float),
+    **{key: lambda value: value is None or isinstance(value, str) for key in ("command", "error")},
+}
+"""What of status.json is told, and what it may be."""
 
 NAME = re.compile(r"-[0-9a-f]{8}$")
 """How a run's name ends."""
 
-MAIN = {
-    **{model: ("reconstruction_sse", "accuracy") for model in ("cladec", "refae")},
-    "joint": ("accuracy", "explanation_loss"),
-}
+DECODED = ("reconstruction_sse", "accuracy")
+MAIN = {"cladec": DECODED, "refae": DECODED, "joint": ("accuracy", "explanation_loss")}
 """The figures that sum up a `train` run, the main one first; for other models it is the accuracy."""
 
 BESIDE = (*CONTROLS, "classifier", "refae")
@@ -73,13 +76,12 @@ def below(out_dir: Path) -> list[Found]:
 def held(path: Path) -> bool:
     """Whether a process is at work on a run, as far as can be told; nothing is left behind by asking."""
     lock = FileLock(path / ".lock")
-    try:
+    with suppress(OSError):  # somebody holds it, or may: it cannot be opened
         if (path / ".lock").exists():
             lock.acquire(timeout=0)
-    except OSError:  # somebody holds it, or may: it cannot be opened
-        return True
-    lock.release()
-    return False
+        lock.release()
+        return False
+    return True
 
 
 def main_figure(path: Path) -> tuple[str, float] | None:
@@ -93,8 +95,7 @@ def figures(path: Path, stage: str, model: str | None) -> dict[str, float]:
     if stage == "evaluate":
         return _best_score(path / "summary.csv")
     if stage == "explain":
-        images = len(_rows(path / "selection.csv"))
-        return {"images": images} if images else {}
+        return {"images": len(rows)} if (rows := _rows(path / "selection.csv")) else {}
     metrics, _ = _content(path / "metrics.json")
     nested = [_numbers(value) for value in metrics.values() if isinstance(value, dict)]
     if stage == "export":
@@ -119,12 +120,10 @@ def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
     """The numbers among some values; a text that is one counts."""
     out = {}
     for name, value in row.items():
-        try:
+        with suppress(TypeError, ValueError, OverflowError):
             number = value if isinstance(value, int) else float(value)
-        except (TypeError, ValueError):
-            continue
-        if math.isfinite(number) and not isinstance(value, bool):
-            out[name] = number
+            if math.isfinite(number) and not isinstance(value, bool):
+                out[name] = number
     return out
 
 
@@ -166,15 +165,16 @@ def read(path: Path) -> Found:
 def _status(path: Path) -> tuple[dict[str, Any], str, str]:
     """What status.json says, with nothing but what it should; the run's state; why it is damaged, if it is."""
     content, reason = _content(path / "status.json")
-    wrong = [key for key, kind in KINDS.items() if key in content and not isinstance(content[key], kind)]
-    wrong += ["started"] if "started" not in wrong and _time(content.get("started")) is None else []
-    wrong += ["state"] if "state" not in wrong and content.get("state") not in STATES[:4] else []
+    wrong = [key for key, sound in SOUND.items() if not sound(content.get(key))]
     if not reason and wrong:
         reason = f"status.json is damaged: {wrong[0]} is {json.dumps(content.get(wrong[0]))[:50]}"
+    own = {key: value for key, value in content.items() if key != "checksum"}
+    if not reason and (own.get("run"), content.get("checksum")) != (path.name, runs._checksum(own)):
+        reason = "status.json is not what this run wrote: its command does it again"
     state = "damaged" if reason else content["state"]
     if state == "running" or not (path / "status.json").exists():
         state, reason = ("running", "") if held(path) else ("killed" if state == "running" else state, reason)
-    return {key: content[key] for key in KINDS if key in content and key not in wrong}, state, reason
+    return {key: content.get(key) for key in SOUND if key not in wrong}, state, reason
 
 
 def _content(path: Path) -> tuple[dict[str, Any], str]:
@@ -188,7 +188,7 @@ def _content(path: Path) -> tuple[dict[str, Any], str]:
     except OSError as error:
         return {}, f"{path.name} cannot be read ({error.strerror})"
     except Exception as error:  # a damaged file makes readers raise almost anything
-        return {}, f"{path.name} is damaged: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+        return {}, f"{path.name} is damaged: {(str(error).splitlines() or ['unreadable'])[0]}"
     return (content, "") if isinstance(content, dict) else ({}, f"{path.name} is damaged: it holds no keys")
 
 
@@ -233,11 +233,10 @@ def _began(path: Path, started: Any) -> float:
 
 def _time(text: Any) -> float | None:
     """Seconds since 1970; None for what is no time."""
-    try:
+    with suppress(TypeError, ValueError, OverflowError):
         read = datetime.fromisoformat(text)
         return (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()
-    except (TypeError, ValueError, OverflowError):
-        return None
+    return None
 
 
 def _size(folder: Path) -> int:

@@ -139,7 +139,8 @@ def table(runs: Sequence[Found], width: int | None) -> str:
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     out = []
     for place, (cell, width) in enumerate(zip(cells, widths, strict=True)):
-        text = SAID.sub("", cell) if len(cell) > width else cell
+        text = "".join(letter if letter.isprintable() else "?" for letter in cell)  # none that moves the cursor
+        text = SAID.sub("", text) if len(text) > width else text
         text = f"{text[: width - 1]}…" if len(text) > width else text
         out.append(text.rjust(width) if place in (4, 5) else text.ljust(width))  # age and size
     return "  ".join(out).rstrip() + "\n"
@@ -149,12 +150,7 @@ def _result(run: Found, brief: bool) -> str:
     """A run's figures and what is wrong with it; what matters comes first, because the end may be cut off."""
     figures = [f"{value:.4g} {SHORT.get(name, name)}" for name, value in run.figures.items()]
     told = [", ".join(figures[:1] if brief else figures), run.error]
-    return _printable("; ".join(each for each in (told if run.state == "done" else told[::-1]) if each))
-
-
-def _printable(text: str) -> str:
-    """A text that cannot move the cursor, whatever a file says."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+    return "; ".join(each for each in (told if run.state == "done" else told[::-1]) if each)
 
 
 def _told_apart(runs: Sequence[Found]) -> list[str]:
@@ -168,7 +164,7 @@ def _told_apart(runs: Sequence[Found]) -> list[str]:
         own, others = filters.flat(run), alike[run.path.parent / label]
         keys = [key for key in own if key not in COMMON and any(other.get(key) != own[key] for other in others)]
         more = [f"{key}={filters.text_of(own[key])}" for key in keys[:3]] + ["…"] * (len(keys) > 3)
-        out.append(_printable(",".join([label, *more])))
+        out.append(",".join([label, *more]))
     return out
 
 
