@@ -23,7 +23,7 @@ Xmnist = Callable[..., "subprocess.CompletedProcess[str]"]
 def test_help_answers_at_once_and_without_torch(xmnist: Xmnist) -> None:
     answer = xmnist("--help")
     assert answer.returncode == 0 and answer.stderr == ""
-    for word in ("train", "model=cladec layer=dense alpha=0.25", "--cfg job", "-m "):
+    for word in ("\n  train ", "\n  export ", "\n  runs ", "model=cladec layer=dense alpha=0.25", "--cfg job", "-m "):
         assert word in answer.stdout
     code = "import sys\nfrom xmnist.cli import main\ntry: main()\nfinally: print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True).stdout.split()
@@ -66,7 +66,7 @@ def test_flags_may_stand_anywhere(xmnist: Xmnist) -> None:
 MISSING = "it would be trained by: xmnist train dataset=glyphs model=classifier"
 RANGE = "alpha must be a number in [0, 1], or a list of different ones with model=cladec, got 7"
 WRONG = [
-    (["trian"], "no stage 'trian'; did you mean 'train'? (stages: train, explain, evaluate, export)"),
+    (["trian"], "no stage 'trian'; did you mean 'train'? (stages: train, explain, evaluate, export, runs)"),
     (["train", "modle=cladec"], "no key 'modle'; did you mean 'model'?"),
     (
         ["train", "model=cladc"],
@@ -228,6 +228,7 @@ def test_a_traceback_for_those_who_ask(xmnist: Xmnist) -> None:
     ("line", "words"),
     [
         ("xmnist tr", {"train"}),
+        ("xmnist ru", {"runs"}),
         ("xmnist explain explainer=deep", {"explainer=deep_shap", "explainer=deep_taylor", "explainer=deeplift"}),
         ("xmnist train model=cla", {"model=cladec", "model=classifier"}),
     ],

@@ -18,12 +18,22 @@ STAGES = {
     "evaluate": "measure which explanations are worth trusting; trains what it needs",
     "export": "write a data set as images, masks and boxes that dataset=folder reads",
 }
+OTHERS = {"runs": "list the runs with their figures, or remove some"}
+"""Commands that compose no config."""
+
+
+def _lines(commands: dict[str, str]) -> str:
+    return "\n".join(f"  {name:<10}{text}" for name, text in commands.items())
+
+
 USAGE = f"""xmnist {__version__}: train image classifiers and look at what they have seen
 
 usage: xmnist STAGE [KEY=VALUE ...] [flags]
 
 stages:
-{"".join(f"  {name:<10}{text}" for name, text in STAGES.items())}
+{_lines(STAGES)}
+and:
+{_lines(OTHERS)}
 
 examples:
   xmnist train model=cladec layer=dense alpha=0.25       a decoder of what layer dense keeps
@@ -58,8 +68,10 @@ def main() -> None:
     if stage == "--version":
         print(__version__)
         sys.exit(0)
+    if stage in OTHERS:
+        return without_hydra(argv)
     if stage not in STAGES:
-        fail(unknown("stage", stage, STAGES, "stages"), 2)
+        fail(unknown("stage", stage, [*STAGES, *OTHERS], "stages"), 2)
     overrides, flags = _sorted(argv)
     sys.argv[1:] = overrides + flags
 
@@ -101,6 +113,20 @@ def main() -> None:
 
 
 INTERRUPTED = "interrupted; type the same command again to go on"
+
+
+def without_hydra(argv: list[str]) -> None:
+    """Run the command `runs`."""
+    from xmnist import listing
+
+    try:
+        listing.main(argv)
+    except KeyboardInterrupt:
+        fail("interrupted", 130)
+    except Exception as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        fail(error, 2 if isinstance(error, InputError) else 1)
 
 
 def job(cfg: "DictConfig") -> Any:
@@ -160,5 +186,5 @@ def _completed_stage() -> str:
         os.environ["COMP_LINE"] = match[1] + match[3].lstrip()  # Hydra completes a line without stages
         return match[2]
     typed = re.sub(r"^\s*\S+\s*", "", line)
-    print(*(s for s in STAGES if s.startswith(typed)))
+    print(*(s for s in [*STAGES, *OTHERS] if s.startswith(typed)))
     sys.exit(0)

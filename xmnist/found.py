@@ -1,0 +1,249 @@
+"""The runs that lie on the disk, as they are found there; a damaged file is told of, and stops nothing."""
+
+import csv
+import json
+import math
+import os
+import re
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock
+
+from xmnist import runs
+from xmnist.derived import Settings
+from xmnist.errors import one_line
+from xmnist.schema import CONTROLS, STAGES
+
+STATES = ("done", "failed", "interrupted", "running", "killed", "damaged")
+"""`killed`: running, but its process is gone; `damaged`: its status.json cannot be read."""
+
+SOUND: dict[str, Callable[[Any], bool]] = {
+    "state": lambda value: value in STATES[:4],
+    "started": lambda value: _time(value) is not None,
+    "seconds": lambda value: value is None or isinstance(value, int | float),
+    **{key: lambda value: value is None or isinstance(value, str) for key in ("command", "error")},
+}
+"""What of status.json is told, and what it may be."""
+
+NAME = re.compile(r"-[0-9a-f]{8}$")
+"""How a run's name ends."""
+
+DECODED = ("reconstruction_sse", "accuracy")
+MAIN = {"cladec": DECODED, "refae": DECODED, "joint": ("accuracy", "explanation_loss")}
+"""The figures that sum up a `train` run, the main one first; for other models it is the accuracy."""
+
+BESIDE = (*CONTROLS, "classifier", "refae")
+"""What tables of `evaluate` hold for comparison."""
+
+LOWER = re.compile("loss|gap|sse|mse|pompom")
+"""Scores that are better the lower they are."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A run; the names are those of `xmnist runs --json`."""
+
+    path: Path
+    stage: str
+    state: str
+    dataset: str
+    model: str | None
+    settings: Settings
+    figures: dict[str, float]
+    started: str | None
+    seconds: float | None
+    age_seconds: float
+    bytes: int
+    error: str | None
+    command: str | None
+
+
+def below(out_dir: Path) -> list[Found]:
+    """All runs below a folder, newest last."""
+    places = [path for stage in STAGES for path in (out_dir / stage).glob("*/*" if stage == "export" else "*/*/*")]
+    named = [path for path in places if NAME.search(path.name)]
+    there = [path for path in named if (path / "status.json").exists() or (path / "config.yaml").exists()]
+    return sorted(map(read, there), key=lambda run: (_began(run.path, run.started), run.path))
+
+
+def held(path: Path) -> bool:
+    """Whether a process is at work on a run, as far as can be told; nothing is left behind by asking."""
+    lock = FileLock(path / ".lock")
+    with suppress(OSError):  # somebody holds it, or may: it cannot be opened
+        if (path / ".lock").exists():
+            lock.acquire(timeout=0)
+        lock.release()
+        return False
+    return True
+
+
+def main_figure(path: Path) -> tuple[str, float] | None:
+    """The name and value of the one figure that sums up a run, such as ("accuracy", 0.98); None where there is none."""
+    stage, _, model = _place(path)
+    return next(iter(figures(path, stage, model).items()), None)
+
+
+def figures(path: Path, stage: str, model: str | None) -> dict[str, float]:
+    """The figures that sum up a run, by name, the main one first; of a list of alphas, those of the best."""
+    if stage == "evaluate":
+        return _best_score(path / "summary.csv")
+    if stage == "explain":
+        return {"images": len(rows)} if (rows := _rows(path / "selection.csv")) else {}
+    metrics, _ = _content(path / "metrics.json")
+    nested = [_numbers(value) for value in metrics.values() if isinstance(value, dict)]
+    if stage == "export":
+        return {"images": sum(nested[0].values())} if nested else {}
+    names = MAIN.get(model or "", ("accuracy",))
+    best = min(nested or [_numbers(metrics)], key=lambda row: row.get(names[0], math.inf))
+    return {name: best[name] for name in names if name in best and names[0] in best}
+
+
+def _best_score(path: Path) -> dict[str, float]:
+    """The best explainer's AOPC in a summary, or else the best by its first score."""
+    rows = {row.get("name") or "": _numbers(row) for row in _rows(path)}
+    columns = [column for row in rows.values() for column in row]
+    column = "aopc" if "aopc" in columns else next(iter(columns), "")
+    scores = {name: row[column] for name, row in rows.items() if column in row}
+    kept = {name: score for name, score in scores.items() if name not in BESIDE} or scores
+    best = (min if LOWER.search(column) else max)(kept, key=lambda name: kept[name], default="")
+    return {column if best == "classifier" else f"{column} of {best}": kept[best]} if kept else {}
+
+
+def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers among some values; a text that is one counts."""
+    out = {}
+    for name, value in row.items():
+        with suppress(TypeError, ValueError, OverflowError):
+            number = value if isinstance(value, int) else float(value)
+            if math.isfinite(number) and not isinstance(value, bool):
+                out[name] = number
+    return out
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+    except (OSError, ValueError, csv.Error):  # a figure is not worth an error
+        return []
+
+
+def _place(path: Path) -> tuple[str, str, str | None]:
+    """Stage, data set and model of a run, by where it lies."""
+    *_, stage, dataset, model, _ = ("", "", "", *path.absolute().parts)
+    return ("export", model, None) if dataset == "export" else (stage, dataset, model)
+
+
+def read(path: Path) -> Found:
+    """What there is to know of the run in a folder."""
+    stage, dataset, model = _place(path)
+    status, state, reason = _status(path)
+    settings, unread = _content(path / "config.yaml")
+    reasons = [status.get("error"), reason, unread or _renamed(path, stage, settings)]
+    return Found(
+        path=path,
+        stage=stage,
+        state=state,
+        dataset=dataset,
+        model=model,
+        settings=settings,
+        figures=figures(path, stage, model),
+        age_seconds=round(max(0.0, time.time() - _began(path, status.get("started"))), 1),
+        bytes=_size(path),
+        error="; ".join(one_line(each) for each in reasons if each) or None,
+        **{key: status.get(key) for key in ("started", "seconds", "command")},
+    )
+
+
+def _status(path: Path) -> tuple[dict[str, Any], str, str]:
+    """What status.json says, with nothing but what it should; the run's state; why it is damaged, if it is."""
+    content, reason = _content(path / "status.json")
+    wrong = [key for key, sound in SOUND.items() if not sound(content.get(key))]
+    if not reason and wrong:
+        reason = f"status.json is damaged: {wrong[0]} is {json.dumps(content.get(wrong[0]))[:50]}"
+    own = {key: value for key, value in content.items() if key != "checksum"}
+    if not reason and (own.get("run"), content.get("checksum")) != (path.name, runs._checksum(own)):
+        reason = "status.json is not what this run wrote: its command does it again"
+    state = "damaged" if reason else content["state"]
+    if state == "running" or not (path / "status.json").exists():
+        state, reason = ("running", "") if held(path) else ("killed" if state == "running" else state, reason)
+    return {key: content.get(key) for key in SOUND if key not in wrong}, state, reason
+
+
+def _content(path: Path) -> tuple[dict[str, Any], str]:
+    """The plain values that a JSON or YAML file holds, and why it holds none."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        read = json.loads if path.suffix == ".json" else _from_yaml
+        content = _plain(read(text))
+    except FileNotFoundError:
+        return {}, f"{path.name} is missing"
+    except OSError as error:
+        return {}, f"{path.name} cannot be read ({error.strerror})"
+    except Exception as error:  # a damaged file makes readers raise almost anything
+        return {}, f"{path.name} is damaged: {(str(error).splitlines() or ['unreadable'])[0]}"
+    return (content, "") if isinstance(content, dict) else ({}, f"{path.name} is damaged: it holds no keys")
+
+
+def _from_yaml(text: str) -> Any:
+    """What YAML says; an interpolation stays as it is written, and no tag makes anything but a plain value."""
+    loader, depth = getattr(yaml, "CSafeLoader", yaml.SafeLoader), 0  # in C ten times as fast, where there is one
+    for event in yaml.parse(text, loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > 50 or isinstance(event, yaml.AliasEvent):  # what fills the stack or the memory when it is loaded
+            raise ValueError("it is nested too deep, or refers to itself")
+    return yaml.load(text, loader)
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON can hold it; what is no finite number is nothing."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_plain(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def _renamed(path: Path, stage: str, settings: Settings) -> str:
+    """Why a run would not be found by its settings; empty if it is."""
+    edited = "config.yaml was edited, or another version made it"
+    try:
+        name = runs.run_id(stage, settings)
+    except Exception:  # a key may be missing, or hold anything
+        return f"{edited}: it is not what this one writes"
+    return "" if name == path.name else f"{edited}: this run would be called {name}"
+
+
+def _began(path: Path, started: Any) -> float:
+    """When a run was begun; where nothing says so, when its folder was last written."""
+    began = _time(started)
+    with suppress(OSError):  # it went away meanwhile
+        return path.stat().st_mtime if began is None else began
+    return time.time()
+
+
+def _time(text: Any) -> float | None:
+    """Seconds since 1970; None for what is no time."""
+    with suppress(TypeError, ValueError, OverflowError):
+        read = datetime.fromisoformat(text)
+        return (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()
+    return None
+
+
+def _size(folder: Path) -> int:
+    """The bytes of all files below a folder."""
+    size = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):  # it went away meanwhile
+                size += os.lstat(os.path.join(place, name)).st_size
+    return size

@@ -1,0 +1,229 @@
+"""The command `xmnist runs`: which runs there are, and removing some of them. No torch, no pandas, no Hydra."""
+
+import dataclasses
+import json
+import os
+import re
+import shutil
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from xmnist import filters, found
+from xmnist.errors import InputError, report, unknown
+from xmnist.filters import UNITS
+from xmnist.found import Found
+from xmnist.schema import COMMON
+
+USAGE = """xmnist runs: list the runs, newest last, or remove some of them
+
+usage: xmnist runs [KEY=VALUE ...] [flags]
+
+filters, all of which must fit; several values are separated by commas:
+  state=STATE       done, failed, interrupted, running; killed: its process died (the same command goes on with it);
+                    damaged: its status.json cannot be read
+  stage=STAGE       train, explain, evaluate, export
+  older=AGE         begun longer ago than this: a number and s, m, h, d or w, such as 7d
+  newer=AGE         begun since then
+  KEY=VALUE         dataset, model, classifier, layer, alpha, seed, explainer, metric, and any other key of a run's
+                    config.yaml, such as trainer.epochs=6; of a list, one of its values or all of them, as [1,0.25,0.9]
+
+examples:
+  xmnist runs dataset=mnist model=cladec alpha=0,0.25
+  xmnist runs newer=2h --json
+  xmnist runs state=failed,interrupted --remove
+
+flags and folder:
+  out_dir=DIR       where the runs are (default: outputs)
+  --json            all that is known of each, as a list of objects
+  --remove          show them, ask, and remove them; what is needed again is made again
+  --yes             remove without asking
+  --help            this text
+"""
+
+FLAGS = ("--json", "--remove", "--yes", "--help", "-h")
+
+SHORT = {"reconstruction_sse": "sse"}
+"""What figures are called in the table."""
+
+SAID = re.compile(r"\b(metric|explainer|select|of|classifier|layer|loss|alpha)=|,seed=0\b")
+"""What the settings are understood without, where there is little room."""
+
+
+def main(argv: Sequence[str]) -> None:
+    """List or remove runs, as the words of a command line say.
+
+    Raises:
+        InputError: one of them is wrong.
+    """
+    flags, given = _parsed(argv)
+    if {"--help", "-h"} & set(flags):
+        sys.stdout.write(USAGE)
+        return
+    out_dir = Path(given.pop("out_dir", "outputs"))
+    runs = found.below(out_dir)
+    filters.check_keys(given, runs)
+    if not runs:
+        report(f"no runs below {out_dir}{os.sep} yet")
+    runs = filters.chosen(runs, given)
+    if "--remove" in flags:
+        _remove(runs, asking="--yes" not in flags)
+    elif "--json" in flags:
+        _write(json.dumps([dataclasses.asdict(run) for run in runs], indent=2, default=str) + "\n")
+    else:
+        _write(table(runs, _width()))
+
+
+def _width() -> int | None:
+    """How wide a table may be; what is piped may have any width."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def _write(text: str) -> None:
+    try:
+        print(text, end="", flush=True)
+    except BrokenPipeError:  # whoever reads, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _parsed(argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Flags and filters of a command line, each of them sound by itself."""
+    flags = [word for word in argv if word.startswith("-")]
+    for flag in flags:
+        if flag not in FLAGS:
+            raise unknown("flag", flag, FLAGS, "flags")
+    given: dict[str, str] = {}
+    for word in (word for word in argv if word not in flags):
+        key, _, text = word.partition("=")
+        if not key or not text:
+            raise InputError(f"cannot read '{word}': a filter is KEY=VALUE, such as state=failed")
+        if key in given:
+            raise InputError(f"{key} is given twice; several values are separated by commas: {key}={given[key]},...")
+        given[key] = text
+        filters.check_value(key, text)
+        if key == "out_dir" and not Path(text).is_dir():
+            raise InputError(f"out_dir={text}: there is no such folder")
+    if {"--json", "--remove"} <= set(flags):
+        raise InputError("--json lists and --remove removes: give one of them")
+    if "--yes" in flags and "--remove" not in flags:
+        raise InputError("--yes belongs to --remove")
+    if "--remove" in flags and not set(given) - {"out_dir"}:
+        raise InputError("--remove needs a filter that says which runs, such as state=failed")
+    if "--remove" in flags and "--yes" not in flags and not sys.stdin.isatty():
+        raise InputError("--remove asks first, and there is no terminal to ask at: add --yes to remove without")
+    return flags, given
+
+
+def table(runs: Sequence[Found], width: int | None) -> str:
+    """A line a run below a line of headings; a narrow terminal is told less of the settings and the results."""
+    names, head = _told_apart(runs), ("state", "stage", "dataset", "model", "age", "size", "settings", "result")
+    for brief in (False, True):
+        rows = [head]
+        for run, name in zip(runs, names, strict=True):
+            cells = (age_text(run.age_seconds), size_text(run.bytes), name, _result(run, brief))
+            rows.append((run.state, run.stage, run.dataset, run.model or "", *cells))
+        *fixed, settings, result = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        room = (width or sys.maxsize) - sum(each + 2 for each in fixed) - 2
+        if settings + result <= room:
+            break
+    else:
+        result = max(min(result, max(15, room - settings, room // 3), room - 10), 9)
+        settings = max(room - result, 10)
+    return "".join(_line(row, (*fixed, settings, result)) for row in rows) if runs else ""
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    out = []
+    for place, (cell, width) in enumerate(zip(cells, widths, strict=True)):
+        text = "".join(letter if letter.isprintable() else "?" for letter in cell)  # none that moves the cursor
+        text = SAID.sub("", text) if len(text) > width else text
+        text = f"{text[: width - 1]}…" if len(text) > width else text
+        out.append(text.rjust(width) if place in (4, 5) else text.ljust(width))  # age and size
+    return "  ".join(out).rstrip() + "\n"
+
+
+def _result(run: Found, brief: bool) -> str:
+    """A run's figures and what is wrong with it; what matters comes first, because the end may be cut off."""
+    figures = [f"{value:.4g} {SHORT.get(name, name)}" for name, value in run.figures.items()]
+    told = [", ".join(figures[:1] if brief else figures), run.error]
+    return "; ".join(each for each in (told if run.state == "done" else told[::-1]) if each)
+
+
+def _told_apart(runs: Sequence[Found]) -> list[str]:
+    """The readable part of each run's name, and what tells those apart that have the same."""
+    alike = defaultdict[Path, list[dict[str, Any]]](list)
+    labels = [found.NAME.sub("", run.path.name) for run in runs]
+    for run, label in zip(runs, labels, strict=True):
+        alike[run.path.parent / label].append(filters.flat(run))
+    out = []
+    for run, label in zip(runs, labels, strict=True):
+        own, others = filters.flat(run), alike[run.path.parent / label]
+        keys = [key for key in own if key not in COMMON and any(other.get(key) != own[key] for other in others)]
+        more = [f"{key}={filters.text_of(own[key])}" for key in keys[:3]] + ["…"] * (len(keys) > 3)
+        out.append(",".join([label, *more]))
+    return out
+
+
+def age_text(seconds: float) -> str:
+    """An age as one whole number with its unit: 45s, 12m, 3h, 5d, 8w."""
+    unit = next((unit for unit in "wdhm" if seconds >= 2 * UNITS[unit]), "s")
+    return f"{int(seconds // UNITS[unit])}{unit}"
+
+
+def size_text(size: float) -> str:
+    """A number of bytes as people say it: 950 B, 12.3 MB."""
+    unit, *larger = ("B", "kB", "MB", "GB", "TB")
+    while size >= 999.5 and larger:
+        size, unit = size / 1000, larger.pop(0)
+    return f"{size:.0f} {unit}" if size >= 99.95 or unit == "B" else f"{size:.1f} {unit}"
+
+
+def _remove(runs: Sequence[Found], asking: bool) -> None:
+    """Remove those of the runs that no process is at work on, if the user says so."""
+    free = [run for run in runs if not found.held(run.path)]
+    for run in runs:
+        if run not in free:
+            report(f"{run.path} stays: a process is at work on it")
+    if not free:
+        return
+    these = "this run" if len(free) == 1 else f"these {len(free)} runs"
+    _write(table(free, _width()))
+    if asking and not _agreed(f"remove {these} ({size_text(sum(run.bytes for run in free))})? [y/N] "):
+        _write("nothing was removed\n")
+        return
+    gone = [run for run in free if _removed(run)]
+    _write(f"removed {len(gone)} run{'' if len(gone) == 1 else 's'} ({size_text(sum(run.bytes for run in gone))})\n")
+    if len(gone) < len(free):
+        sys.exit(1)
+
+
+def _agreed(question: str) -> bool:
+    try:
+        return input(question).strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
+
+
+def _removed(run: Found) -> bool:
+    """Remove a run, unless it has been begun again since it was shown; if it stays, that is told."""
+    lock = run.path / ".lock"
+    try:
+        with FileLock(lock, timeout=0):
+            if run.path.is_symlink() or found.read(run.path).started != run.started:
+                raise OSError("it is another one by now" if not run.path.is_symlink() else "it is a link")
+            inside = sorted(run.path.iterdir(), key=lambda path: path.name != "status.json")
+            for path in inside:  # the status first: what is left by an interrupt must not look like a finished run
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                elif path != lock:
+                    path.unlink()
+        lock.unlink(missing_ok=True)
+        run.path.rmdir()  # refuses if a process has begun this run anew in between
+    except OSError as error:
+        report(f"{run.path} stays: {'a process is at work on it' if isinstance(error, Timeout) else error}")
+        return False
+    return True
