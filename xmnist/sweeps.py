@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xmnist import runs
+from xmnist import found, runs
 from xmnist.errors import InputError, JobFailed, one_line
 from xmnist.runs import Run
 
@@ -189,11 +189,13 @@ def _row(job: Job, outcome: Outcome | None, start: float) -> dict[str, Any]:
     place = runs.place(job.run.stage, job.run.settings)
     row = {"job": " ".join(job.words), "run": place, "state": "not begun", "figure": "", "value": ""}
     row |= {"seconds": "", "error": ""}
-    if outcome is None:
-        return row | ({"state": status["state"]} if runs.since(status, start) else {})
-    if outcome.failed:
+    if outcome is not None and outcome.failed:
         return row | {"state": "failed", "error": one_line(outcome.value)}
-    return row | {"state": "done", "seconds": status.get("seconds", "")}
+    if outcome is None and not runs.since(status, start):
+        return row
+    name, value = found.main_figure(job.run.path) or ("", "")
+    own = {"state": status.get("state", "done"), "seconds": status.get("seconds", "")}
+    return row | own | ({"figure": name, "value": value} if own["state"] == "done" else {})
 
 
 def _aligned(rows: Sequence[Mapping[str, Any]]) -> str:
