@@ -20,7 +20,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
-from xmnist import config
+from xmnist import config, processes
 from xmnist.errors import InputError
 from xmnist.identity import identity, label
 
@@ -125,6 +125,8 @@ class Run:
 
     def tell(self, what: str) -> None:
         """Log where the run is, what its figures are and which pictures it has drawn."""
+        if processes.rank():
+            return
 
         def line(figures: dict[str, Any]) -> str:
             told = {name: value for name, value in figures.items() if name not in EFFORT}
@@ -140,12 +142,16 @@ class Run:
         log.info("%s%s", "\n  ".join([f"{what}: {self.path}", *rows]), table)
 
     def write_json(self, name: str, content: Any) -> None:
-        """Write a JSON file."""
+        """Write a JSON file; of several processes that train a model, the first does so, as with all files."""
+        if processes.rank():
+            return
         with atomic(self.path / name) as file:
             file.write_text(json.dumps(content, indent=2) + "\n")
 
     def write_csv(self, name: str, rows: Sequence[dict[str, Any]]) -> None:
         """Write a CSV file with a line a row; the first row's keys are the columns."""
+        if processes.rank():
+            return
         with atomic(self.path / name) as file, file.open("w", newline="") as out:
             writer = csv.DictWriter(out, list(rows[0]))
             writer.writeheader()
@@ -153,6 +159,8 @@ class Run:
 
     def save(self, name: str, state: dict[str, Any]) -> None:
         """Write a checkpoint: tensors and plain values."""
+        if processes.rank():
+            return
         import torch
 
         # An open file, not a path: torch writes the path's name into the file, and equal states must give equal files.

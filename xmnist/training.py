@@ -8,7 +8,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xmnist import classifiers, data, decoders, devices, environment, figures, joint, pictures, runs, tasks, trainer
+from xmnist import (
+    classifiers,
+    data,
+    decoders,
+    devices,
+    environment,
+    figures,
+    joint,
+    parallel,
+    pictures,
+    processes,
+    runs,
+    tasks,
+    trainer,
+)
 from xmnist.data.base import Data, Info
 from xmnist.data.files import BUILT_IN
 from xmnist.derived import Settings, judged, phases, trained, training
@@ -83,7 +97,7 @@ def load_data(settings: Settings) -> Data:
 def train(settings: Settings, typed: str | None = None) -> Run:
     """The finished run of these settings, trained now if it was not there; `typed` is the command that asked for it."""
     run = Run("train", settings)
-    with runs.claim(run, typed or command(settings)) as needed:
+    with parallel.claimed(lambda: runs.claim(run, typed or command(settings))) as needed:
         if needed:
             log.info("training %s: %s", settings["model"]["name"], run.path)
             device = devices.find_device(settings["device"])
@@ -118,7 +132,7 @@ def load_explained(settings: Settings, images: Data, device: torch.device) -> nn
 def found_or_trained(settings: Settings) -> Run:
     """The finished run of these settings, which another one needs."""
     run = check_needed(settings)
-    if not run.finished():
+    if not parallel.agreed(run.finished()):
         log.info("this needs a %s that is not there yet: it is trained first", NAMES[settings["model"]["name"]])
         train(settings)
     return run
@@ -215,7 +229,8 @@ def _fit(run: Run, parts: list[tuple[tasks.Task, Settings]], images: Data) -> li
             state = None
             if len(parts) > 1:
                 run.save(f"phase{phase}.pt", task.model.state_dict())
-                pictures.maps(run, task.model, images.validation, images.info.classes, phase)
+                if not processes.rank():
+                    pictures.maps(run, task.model, images.validation, images.info.classes, phase)
     return before
 
 
@@ -236,6 +251,9 @@ def _fit_part(
         run.save("last.pt", {"run": run.path.name, "phase": phase, "before": before, **state})
         run.write_csv("history.csv", before + numbered(state["history"]))
 
+    def watch() -> dict[str, float]:
+        return parallel.measured(task.watch, images.validation)
+
     seed = run.settings["seed"]
     if phases > 1:
         log.info("phase %d of %d: %s", phase, phases, pictures.phase_title(run.settings, phase))
@@ -244,7 +262,7 @@ def _fit_part(
     precision = devices.find_precision(options["precision"], images.train.labels.device)
     own = {"precision": precision, "seed": seed, "figures": task.figures, "state": state, "save": save}
     try:
-        rows = trainer.fit(task.model, task.loss, task.rows(), lambda: task.watch(images.validation), **(options | own))
+        rows = trainer.fit(task.model, task.loss, task.rows(), watch, **(options | own))
     except trainer.StateError as error:
         raise run.refused("last.pt", str(error)) from None
     return numbered(rows)
@@ -274,13 +292,16 @@ def _write_results(run: Run, task: tasks.Task, images: Data, history: list[train
     seconds = sum(row["seconds"] for row in history)
     speed = len(history) * len(images.train) / seconds
     effort = {"epochs": len(history), "seconds": seconds, "images_per_second": speed}
-    run.write_json("metrics.json", task.test(images.test) | effort)
+    run.write_json("metrics.json", parallel.measured(task.test, images.test) | effort)
     run.write_csv("history.csv", history)
     run.save("model.pt", task.model.state_dict())
+    if processes.rank():
+        return
     with runs.atomic(run.path / "curves.png") as file:
         figures.curves(history, pictures.title(run.settings), file)
     if task.reconstruct is not None:
-        draw_examples(run, images, [(run, task)])
+        with parallel.alone():
+            draw_examples(run, images, [(run, task)])
 
 
 def fitted(run: Run, images: Data, device: torch.device) -> tasks.Task:
