@@ -138,8 +138,7 @@ def _refuse_several(cfg: DictConfig, sweep: bool) -> None:
     """Leave where torchrun started several processes for what is not the training of one model."""
     if processes.count() > 1 and (sweep or cfg.hydra.job.name != "train"):
         without = "leave -m out" if sweep else f"start xmnist {cfg.hydra.job.name} without it"
-        if not processes.rank():
-            report(InputError(f"torchrun trains one model at a time: {without}"))
+        report(InputError(f"torchrun trains one model at a time: {without}"))
         sys.exit(2)
 
 
