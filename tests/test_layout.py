@@ -36,7 +36,9 @@ LEVELS = [
     {"interventions"},
     {"classifiers", "decoders", "joint", "losses"},
     {"layers"},
+    {"parallel"},
     {"errors", "interrupts", ""},
+    {"processes"},
 ]
 """From the top: a module imports from levels below its own; `data` and `metrics` are packages."""
 

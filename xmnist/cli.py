@@ -1,12 +1,13 @@
 """The entry point: `xmnist STAGE [overrides] [flags]`. No torch here, and no Hydra before the stage is known."""
 
+import logging
 import os
 import re
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from xmnist import __version__, interrupts
+from xmnist import __version__, interrupts, processes
 from xmnist.errors import TRACEBACK, InputError, JobFailed, one_line, report, unknown
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ tab completion:  eval "$(xmnist -sc install=bash)"
 def main() -> None:
     """Run one command line and leave with 0 (done), 1 (a run failed), 2 (bad input) or 130 (interrupted)."""
     interrupts.listen()
+    if processes.rank():
+        logging.disable()  # of several processes that train one model, the first speaks
     stage, argv = (sys.argv[1:2] or [""])[0], sys.argv[2:]
     if stage in ("-sc", "--shell-completion"):
         stage, argv = _completed_stage(), sys.argv[1:]
@@ -139,7 +142,7 @@ def job(cfg: "DictConfig") -> Any:
     own = HydraConfig.get()
     try:
         run = runs.Run(own.job.name, config.resolve(cfg, own.job.name))
-        if not run.reusable():
+        if not run.reusable() or processes.count() > 1:  # several must agree on it
             return import_module(f"xmnist.{run.stage}").main(run.settings, hooks.typed(own, run))
         run.tell("already done")  # without the seconds that importing torch takes
         if run.stage == "evaluate":

@@ -4,19 +4,26 @@ from typing import Any
 
 import torch
 
+from xmnist import processes
 from xmnist.errors import InputError
 
 
 def find_device(name: str) -> torch.device:
     """The device of that name; `auto` is the first of cuda, mps, cpu that is there.
 
+    Where several processes train one model, `cuda` is a GPU for each, and mps, which cannot do that, is not there.
+
     Raises:
-        InputError: this machine has no such device.
+        InputError: this machine has no such device, or it is one for several processes.
     """
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        return torch.device(next(kind for kind in there if there[kind]))
-    device = torch.device(name)
+    alone = processes.count() == 1
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available() and alone, "cpu": True}
+    device = torch.device(next(kind for kind in there if there[kind]) if name == "auto" else name)
+    if device.type == "cuda" and not alone:
+        if device.index is not None:
+            raise InputError(f"device={name} is one GPU, but several processes train: device=cuda gives each its own")
+        name = f"cuda:{processes.local_rank()}"
+        device = torch.device(name)
     if not there[device.type] or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
         found = [f"cuda:{i}" for i in range(torch.cuda.device_count())] + [k for k in ("mps", "cpu") if there[k]]
         raise InputError(f"device={name}: there is none here (there is {', '.join(found)}; auto takes the first)")

@@ -7,11 +7,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from xmnist import processes
+
 PACKAGES = ("xmnist", "torch", "torchvision", "captum", "zennit", "numpy", "hydra-core", "omegaconf")
 
 
 def describe(device: object, threads: int, seed: int) -> dict[str, Any]:
-    """Versions, machine, device, threads, seed and commit, as plain values."""
+    """Versions, machine, device, threads, processes, seed and commit, as plain values."""
     return {
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         "platform": platform.platform(),
@@ -19,6 +21,7 @@ def describe(device: object, threads: int, seed: int) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "device": str(device),
         "threads": threads,
+        "processes": processes.count(),
         "seed": seed,
         "commit": _commit(),
     }

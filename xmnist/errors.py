@@ -4,6 +4,8 @@ import difflib
 import sys
 from collections.abc import Iterable
 
+from xmnist import processes
+
 TRACEBACK = "XMNIST_TRACEBACK"
 """Environment variable that is set, for the jobs in other processes too, when the user asked for tracebacks."""
 
@@ -36,5 +38,6 @@ def one_line(error: Exception | str) -> str:
 
 
 def report(error: Exception | str) -> None:
-    """Say in one line what went wrong."""
-    print(f"xmnist: {one_line(error)}", file=sys.stderr)
+    """Say in one line what went wrong, and in which process, if there are others."""
+    name = f"xmnist (process {processes.rank()})" if processes.rank() else "xmnist"
+    print(f"{name}: {one_line(error)}", file=sys.stderr)

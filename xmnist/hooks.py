@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError
 
-from xmnist import config, runs, sweeps
+from xmnist import config, processes, runs, sweeps
 from xmnist.derived import foreign
 from xmnist.errors import TRACEBACK, InputError, report, unknown
 from xmnist.schema import METHODS, METRICS, OWN, STAGES, WEIGHTS
@@ -78,7 +78,7 @@ def _default_dataset(argv: Sequence[str]) -> str:
 
 def warn_of_glyphs(argv: Sequence[str]) -> None:
     """Say that the built-in data set stands in for MNIST, where nobody named one."""
-    if os.environ.get("XMNIST_DEFAULT_DATASET") == "glyphs":
+    if os.environ.get("XMNIST_DEFAULT_DATASET") == "glyphs" and not processes.rank():
         report(
             f"no data set was named, and mnist is neither in {_folder(argv)}/ nor can it be fetched: using the "
             "built-in glyphs instead (dataset=glyphs says so without this warning)"
@@ -98,10 +98,12 @@ class Check(Callback):
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Check a single run."""
+        _refuse_several(config, sweep=False)
         self._check(config, [(config, [])])
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Check all jobs of a sweep over a grid."""
+        _refuse_several(config, sweep=True)
         for key in ("sweeper", "launcher"):
             if not config.hydra.get(key):
                 report(f"hydra.{key} must be a group of keys, got null")
@@ -148,6 +150,14 @@ class Check(Callback):
             where = f" (in the job {' '.join(job)})" if job else ""
             report(f"{error}{where}" if isinstance(error, InputError) else error)
             sys.exit(2 if isinstance(error, InputError) else 1)
+
+
+def _refuse_several(cfg: DictConfig, sweep: bool) -> None:
+    """Leave where torchrun started several processes for what is not the training of one model."""
+    if processes.count() > 1 and (sweep or cfg.hydra.job.name != "train"):
+        without = "leave -m out" if sweep else f"start xmnist {cfg.hydra.job.name} without it"
+        report(InputError(f"torchrun trains one model at a time: {without}"))
+        sys.exit(2)
 
 
 def _check_words(cfg: DictConfig) -> None:

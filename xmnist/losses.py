@@ -5,6 +5,8 @@ from collections.abc import Callable
 from torch import Tensor
 from torch.nn import functional as F
 
+from xmnist import parallel
+
 
 def sse(images: Tensor, reconstructions: Tensor) -> Tensor:
     """Squared error summed over pixels, averaged over the batch: the Keras study's reconstruction loss."""
@@ -17,6 +19,12 @@ def mse(images: Tensor, reconstructions: Tensor) -> Tensor:
 
 
 RECONSTRUCTION = {"sse": sse, "mse": mse}
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
+    """Mean cross-entropy; with weights (K,) of the classes, it is divided by those of the whole batch's labels."""
+    mean = F.cross_entropy(logits, labels, weights)
+    return mean if weights is None else parallel.weighted(mean, weights[labels].sum())
 
 
 def cladec(

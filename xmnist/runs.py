@@ -19,7 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
-from xmnist import config, interrupts
+from xmnist import config, interrupts, processes
 from xmnist.errors import InputError, one_line
 from xmnist.identity import identity, label
 from xmnist.storage import PARTIAL, atomic, digest, first_line, load_checkpoint, save_checkpoint
@@ -125,6 +125,8 @@ class Run:
 
     def tell(self, what: str) -> None:
         """Log where the run is, what its figures are and which pictures it has drawn."""
+        if processes.rank():
+            return
 
         def line(figures: dict[str, Any]) -> str:
             told = {name: value for name, value in figures.items() if name not in EFFORT}
@@ -140,12 +142,16 @@ class Run:
         log.info("%s%s", "\n  ".join([f"{what}: {self.path}", *rows]), table)
 
     def write_json(self, name: str, content: Any) -> None:
-        """Write a JSON file."""
+        """Write a JSON file; of several processes that train a model, the first does so, as with all files."""
+        if processes.rank():
+            return
         with atomic(self.path / name) as file:
             file.write_text(json.dumps(content, indent=2) + "\n")
 
     def write_csv(self, name: str, rows: Sequence[dict[str, Any]]) -> None:
         """Write a CSV file with a line a row; the first row's keys are the columns."""
+        if processes.rank():
+            return
         with atomic(self.path / name) as file, file.open("w", newline="") as out:
             writer = csv.DictWriter(out, list(rows[0]))
             writer.writeheader()
@@ -153,7 +159,8 @@ class Run:
 
     def save(self, name: str, state: dict[str, Any]) -> None:
         """Write a checkpoint: tensors and plain values."""
-        save_checkpoint(self.path / name, state)
+        if not processes.rank():
+            save_checkpoint(self.path / name, state)
 
     def load(self, name: str) -> dict[str, Any] | None:
         """Read a checkpoint, nothing but tensors and plain values; None where there is none.

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from xmnist import decoders, losses
 from xmnist.data.base import Columns, Data, Source, Split
@@ -51,7 +50,7 @@ def classifier(model: nn.Module, data: Data) -> Task:
     """A classifier, trained on cross-entropy, weighted by class where the data set says so."""
 
     def loss(images: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(model(images), labels, data.class_weights)
+        return losses.cross_entropy(model(images), labels, data.class_weights)
 
     def test(split: Split) -> dict[str, float]:
         return classification(batched(model, split.images), split.labels)
@@ -150,7 +149,7 @@ def joint(
 
     def measured(images: Tensor, labels: Tensor, masks: Tensor | None, maps: Tensor, weights: Tensor | None) -> Tensor:
         logits = model.gated(images, maps)
-        entropy = F.cross_entropy(logits, labels, weights)
+        entropy = losses.cross_entropy(logits, labels, weights)
         explained = losses.explanation(
             maps.float(), beta, _allowed(masks) if hybrid and masks is not None else None, gamma
         )

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from xmnist import devices, interrupts, training
+from xmnist import devices, interrupts, processes, training
 from xmnist.derived import Settings, plain, trained
 from xmnist.errors import one_line
 from xmnist.pictures import NAMES
@@ -64,7 +64,7 @@ def side_by_side(members: Sequence[Settings]) -> set[int]:
 
 def _workers(missing: Sequence[Settings]) -> int:
     """How many trainings to do at a time."""
-    if len(missing) < 2 or devices.find_device(missing[0]["device"]).type != "cpu":
+    if len(missing) < 2 or processes.count() > 1 or devices.find_device(missing[0]["device"]).type != "cpu":
         return 1
     if multiprocessing.current_process().daemon:  # such a one may not start others
         return 1

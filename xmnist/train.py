@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from xmnist import devices, runs, together, training
+from xmnist import devices, parallel, processes, runs, together, training
 from xmnist.derived import Settings, alphas, plain
+from xmnist.errors import InputError
 from xmnist.runs import Run
 
 planned: list[Settings] = []
@@ -26,11 +27,14 @@ def main(settings: Settings, typed: str | None = None) -> dict[str, Any]:
     Args:
         typed: the command that asked for it.
     """
-    if _several(settings):
-        return _train_each(settings, typed).metrics()
-    if settings["model"]["name"] == "cladec" and not settings["force"]:  # else each job does its run again
-        together.side_by_side(_family(settings))
-    return training.train(settings, typed).metrics()
+    with parallel.started(devices.find_device(settings["device"])):
+        if parallel.agreed(name := Run("train", settings).path.name) != name:
+            raise InputError("the processes do not have the same settings")
+        if _several(settings):
+            return _train_each(settings, typed).metrics()
+        if settings["model"]["name"] == "cladec" and not settings["force"]:  # else each job does its run again
+            together.side_by_side(_family(settings))
+        return training.train(settings, typed).metrics()
 
 
 def _family(settings: Settings) -> list[Settings]:
@@ -53,7 +57,7 @@ def _several(settings: Settings) -> bool:
 def _train_each(settings: Settings, typed: str | None) -> Run:
     """Train one ClaDec for each alpha, each in its own run; this run holds the table and the picture of them all."""
     run = Run("train", settings)
-    with runs.claim(run, typed or training.command(settings)) as needed:
+    with parallel.claimed(lambda: runs.claim(run, typed or training.command(settings))) as needed:
         if needed:
             members = together.train(_members(settings))
             device = devices.find_device(settings["device"])
@@ -62,6 +66,8 @@ def _train_each(settings: Settings, typed: str | None) -> Run:
             run.write_json("metrics.json", table)
             run.write_csv("metrics.csv", [{"run": name, **row} for name, row in table.items()])
             images = training.load_data(settings).to(device)
-            training.draw_examples(run, images, [(m, training.fitted(m, images, device)) for m in members])
+            if not processes.rank():
+                with parallel.alone():
+                    training.draw_examples(run, images, [(m, training.fitted(m, images, device)) for m in members])
         run.tell("done" if needed else "already done")
     return run

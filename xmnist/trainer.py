@@ -13,11 +13,14 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ConstantLR, OneCycleLR, ReduceLROnPlateau, StepLR
 from tqdm import tqdm
 
-from xmnist import devices
+from xmnist import devices, parallel, processes
 from xmnist.data.base import Source
 from xmnist.layers import derive_seed
 
 log = logging.getLogger(__name__)
+
+CHECKED = 50
+"""After how many steps several processes look whether the loss is finite: all at the same ones, or some would wait."""
 
 Row = dict[str, float]
 """One epoch: `epoch` (from 1), `lr` at its end, `train_...`, `val_...`, `seconds`, `images_per_second`."""
@@ -102,6 +105,7 @@ def fit(
     scheduler = _scheduler(schedule, descent, highest, steps * epochs, warmup, step_epochs, factor, patience, min_lr)
     parts = {"model": model, "optimizer": descent, "scheduler": scheduler}
     history, best = _restore(parts, state) if state is not None else ([], {})
+    parallel.align(model)
     while len(history) < epochs and not _stopped(history, stop_patience, stop_delta):
         epoch = len(history) + 1
         own_seed = derive_seed(seed, f"epoch {epoch}")
@@ -166,23 +170,29 @@ def _epoch(
     epochs: int,
     seed: int,
 ) -> list[float]:
-    """Train on every row once, in random order; returns the means over rows of the loss and of what comes with it."""
+    """Train on every row once, in random order; returns the means over rows of the loss and of what comes with it.
+
+    Where several processes train, each computes its own rows of every batch, and has what the whole batch gives.
+    """
     model.train()
     order = torch.randperm(len(data)).to(data.device)  # drawn on the CPU: the same order on every device
     batches = order.split(batch_size)
     losses: list[Tensor] = []
     seen = 0
-    hidden = True if multiprocessing.parent_process() else None  # None: where there is no terminal; others train beside
+    # None: where there is no terminal. Others may train beside, or along.
+    hidden = True if multiprocessing.parent_process() or processes.rank() else None
+    own = [rows[parallel.share(len(rows)).rows] for rows in batches]
     with tqdm(total=len(order), desc=f"epoch {number}/{epochs}", unit="img", leave=False, disable=hidden) as bar:
-        for rows, batch in zip(batches, data.batches(batches, seed), strict=True):
-            value = loss(*batch).reshape(-1)
-            optimizer.zero_grad(set_to_none=True)
-            value[0].backward()
+        for rows, batch in zip(batches, data.batches(own, seed), strict=True):
+            with parallel.batch(model, len(rows)):
+                value = loss(*batch).reshape(-1)
+                optimizer.zero_grad(set_to_none=True)
+                losses.append(parallel.backward(value, model))
             optimizer.step()
             if scheduler is not None and scheduler.last_epoch + 1 < scheduler.total_steps:
                 scheduler.step()
-            losses.append(value.detach())
-            if bar.update(len(rows)):  # true when the bar was redrawn: the only time to wait for the device
+            drawn = bar.update(len(rows))  # true when the bar was redrawn: the only time to wait for the device
+            if drawn if processes.count() == 1 else len(losses) % CHECKED == 0:
                 new = torch.stack(losses[seen:])[:, 0]
                 _check_finite(new, number, seen)
                 bar.set_postfix(loss=f"{new.mean().item():.4g}", refresh=False)

@@ -17,7 +17,9 @@ from xmnist import (
     figures,
     interrupts,
     joint,
+    parallel,
     pictures,
+    processes,
     runs,
     tasks,
     trainer,
@@ -97,7 +99,7 @@ def load_data(settings: Settings) -> Data:
 def train(settings: Settings, typed: str | None = None) -> Run:
     """The finished run of these settings, trained now if it was not there; `typed` is the command that asked for it."""
     run = Run("train", settings)
-    with runs.claim(run, typed or command(settings)) as needed:
+    with parallel.claimed(lambda: runs.claim(run, typed or command(settings))) as needed:
         if needed:
             log.info("training %s: %s", settings["model"]["name"], run.path)
             device = devices.find_device(settings["device"])
@@ -132,7 +134,7 @@ def load_explained(settings: Settings, images: Data, device: torch.device) -> nn
 def found_or_trained(settings: Settings) -> Run:
     """The finished run of these settings, which another one needs."""
     run = check_needed(settings)
-    if not run.finished():
+    if not parallel.agreed(run.finished()):
         log.info("this needs a %s that is not there yet: it is trained first", NAMES[settings["model"]["name"]])
         train(settings)
     return run
@@ -227,7 +229,8 @@ def _fit(run: Run, parts: list[tuple[tasks.Task, Settings]], images: Data) -> li
             state = None
             if len(parts) > 1:
                 run.save(f"phase{phase}.pt", task.model.state_dict())
-                pictures.maps(run, task.model, images.validation, images.info.classes, phase)
+                if not processes.rank():
+                    pictures.maps(run, task.model, images.validation, images.info.classes, phase)
     return before
 
 
@@ -259,12 +262,16 @@ def _fit_part(
     def numbered(rows: list[trainer.Row]) -> list[trainer.Row]:
         return rows if phases == 1 else [{"phase": phase, **row} for row in rows]
 
-    weights = {name: digest(run.path / name) for name in (f"phase{done}.pt" for done in range(1, phase))}
-
     def save(state: dict[str, Any]) -> None:
+        if processes.rank():
+            return
+        weights = {name: digest(run.path / name) for name in (f"phase{done}.pt" for done in range(1, phase))}
         run.save("last.pt", {"run": run.path.name, "phase": phase, "before": before, "weights": weights, **state})
         run.write_csv("history.csv", before + numbered(state["history"]))
         interrupts.obey()
+
+    def watch() -> dict[str, float]:
+        return parallel.measured(task.watch, images.validation)
 
     seed = run.settings["seed"]
     if phases > 1:
@@ -274,7 +281,7 @@ def _fit_part(
     precision = devices.find_precision(options["precision"], images.train.labels.device)
     own = {"precision": precision, "seed": seed, "figures": task.figures, "state": state, "save": save}
     try:
-        rows = trainer.fit(task.model, task.loss, task.rows(), lambda: task.watch(images.validation), **(options | own))
+        rows = trainer.fit(task.model, task.loss, task.rows(), watch, **(options | own))
     except trainer.StateError as error:
         raise run.refused("last.pt", str(error)) from None
     return numbered(rows)
@@ -304,13 +311,16 @@ def _write_results(run: Run, task: tasks.Task, images: Data, history: list[train
     seconds = sum(row["seconds"] for row in history)
     speed = len(history) * len(images.train) / seconds
     effort = {"epochs": len(history), "seconds": seconds, "images_per_second": speed}
-    run.write_json("metrics.json", task.test(images.test) | effort)
+    run.write_json("metrics.json", parallel.measured(task.test, images.test) | effort)
     run.write_csv("history.csv", history)
     run.save("model.pt", task.model.state_dict())
+    if processes.rank():
+        return
     with runs.atomic(run.path / "curves.png") as file:
         figures.curves(history, pictures.title(run.settings), file)
     if task.reconstruct is not None:
-        draw_examples(run, images, [(run, task)])
+        with parallel.alone():
+            draw_examples(run, images, [(run, task)])
 
 
 def fitted(run: Run, images: Data, device: torch.device) -> tasks.Task:
