@@ -186,6 +186,8 @@ def explain(error: Exception, stage: str, words: Sequence[str]) -> str:
     """Hydra's report of a command line that does not compose, in one line that names what is allowed."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, word = str(error.missing_cfg_file).rpartition("/")
+        if group == "hydra/launcher" and (install := sweeps.install(word)):
+            return f"hydra/launcher={word} is not installed: {install}"
         return str(unknown(group or "config", word, error.options or []))
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark

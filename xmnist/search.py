@@ -12,6 +12,7 @@ import pandas as pd
 from xmnist import figures, runs, tables
 from xmnist.config import Settings
 from xmnist.derived import plain
+from xmnist.errors import InputError
 from xmnist.runs import Run
 from xmnist.schema import COMMON
 
@@ -36,7 +37,13 @@ def compare(done: Sequence[Run]) -> None:
 def _scores(run: Run) -> dict[str, float] | None:
     """Both scores of a finished run, with their intervals over images; None where it has measured something else."""
     maps = [name for name, options in run.settings["explainers"].items() if options["name"] == "joint"]
-    if not maps or not {"classification", "localisation"} <= run.settings["metrics"].keys() or not run.finished():
+    if not maps or not {"classification", "localisation"} <= run.settings["metrics"].keys():
+        return None
+    try:
+        if not run.finished():
+            return None
+    except InputError as error:
+        log.warning("left out: %s", error)
         return None
     rows = pd.read_csv(run.path / "summary.csv").set_index("name")
     wanted = {"accuracy": "classifier", "mass": maps[0]}

@@ -51,12 +51,19 @@ def check_launcher(launcher: Mapping[str, Any]) -> None:
         InputError: it is not; names what to install.
     """
     module = str(launcher["_target_"]).rpartition(".")[0]
-    if importlib.util.find_spec(module.split(".")[0]) and importlib.util.find_spec(".".join(module.split(".")[:2])):
-        return
-    extra = next((extra for word, extra in EXTRAS.items() if word in module), None)
-    raise InputError(
-        f"hydra/launcher: {module} is not installed" + (f": pip install 'xmnist[{extra}]'" if extra else "")
-    )
+    try:
+        there = importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        there = False
+    if not there:
+        way = install(module)
+        raise InputError(f"hydra/launcher: {module} is not installed" + (f": {way}" if way else ""))
+
+
+def install(name: str) -> str:
+    """What to type to have a launcher, by its name or module; empty for one that nobody here knows."""
+    extra = next((extra for word, extra in EXTRAS.items() if word in name), None)
+    return f"pip install 'xmnist[{extra}]'" if extra else ""
 
 
 def threads(launcher: Mapping[str, Any], jobs: int) -> list[str]:
