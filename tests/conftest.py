@@ -14,7 +14,7 @@ import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
 
-from helpers import UNREACHABLE, composed
+from helpers import UNREACHABLE, composed, typed
 from xmnist import config
 from xmnist.data.base import Data, Info, Split
 
@@ -41,15 +41,22 @@ def settings(tmp_path: Path) -> Callable[..., config.Settings]:
 
 @pytest.fixture
 def xmnist(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """`xmnist("train", ...)`: the command line in a fresh process and an empty folder, without network or data."""
+    """`xmnist("train", ...)`: the command line in a process of its own and an empty folder, without network or data.
+
+    The process has imported PyTorch already, which takes seconds, unless it is to be a `fresh` one.
+    """
     (tmp_path / "work").mkdir()
 
-    def run(*words: str, unreachable: bool = False, **environment: str) -> subprocess.CompletedProcess[str]:
-        clean = {k: v for k, v in os.environ.items() if not k.startswith(("XMNIST_", "HYDRA_"))}
+    def run(
+        *words: str, unreachable: bool = False, fresh: bool = False, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("XMNIST_", "HYDRA_"))} | environment
+        if not fresh and not unreachable:
+            return typed(words, tmp_path / "work", clean)
         return subprocess.run(
             [sys.executable, *(["-c", UNREACHABLE] if unreachable else ["-m", "xmnist"]), *words],
             cwd=tmp_path / "work",
-            env=clean | environment,
+            env=clean,
             capture_output=True,
             text=True,
             timeout=300,

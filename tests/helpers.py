@@ -1,12 +1,20 @@
 """Constants and functions that several test modules share."""
 
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from torch import nn
 
-from xmnist import hooks
+from xmnist import cli, hooks
 from xmnist.config import conf_dir
 
 TINY = ("+experiment=smoke", "dataset.train=300", "dataset.test=100")
@@ -42,6 +50,46 @@ OPTIONS: dict[str, Any] = {
     "min_lr": 0.0,
 }
 """Arguments of `trainer.fit`."""
+
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(
+    [*(f"xmnist.{name}" for name in ("train", "explain", "evaluate", "export", "hooks"))]
+    + ["torchvision", "captum.attr", "zennit.composites", "torchmetrics", "scipy.stats", "hydra.main"]
+)
+
+
+def started(work: Callable[..., None], *given: Any) -> ForkServerProcess:
+    """A process of its own that does some work; it has imported everything already, and begins at once."""
+    process = CONTEXT.Process(target=work, args=given)
+    process.start()
+    return process
+
+
+def ended(process: ForkServerProcess) -> int | None:
+    """The exit code of a process, once it has one."""
+    process.join(300)
+    return process.exitcode
+
+
+def type_(words: Sequence[str], folder: Path, environment: Mapping[str, str], said: tuple[str, str]) -> None:
+    """Be `xmnist WORDS` in a folder; what it says goes to two files."""
+    for number, path in enumerate(said, 1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    sys.argv = ["xmnist", *words]
+    cli.main()
+
+
+def typed(words: Sequence[str], folder: Path, environment: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
+    """`xmnist WORDS`, typed in a folder."""
+    with tempfile.TemporaryDirectory() as place:
+        said = f"{place}/out", f"{place}/error"
+        code = ended(started(type_, words, folder, environment, said))
+        assert code is not None, f"{words} did not end"
+        return subprocess.CompletedProcess(["xmnist", *words], code, *(Path(each).read_text() for each in said))
 
 
 def composed(*overrides: str, stage: str = "train") -> DictConfig:

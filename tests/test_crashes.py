@@ -2,7 +2,6 @@
 
 import json
 import logging
-import multiprocessing
 import os
 import pickle
 import random
@@ -11,23 +10,19 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from helpers import TINY
-from xmnist import cli, config, train, training
+from helpers import TINY, ended, started, type_
+from xmnist import config, train, training
 from xmnist.errors import InputError
 from xmnist.identity import identity
 from xmnist.runs import Run, described
 
 Settings = Callable[..., config.Settings]
-
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["xmnist.train", "xmnist.hooks", "matplotlib.figure"])  # each process begins at once
 
 
 def quiet(out_dir: str) -> None:
@@ -44,22 +39,10 @@ def trained(settings: config.Settings) -> None:
     train.main(settings)
 
 
-def typed(out_dir: str, words: tuple[str, ...]) -> None:
-    """`xmnist WORDS`, in a process of its own."""
-    quiet(out_dir)
-    sys.argv = ["xmnist", *words, f"out_dir={out_dir}"]
-    cli.main()
-
-
-def started(work: Callable[..., None], *given: Any) -> ForkServerProcess:
-    process = CONTEXT.Process(target=work, args=given)
-    process.start()
-    return process
-
-
-def ended(process: ForkServerProcess) -> int | None:
-    process.join(100)
-    return process.exitcode
+def command(out_dir: str, words: tuple[str, ...]) -> None:
+    Path(out_dir).mkdir(parents=True, exist_ok=True)
+    said = f"{out_dir}/said"
+    type_([*words, f"out_dir={out_dir}"], Path(out_dir), dict(os.environ), (said, said))
 
 
 def killed_while_at_it(
@@ -113,15 +96,15 @@ SWEEP = ("train", "-m", *TINY, "trainer.epochs=6", "alpha=0,0.5,1", "layer=dense
 @pytest.mark.slow
 def test_a_sweep_killed_at_random_moments_does_every_job_once(tmp_path: Path) -> None:
     dice, out_dir = random.Random(1), str(tmp_path / "out")
-    assert ended(started(typed, f"{tmp_path}/whole", SWEEP)) == 0
+    assert ended(started(command, f"{tmp_path}/whole", SWEEP)) == 0
     done: dict[Path, bytes] = {}
     for _ in range(8):
-        killed_while_at_it(typed, (out_dir, SWEEP), out_dir, "metrics.json", dice)
+        killed_while_at_it(command, (out_dir, SWEEP), out_dir, "metrics.json", dice)
         for path in Path(out_dir).rglob("status.json"):
             if json.loads(path.read_text())["state"] == "done":
                 assert done.setdefault(path, path.read_bytes()) == path.read_bytes(), "it was done again"
     assert 0 < len(done) < 7
-    assert ended(started(typed, out_dir, SWEEP)) == 0
+    assert ended(started(command, out_dir, SWEEP)) == 0
     assert all(path.read_bytes() == status for path, status in done.items())
     weights = {path.relative_to(f"{tmp_path}/whole"): path for path in Path(tmp_path, "whole").rglob("model.pt")}
     assert len(weights) == 7  # the six ClaDecs and their classifier
@@ -165,7 +148,7 @@ def test_an_interrupt_that_a_library_swallows_still_ends_the_run(
 
 def test_two_processes_that_begin_together_share_one_run(settings: Settings, tmp_path: Path) -> None:
     words = ("train", *TINY, "model=classifier")
-    both = [started(typed, f"{tmp_path}/out", words) for _ in range(2)]
+    both = [started(command, f"{tmp_path}/out", words) for _ in range(2)]
     assert [ended(process) for process in both] == [0, 0]
     said = (tmp_path / "out" / "said").read_text()
     assert said.count("training classifier") == 1 and said.count("waiting for it") == 1

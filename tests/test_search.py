@@ -66,7 +66,8 @@ def test_all_keys_that_differ_are_named(measured: Callable[..., Run]) -> None:
 
 
 def test_seeds_are_one_row_from_lowest_to_highest(measured: Callable[..., Run]) -> None:
-    made = [measured(0.5 + seed / 10, 0.5, "gamma=1", f"seed={seed}") for seed in range(3)] + [measured(0.3, 0.2, "gamma=2")]
+    made = [measured(0.5 + seed / 10, 0.5, "gamma=1", f"seed={seed}") for seed in range(3)]
+    made.append(measured(0.3, 0.2, "gamma=2"))
     search.compare(made)
     row = pd.read_csv(written(made[0]) / "search.csv").iloc[0]
     assert row["seeds"] == "0+1+2" and row["accuracy"] == pytest.approx(0.6)

@@ -43,7 +43,7 @@ def read(path: Path) -> Any:
 
 def test_the_main_job_as_a_user_types_it(xmnist: Xmnist, tmp_path: Path) -> None:
     words = ("train", *TINY, "model=cladec", "layer=dense", "alpha=0.25")
-    first = xmnist(*words)
+    first = xmnist(*words, fresh=True)
     assert first.returncode == 0, first.stderr
     assert first.stderr == ""
     out = tmp_path / "work" / "outputs" / "train" / "glyphs"
