@@ -53,10 +53,9 @@ OPTIONS: dict[str, Any] = {
 
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(
-    [*(f"xmnist.{name}" for name in ("train", "explain", "evaluate", "export", "hooks"))]
-    + ["torchvision", "captum.attr", "zennit.composites", "torchmetrics", "scipy.stats", "hydra.main"]
-)
+PRELOADED = ["xmnist.train", "xmnist.explain", "xmnist.evaluate", "xmnist.export", "xmnist.hooks", "hydra.main"]
+PRELOADED += ["torchvision", "captum.attr", "zennit.composites", "torchmetrics", "scipy.stats"]
+CONTEXT.set_forkserver_preload(PRELOADED)
 
 
 def started(work: Callable[..., None], *given: Any) -> ForkServerProcess:

@@ -46,7 +46,12 @@ def command(out_dir: str, words: tuple[str, ...]) -> None:
 
 
 def killed_while_at_it(
-    work: Callable[..., None], given: tuple[Any, ...], out_dir: str, progress: str, dice: random.Random
+    work: Callable[..., None],
+    given: tuple[Any, ...],
+    out_dir: str,
+    progress: str,
+    dice: random.Random,
+    after: float = 0.1,
 ) -> bool:
     """Kill a process at a random moment, at its start or soon after it has saved; returns whether it was at work."""
 
@@ -60,7 +65,7 @@ def killed_while_at_it(
     if dice.random() < 0.6:
         while process.is_alive() and saved() <= before:
             time.sleep(0.002)
-        process.join(dice.uniform(0, 0.1))
+        process.join(dice.uniform(0, after))
     else:
         process.join(dice.uniform(0, 0.6))
     process.kill()
@@ -99,7 +104,7 @@ def test_a_sweep_killed_at_random_moments_does_every_job_once(tmp_path: Path) ->
     assert ended(started(command, f"{tmp_path}/whole", SWEEP)) == 0
     done: dict[Path, bytes] = {}
     for _ in range(8):
-        killed_while_at_it(command, (out_dir, SWEEP), out_dir, "metrics.json", dice)
+        killed_while_at_it(command, (out_dir, SWEEP), out_dir, "examples.png", dice, after=1.0)
         for path in Path(out_dir).rglob("status.json"):
             if json.loads(path.read_text())["state"] == "done":
                 assert done.setdefault(path, path.read_bytes()) == path.read_bytes(), "it was done again"

@@ -252,7 +252,7 @@ def test_a_damaged_config_is_told(
 
 
 def test_an_interpolation_is_not_resolved_and_dates_and_nan_are_plain(made: Any, listed: Any) -> None:
-    path = made("seed=5", figures={})
+    path = made("seed=5", "data_dir=data", figures={})
     edit(path, "data_dir: data", "data_dir: ${oc.env:HOME}\nday: 2024-01-02\nnumber: .nan\n3: x")
     settings = listed()[0]["settings"]
     assert (settings["data_dir"], settings["day"], settings["number"]) == ("${oc.env:HOME}", "2024-01-02", None)

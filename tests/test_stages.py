@@ -41,6 +41,9 @@ def read(path: Path) -> Any:
     return json.loads(path.read_text())
 
 
+SEALED = {"model.pt", "metrics.json", "history.csv", "environment.json"}
+
+
 def test_the_main_job_as_a_user_types_it(xmnist: Xmnist, tmp_path: Path) -> None:
     words = ("train", *TINY, "model=cladec", "layer=dense", "alpha=0.25")
     first = xmnist(*words, fresh=True)
@@ -61,7 +64,7 @@ def test_the_main_job_as_a_user_types_it(xmnist: Xmnist, tmp_path: Path) -> None
     ):
         metrics, status = read(folder / "metrics.json"), read(folder / "status.json")
         assert set(metrics) == figures | {"epochs", "seconds", "images_per_second"}
-        assert status["state"] == "done" and status["files"].keys() == {"model.pt", "metrics.json"}
+        assert status["state"] == "done" and status["files"].keys() == SEALED
         environment = read(folder / "environment.json")
         assert {"versions", "device", "threads", "seed", "commit"} <= environment.keys()
         assert environment["precision"] == "fp32"
@@ -395,7 +398,7 @@ def test_a_loss_that_is_not_finite_fails_the_run_and_keeps_the_last_good_state(
     real = torch.nn.functional.cross_entropy
     calls = iter(range(10**6))
     monkeypatch.setattr(  # 3 steps and 1 validation batch an epoch
-        "xmnist.tasks.F.cross_entropy", lambda *a: real(*a) * (float("nan") if next(calls) > 8 else 1)
+        "xmnist.losses.F.cross_entropy", lambda *a: real(*a) * (float("nan") if next(calls) > 8 else 1)
     )
     with pytest.raises(NotFiniteError, match=r"nan in epoch \d, step \d"):
         train.main(own)

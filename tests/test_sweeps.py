@@ -195,7 +195,7 @@ def test_eight_jobs_give_the_same_figures_by_any_launcher(
 ) -> None:
     module = {"cores": "joblib", "ray_local": "ray", "submitit_local": "submitit"}[launcher]
     pytest.importorskip(f"hydra_plugins.hydra_{module}_launcher")
-    answer = xmnist(*EIGHT, f"hydra/launcher={launcher}", OMP_NUM_THREADS="1", RAY_USAGE_STATS_ENABLED="0")
+    answer = xmnist(*EIGHT, f"hydra/launcher={launcher}", fresh=True, OMP_NUM_THREADS="1", RAY_USAGE_STATS_ENABLED="0")
     assert answer.returncode == 0, answer
     assert len(one_by_one) == 8 and figures(tmp_path / "work") == one_by_one
     assert "8 jobs: 8 done" in answer.stdout and "Traceback" not in answer.stderr

@@ -27,7 +27,9 @@ from xmnist.schema import METHODS, METRICS, OWN, STAGES, WEIGHTS
 
 
 def register(stage: str, argv: Sequence[str]) -> None:
-    """Make the resolvers known that the configs use."""
+    """Make the resolvers known that the configs use, of a command that begins."""
+    global begun
+    jobs[:], begun = [], False
     resolvers: dict[str, Callable[..., str]] = {
         "stage": lambda: stage,
         "default_dataset": lambda: _default_dataset(argv),

@@ -296,6 +296,8 @@ def _saved_state(run: Run) -> dict[str, Any] | None:
     state = run.load("last.pt")
     if state is not None and state.get("run") != run.path.name:
         raise run.refused("last.pt", f"it was saved by {state.get('run', 'something else')}")
+    if state is not None and not {"phase", "before", "weights"} <= state.keys():
+        raise run.refused("last.pt", "it is not complete")
     return state
 
 
