@@ -40,14 +40,14 @@ class Sweep(BasicSweeper):
         Raises:
             SweepFailed: at least one of them has failed.
         """
-        from xmnist import hooks, runs, sweeps
+        from xmnist import hooks, storage, sweeps
 
         if not hooks.jobs:  # no grid, which Hydra says better
             return list(super().sweep(arguments))
         assert self.config is not None and self.launcher is not None
         folder = Path(self.config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
-        runs.write_yaml(folder / "multirun.yaml", self.config)
+        storage.write_yaml(folder / "multirun.yaml", self.config)
         launcher = self.config.hydra.launcher
         words = sweeps.threads(launcher, len(hooks.jobs))
         numbers = {id(job): number for number, job in enumerate(hooks.jobs)}

@@ -1,10 +1,25 @@
 """What a run is: every setting that can change its result, and the readable part of its name."""
 
+import hashlib
+import json
+
 from xmnist.derived import Settings, alphas, judged, needed, plain, selects, trained, training
 from xmnist.schema import WEIGHTS
 
 UNSEEN = ("workers", "stream")
 """Keys of data sets that say how they are read, and change no result."""
+
+
+def place(stage: str, settings: Settings) -> str:
+    """Where a run lies below OUT/STAGE: DATASET/MODEL/ID, or DATASET/ID where no model has a part in it."""
+    model = [settings["model"]["name"]] if "model" in settings else []
+    return "/".join((settings["dataset"]["name"], *model, run_id(stage, settings)))
+
+
+def run_id(stage: str, settings: Settings) -> str:
+    """A run's name: readable settings and 8 hex digits over everything that can change its result."""
+    text = json.dumps({"stage": stage, **identity(settings, stage)}, sort_keys=True)
+    return f"{label(settings, stage)}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def identity(settings: Settings, stage: str = "train") -> Settings:

@@ -21,8 +21,8 @@ from omegaconf import OmegaConf
 
 from xmnist import config, interrupts, processes
 from xmnist.errors import InputError, one_line
-from xmnist.identity import identity, label
-from xmnist.storage import PARTIAL, atomic, digest, first_line, load_checkpoint, save_checkpoint
+from xmnist.identity import place, run_id
+from xmnist.storage import PARTIAL, atomic, digest, first_line, load_checkpoint, save_checkpoint, write_yaml
 
 log = logging.getLogger(__name__)
 
@@ -31,18 +31,6 @@ SEALED = ("*.pt", "*.json", "*.csv", "*.md", "*.npz", "grid.*")
 
 EFFORT = ("epochs", "seconds", "images_per_second")
 """Figures of `metrics.json` that say what a run cost, not what it is worth."""
-
-
-def place(stage: str, settings: config.Settings) -> str:
-    """Where a run lies below OUT/STAGE: DATASET/MODEL/ID, or DATASET/ID where no model has a part in it."""
-    model = [settings["model"]["name"]] if "model" in settings else []
-    return "/".join((settings["dataset"]["name"], *model, run_id(stage, settings)))
-
-
-def run_id(stage: str, settings: config.Settings) -> str:
-    """A run's name: readable settings and 8 hex digits over everything that can change its result."""
-    text = json.dumps({"stage": stage, **identity(settings, stage)}, sort_keys=True)
-    return f"{label(settings, stage)}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True)
@@ -314,12 +302,6 @@ def _write_config(run: Run, command: str) -> None:
         (".hydra/overrides.yaml", shlex.split(command)[2:]),
     ):
         write_yaml(run.path / name, content)
-
-
-def write_yaml(path: Path, content: Any) -> None:
-    """Write plain values, or a config, as YAML."""
-    with atomic(path) as file:
-        OmegaConf.save(OmegaConf.create(content), file)
 
 
 UNTOLD = ("force=", "train_missing=", "fail_fast=")

@@ -59,7 +59,7 @@ def _varied(settings: Settings) -> str:
 
 
 def _write(folder: Path, found: Sequence[tuple[Run, dict[str, float]]]) -> None:
-    names = _differences([run.settings for run, _ in found])
+    names = sorted(_differences([run.settings for run, _ in found]))
     rows = pd.DataFrame([{**_told(run.settings, names), **scores} for run, scores in found])
     rows["seeds"] = [str(run.settings["seed"]) for run, _ in found]
     table = pd.DataFrame([_mean(part) for _, part in rows.groupby(list(names), sort=False)])

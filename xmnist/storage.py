@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
 PARTIAL = ".partial-"
 """How the names of files begin that are being written."""
 
@@ -100,3 +102,9 @@ def first_line(reason: str) -> str:
     lines = [line.strip() for line in reason.splitlines() if line.strip()] or ["it cannot be read"]
     line = lines[1] if len(lines) > 1 and lines[0].endswith(":") else lines[0]
     return line[:150].rstrip(". ")
+
+
+def write_yaml(path: Path, content: Any) -> None:
+    """Write plain values, or a config, as YAML."""
+    with atomic(path) as file:
+        OmegaConf.save(OmegaConf.create(content), file)
