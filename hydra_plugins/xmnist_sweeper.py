@@ -59,8 +59,13 @@ class Sweep(BasicSweeper):
                 sweeps.Outcome(result._return_value, failed=result.status == JobStatus.FAILED) for result in results
             ]
 
+        done, failed = list[Any](), None
         try:
-            return sweeps.run(hooks.jobs, launch, sweeps.at_a_time(launcher) if self.config.fail_fast else None)
-        finally:
-            if self.config.hydra.job.name == "evaluate":
-                import_module("xmnist.search").compare([job.run for job in hooks.jobs])
+            done = sweeps.run(hooks.jobs, launch, sweeps.at_a_time(launcher) if self.config.fail_fast else None)
+        except sweeps.SweepFailed as error:
+            failed = error
+        if self.config.hydra.job.name == "evaluate":
+            import_module("xmnist.search").compare([job.run for job in hooks.jobs])
+        if failed:
+            raise failed
+        return done

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from helpers import TINY, ended, started, type_
-from xmnist import config, train, training
+from xmnist import config, interrupts, train, training
 from xmnist.errors import InputError
 from xmnist.identity import identity
 from xmnist.runs import Run, described
@@ -124,8 +124,6 @@ def test_a_sweep_killed_at_random_moments_does_every_job_once(tmp_path: Path) ->
 def test_an_interrupt_that_a_library_swallows_still_ends_the_run(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, how: signal.Signals
 ) -> None:
-    from xmnist import interrupts
-
     own, save = settings(*TINY, "model=classifier", "trainer.epochs=50"), torch.save
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
@@ -149,6 +147,19 @@ def test_an_interrupt_that_a_library_swallows_still_ends_the_run(
             signal.signal(number, handler)
     assert Run("train", own).status()["state"] == "interrupted"
     assert len((Run("train", own).path / "history.csv").read_text().splitlines()) == 2
+
+
+def test_a_second_signal_does_not_disturb_what_the_first_one_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    left: list[int] = []
+    monkeypatch.setattr(interrupts, "_asked", False)
+    monkeypatch.setattr(os, "_exit", left.append)
+    with pytest.raises(KeyboardInterrupt):
+        interrupts.interrupt()
+    interrupts.interrupt()
+    assert left == []
+    monkeypatch.setattr(interrupts, "_moment", time.monotonic() - interrupts.PATIENCE - 1)
+    interrupts.interrupt()
+    assert left == [130]
 
 
 def test_two_processes_that_begin_together_share_one_run(settings: Settings, tmp_path: Path) -> None:

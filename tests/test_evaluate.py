@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from helpers import TINY
-from xmnist import cli, config, data, derived, evaluate, explaining, measures, train, training
+from xmnist import cli, config, data, derived, evaluate, explaining, measures, seeds, train, training
 from xmnist.data.base import Data, Info, Split
 from xmnist.errors import InputError, MeasurementError
 from xmnist.explainers.controls import Sobel
@@ -374,6 +374,10 @@ def test_several_seeds_have_a_summary_of_their_own(
     assert summary.loc["saliency", "pompom_sd"] == pytest.approx(abs(values[0] - values[1]) / math.sqrt(2), abs=1e-7)
     assert set(summary["seeds"]) == {"0+1"} and summary.loc["classifier", "kind"] == "model"
     assert "±" in (place / "summary.md").read_text()
+    shutil.rmtree(place)
+    (runs[1].path / "status.json").unlink()  # who knows now what its figures are
+    seeds.summarise(runs[0])
+    assert not place.exists()
 
 
 def test_batches_make_no_other_run_and_metrics_do(settings: Settings) -> None:

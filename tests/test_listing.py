@@ -98,7 +98,21 @@ def test_a_run_is_told_with_all_that_is_known_of_it(made: Any, listed: Any) -> N
     assert one == {
         **{"path": str(path), "stage": "train", "state": "done", "dataset": "mnist", "model": "cladec", "error": None},
         **{"figures": {"reconstruction_sse": 20.5, "accuracy": 0.25}, "command": "xmnist train alpha=0.5"},
+        "edited": False,
     }
+
+
+def test_altered_figures_are_not_told(made: Any, listed: Any) -> None:
+    path = made() / "metrics.json"
+    path.write_text(path.read_text().replace("0.25", "0.99"))
+    (one,) = listed()
+    assert one["figures"] == {} and "metrics.json is not the file that this run wrote" in one["error"]
+
+
+def test_a_run_whose_config_was_edited_is_not_removed(made: Any, told: Any) -> None:
+    path = made("seed=1")
+    edit(path, "seed: 1", "seed: 77")
+    assert "stays: its config.yaml was edited" in told("seed=77", "--remove", "--yes") and path.is_dir()
 
 
 AOPC = "kind,name,accuracy,aopc\nmodel,classifier,0.9,\nexplainer,random,,0.9\nexplainer,lrp,,0.3\nexplainer,ig,,0.2\n"

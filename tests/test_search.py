@@ -72,7 +72,7 @@ def test_seeds_are_one_row_from_lowest_to_highest(measured: Callable[..., Run]) 
     row = pd.read_csv(written(made[0]) / "search.csv").iloc[0]
     assert row["seeds"] == "0+1+2" and row["accuracy"] == pytest.approx(0.6)
     assert (row["accuracy_low"], row["accuracy_high"]) == pytest.approx((0.5, 0.7))
-    assert "from the lowest to the highest seed" in (written(made[0]) / "search.md").read_text()
+    assert "of several seeds: from the lowest to the highest one" in (written(made[0]) / "search.md").read_text()
 
 
 def test_nothing_is_written_of_one_model_or_of_others(measured: Callable[..., Run], settings: Settings) -> None:

@@ -39,7 +39,8 @@ def done(job: Job) -> Outcome:
 def died(job: Job) -> None:
     """What is left of a job whose process was killed."""
     job.run.path.mkdir(parents=True, exist_ok=True)
-    job.run.write_status({"state": "running", "started": runs._now(), "command": "xmnist train"})
+    again = job.run.status().get("pid", 0) + 1
+    job.run.write_status({"state": "running", "started": runs._now(), "pid": again, "command": "xmnist train"})
 
 
 def table(jobs: Sequence[Job]) -> list[dict[str, str]]:
@@ -89,25 +90,45 @@ def test_a_launcher_that_breaks_is_asked_again_for_what_is_left(jobs: list[Job])
         return [done(job) for job in batch]
 
     assert len(sweeps.run(jobs, launch)) == 5
-    assert asked == [5, 4]  # what was done is not done again
+    assert asked == [5, 1, 3]  # what was done is not done again, and what it was at work on is done alone
     assert {row["state"] for row in table(jobs)} == {"done"}
 
 
-def test_a_job_that_kills_its_process_every_time_is_given_up(jobs: list[Job]) -> None:
+def test_a_job_that_kills_its_process_is_given_up_and_not_those_beside_it(jobs: list[Job]) -> None:
     def launch(batch: Sequence[Job]) -> list[Outcome]:
-        for job in batch:
-            if job is jobs[2]:
+        if jobs[2] in batch:
+            for job in batch[:3]:  # at work at the same time, and killed with it
                 died(job)
-                raise RuntimeError("a worker was killed")
-            done(job)
+            raise RuntimeError("a worker was killed")
         return [done(job) for job in batch]
 
     with pytest.raises(sweeps.SweepFailed, match="1 of 5"):
         sweeps.run(jobs, launch)
     rows = table(jobs)
     assert [row["state"] for row in rows] == ["done", "done", "failed", "done", "done"]
-    assert rows[2]["error"] == "its process died 3 times: RuntimeError: a worker was killed"
+    assert rows[2]["error"] == "its process died: RuntimeError: a worker was killed"
     assert jobs[2].run.status()["state"] == "failed"
+
+
+def test_a_job_that_cannot_begin_is_no_reason_to_leave_the_others_out(jobs: list[Job]) -> None:
+    def launch(batch: Sequence[Job]) -> list[Outcome]:
+        if jobs[1] in batch:
+            raise FileExistsError("a file is where its folder should be")
+        return [done(job) for job in batch]
+
+    with pytest.raises(sweeps.SweepFailed, match="1 of 5"):
+        sweeps.run(jobs, launch)
+    assert [row["state"] for row in table(jobs)] == ["done", "failed", "done", "done", "done"]
+    assert "FileExistsError" in table(jobs)[1]["error"]
+
+
+def test_what_was_done_before_is_marked(jobs: list[Job], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    done(jobs[3])
+    sweeps.run(jobs, lambda batch: [done(job) for job in batch])
+    assert [row["reused"] for row in table(jobs)] == ["", "", "", "yes", ""]
+    assert [bool(row["seconds"]) for row in table(jobs)] == [True, True, True, False, True]
+    assert "seed=3  done before  accuracy 0.5" in caplog.text
 
 
 def test_a_launcher_that_cannot_begin_is_told_at_once(jobs: list[Job]) -> None:
@@ -116,7 +137,7 @@ def test_a_launcher_that_cannot_begin_is_told_at_once(jobs: list[Job]) -> None:
 
     with pytest.raises(RuntimeError, match="no such cluster"):
         sweeps.run(jobs, launch)
-    assert {row["state"] for row in table(jobs)} == {"not begun"}
+    assert {row["state"] for row in table(jobs)} == {"failed", "not begun"}
 
 
 def test_an_interrupted_sweep_says_where_it_was(jobs: list[Job]) -> None:
@@ -210,5 +231,9 @@ def test_a_failing_job_costs_the_sweep_its_exit_code_and_nothing_else(xmnist: Xm
     with (tmp_path / "work" / "outputs" / "train" / "sweep.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["state"] for row in rows] == ["done", "failed", "done"] and "NotFiniteError" in rows[1]["error"]
+    (tmp_path / "work" / "outputs" / "train" / rows[0]["run"] / "metrics.json").write_text("{}")
+    answer = xmnist(*words, "trainer.lr=0.001,0.002,0.003")  # damage is no reason to leave the others out
+    assert answer.returncode == 1 and "metrics.json is not the file that this run wrote" in answer.stderr
+    assert "3 jobs: 1 failed, 2 done" in answer.stdout and "done before" in answer.stdout
     answer = xmnist(*words, "trainer.lr=1e30,0.003", "fail_fast=true")
     assert answer.returncode == 1 and "2 jobs: 1 failed, 1 not begun" in answer.stdout

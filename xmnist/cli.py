@@ -60,6 +60,13 @@ tab completion:  eval "$(xmnist -sc install=bash)"
 def main() -> None:
     """Run one command line and leave with 0 (done), 1 (a run failed), 2 (bad input) or 130 (interrupted)."""
     interrupts.listen()
+    try:
+        _main()
+    except KeyboardInterrupt:
+        fail(INTERRUPTED, 130)
+
+
+def _main() -> None:
     if processes.rank():
         logging.disable()  # of several processes that train one model, the first speaks
     stage, argv = (sys.argv[1:2] or [""])[0], sys.argv[2:]
@@ -97,8 +104,6 @@ def main() -> None:
         hydra.main(version_base="1.3", config_path=config.conf_dir(), config_name=stage)(job)()
         if asked.cfg:
             hooks.warn_of_glyphs(overrides)
-    except KeyboardInterrupt:
-        fail(INTERRUPTED, 130)
     except sweeps.SweepFailed as error:
         fail(error, 1)
     except JobFailed:
@@ -108,8 +113,8 @@ def main() -> None:
             fail(INTERRUPTED, 130)
         if os.environ.get(TRACEBACK):
             raise
-        if isinstance(error, HydraException | OmegaConfBaseException | YAMLError | ValueError):
-            fail(hooks.explain(error, stage, overrides), 2)  # no job has begun: the command line does not compose
+        if not hooks.begun and isinstance(error, HydraException | OmegaConfBaseException | YAMLError | ValueError):
+            fail(hooks.explain(error, stage, overrides), 2)  # the command line does not compose
         if not hooks.begun and isinstance(error, AttributeError | TypeError | LookupError | AssertionError):
             fail(f"Hydra cannot use the keys that it was given for itself (hydra.*): {one_line(error)}", 2)
         fail(error, 1)

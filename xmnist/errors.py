@@ -14,6 +14,10 @@ class InputError(Exception):
     """Bad input; its message is one line that names what was wrong and what is allowed."""
 
 
+class DamageError(InputError):
+    """A file of a finished run is not the one that the run wrote."""
+
+
 class JobFailed(Exception):
     """A job of a sweep failed, and has said why; its message is that line."""
 

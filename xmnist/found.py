@@ -20,6 +20,7 @@ from xmnist import runs
 from xmnist.derived import Settings
 from xmnist.errors import one_line
 from xmnist.schema import CONTROLS, STAGES
+from xmnist.storage import digest
 
 STATES = ("done", "failed", "interrupted", "running", "killed", "damaged")
 """`killed`: running, but its process is gone; `damaged`: its status.json cannot be read."""
@@ -56,6 +57,7 @@ class Found:
     dataset: str
     model: str | None
     settings: Settings
+    edited: bool
     figures: dict[str, float]
     started: str | None
     seconds: float | None
@@ -146,7 +148,8 @@ def read(path: Path) -> Found:
     stage, dataset, model = _place(path)
     status, state, reason = _status(path)
     settings, unread = _content(path / "config.yaml")
-    reasons = [status.get("error"), reason, unread or _renamed(path, stage, settings)]
+    edited, altered = unread or _renamed(path, stage, settings), _altered(path, status["files"])
+    reasons = [status.get("error"), reason, altered, edited]
     return Found(
         path=path,
         stage=stage,
@@ -154,7 +157,8 @@ def read(path: Path) -> Found:
         dataset=dataset,
         model=model,
         settings=settings,
-        figures=figures(path, stage, model),
+        figures={} if altered else figures(path, stage, model),
+        edited=bool(edited),
         age_seconds=round(max(0.0, time.time() - _began(path, status.get("started"))), 1),
         bytes=_size(path),
         error="; ".join(one_line(each) for each in reasons if each) or None,
@@ -174,7 +178,17 @@ def _status(path: Path) -> tuple[dict[str, Any], str, str]:
     state = "damaged" if reason else content["state"]
     if state == "running" or not (path / "status.json").exists():
         state, reason = ("running", "") if held(path) else ("killed" if state == "running" else state, reason)
-    return {key: content.get(key) for key in SOUND if key not in wrong}, state, reason
+    files = own.get("files") if not reason and isinstance(own.get("files"), dict) else {}
+    return {**{key: content.get(key) for key in SOUND if key not in wrong}, "files": files}, state, reason
+
+
+def _altered(path: Path, files: Mapping[str, Any]) -> str:
+    """Why a run's figures are not to be believed; empty if they are what it wrote."""
+    for name in ("metrics.json", "summary.csv", "selection.csv"):
+        with suppress(OSError):
+            if name in files and digest(path / name) != files[name]:
+                return f"{name} is not the file that this run wrote"
+    return ""
 
 
 def _content(path: Path) -> tuple[dict[str, Any], str]:

@@ -22,7 +22,7 @@ from yaml import MarkedYAMLError
 
 from xmnist import config, processes, runs, sweeps
 from xmnist.derived import foreign
-from xmnist.errors import TRACEBACK, InputError, report, unknown
+from xmnist.errors import TRACEBACK, DamageError, InputError, report, unknown
 from xmnist.schema import METHODS, METRICS, OWN, STAGES, WEIGHTS
 
 
@@ -110,6 +110,9 @@ class Check(Callback):
             if not config.hydra.get(key):
                 report(f"hydra.{key} must be a group of keys, got null")
                 sys.exit(2)
+        if config.get("fail_fast") is True and "xmnist" not in str(config.hydra.sweeper.get("_target_")):
+            report("fail_fast=true needs hydra/sweeper=xmnist, which is the default")
+            sys.exit(2)
         loader = GlobalHydra.instance().config_loader()
         given = list(config.hydra.overrides.task)
         try:
@@ -137,9 +140,13 @@ class Check(Callback):
                 _check_words(cfg)
                 run = runs.Run(cfg.hydra.job.name, config.resolve(cfg, cfg.hydra.job.name))
                 known.append(sweeps.Job(tuple(words), run))
-                if not run.reusable():
-                    import_module(f"xmnist.{run.stage}").check(run.settings)
-                    needed.append(run)
+                try:
+                    if not run.reusable():
+                        import_module(f"xmnist.{run.stage}").check(run.settings)
+                        needed.append(run)
+                except DamageError:
+                    if whole.hydra.mode != RunMode.MULTIRUN:
+                        raise  # else it fails in its turn, and is no reason to leave the others out
             job, jobs[:], begun = [], known, True
             if needed and needed[0].stage == "train":
                 import_module("xmnist.train").planned[:] = [run.settings for run in needed]

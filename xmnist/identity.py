@@ -65,9 +65,9 @@ def label(settings: Settings, stage: str = "train") -> str:
         return "-".join(f"{key}{value}" for key, value in told.items() if value is not None) or "all"  # a path to type
     model = settings["model"]
     if "metrics" in settings:
-        parts.append(f"metric={_short(list(settings['metrics']))}")
+        parts.append(f"metric={short(list(settings['metrics']))}")
     if stage != "train" and settings["explainers"]:
-        parts.append(f"explainer={_short(list(settings['explainers']))}")
+        parts.append(f"explainer={short(list(settings['explainers']))}")
         parts += [f"select={settings['select']['name']}"] if selects(settings) else []
     if model["name"] == "evaluation":
         parts.append(f"of={model['of']}")
@@ -80,9 +80,10 @@ def label(settings: Settings, stage: str = "train") -> str:
         parts.append(f"loss={model['loss']}")
         found = settings["alpha"]
     if found:
-        parts.append(f"alpha={_short([plain(a) for a in found])}")
+        parts.append(f"alpha={short([plain(a) for a in found])}")
     return ",".join([*parts, f"seed={settings['seed']}"])
 
 
-def _short(words: list[str]) -> str:
+def short(words: list[str]) -> str:
+    """Words joined by +; of more than four, the first and the last."""
     return "+".join(words) if len(words) < 5 else f"{words[0]}..{words[-1]}({len(words)})"

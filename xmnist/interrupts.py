@@ -1,9 +1,15 @@
 """Interrupts, by Ctrl-C or SIGTERM, of which none gets lost."""
 
+import os
 import signal
+import time
 from typing import Any
 
+PATIENCE = 3
+"""Seconds for which a second signal is ignored; a later one ends the process at once."""
+
 _asked = False
+_moment = 0.0
 
 
 def listen() -> None:
@@ -14,13 +20,17 @@ def listen() -> None:
 
 
 def interrupt(*_: Any) -> None:
-    """What a signal calls.
+    """What a signal calls; a second one must not disturb what the first one asks for.
 
     Raises:
-        KeyboardInterrupt: always.
+        KeyboardInterrupt: at the first signal.
     """
-    global _asked
-    _asked = True
+    global _asked, _moment
+    if _asked:
+        if time.monotonic() - _moment > PATIENCE:
+            os._exit(130)
+        return
+    _asked, _moment = True, time.monotonic()
     raise KeyboardInterrupt
 
 

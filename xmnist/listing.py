@@ -184,10 +184,15 @@ def size_text(size: float) -> str:
 
 def _remove(runs: Sequence[Found], asking: bool) -> None:
     """Remove those of the runs that no process is at work on, if the user says so."""
-    free = [run for run in runs if not found.held(run.path)]
+    free = [run for run in runs if not run.edited and not found.held(run.path)]
     for run in runs:
         if run not in free:
-            report(f"{run.path} stays: a process is at work on it")
+            why = (
+                "its config.yaml was edited, so a filter may not mean it"
+                if run.edited
+                else "a process is at work on it"
+            )
+            report(f"{run.path} stays: {why}")
     if not free:
         return
     these = "this run" if len(free) == 1 else f"these {len(free)} runs"

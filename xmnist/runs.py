@@ -20,9 +20,9 @@ from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
 from xmnist import config, interrupts, processes
-from xmnist.errors import InputError, one_line
+from xmnist.errors import DamageError, InputError, one_line
 from xmnist.identity import place, run_id
-from xmnist.storage import PARTIAL, atomic, digest, first_line, load_checkpoint, save_checkpoint, write_yaml
+from xmnist.storage import FULL, PARTIAL, atomic, digest, first_line, load_checkpoint, save_checkpoint, write_yaml
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,9 @@ class Run:
         try:
             with atomic(self.path / "status.json") as file:
                 file.write_text(text)
-        except OSError:
+        except OSError as error:
+            if error.errno not in FULL or not (self.path / "status.json").is_file():
+                raise
             with (self.path / "status.json").open("r+") as file:  # into the room that it has
                 file.write(text)
                 file.truncate()
@@ -78,20 +80,26 @@ class Run:
         """Whether the run is done and its files are those that it wrote.
 
         Raises:
-            InputError: one of them is another file now.
+            DamageError: one of them is another file now.
         """
         status = self.status()
         if not status and (self.path / "status.json").is_file():
             log.warning("%s was damaged: this run is done again", self.path / "status.json")
-        if status.get("state") != "done":
-            return False
-        for name, sealed in status["files"].items():
+        return status.get("state") == "done" and self.intact()
+
+    def intact(self) -> bool:
+        """Whether all that the run has written, done or failed, is there.
+
+        Raises:
+            DamageError: one of its files is another one now.
+        """
+        for name, sealed in self.status().get("files", {}).items():
             file = self.path / name
             if not file.is_file():
                 log.warning("%s is gone: this run is done again", file)
                 return False
             if digest(file) != sealed:
-                raise InputError(
+                raise DamageError(
                     f"{file} is not the file that this run wrote: it was damaged, or comes from another model; put the "
                     f"right one back, or redo the run with force=true"
                 )
@@ -234,27 +242,35 @@ def _recorded(run: Run, command: str, handler: logging.Handler) -> Iterator[None
     _write_config(run, command)
     status: dict[str, Any] = {"state": "running", "command": command, "started": _now()}
     status |= {"host": socket.gethostname(), "pid": os.getpid(), "forced": forced}
-    run.write_status(status)
     try:
+        run.write_status(status)
         yield
         interrupts.obey()
+        run.write_status({**status, "state": "done", **_ended(start), "files": _sealed(run)})
     except InputError:
-        run.write_status(before) if before else (run.path / "status.json").unlink()
+        run.write_status(before) if before else (run.path / "status.json").unlink(missing_ok=True)
         raise
     except BaseException as error:
-        status |= {"state": "failed", "ended": _now()}
+        status |= {"state": "failed", **_ended(start)}
         if interrupts.asked() or not isinstance(error, Exception):  # whatever became of it on its way to here
             status["state"] = "interrupted"
         else:  # the terminal gets one line, the run's own log the whole story
             status["error"] = one_line(error)[:1000]
             handler.handle(log.makeRecord(log.name, logging.ERROR, __file__, 0, "failed", (), sys.exc_info()))
+            status["files"] = _sealed(run)  # a measurement that has failed in part has tables, too
         run.write_status(status)
         raise
-    written = {path.name for kind in SEALED for path in run.path.glob(kind)} - {"status.json", "last.pt"}
-    status |= {"state": "done", "ended": _now(), "seconds": round(time.monotonic() - start, 3)}
-    status["files"] = {name: digest(run.path / name) for name in sorted(written)}
-    run.write_status(status)
     (run.path / "last.pt").unlink(missing_ok=True)
+
+
+def _ended(start: float) -> dict[str, Any]:
+    return {"ended": _now(), "seconds": round(time.monotonic() - start, 3)}
+
+
+def _sealed(run: Run) -> dict[str, str]:
+    """The checksums of what a run has written."""
+    written = {path.name for kind in SEALED for path in run.path.glob(kind)} - {"status.json", "last.pt"}
+    return {name: digest(run.path / name) for name in sorted(written)}
 
 
 def bury(run: Run, state: str) -> None:
@@ -266,11 +282,6 @@ def bury(run: Run, state: str) -> None:
         status = run.status()
         if status.get("state") == "running":
             run.write_status({**status, "state": state, "error": "its process was killed", "ended": _now()})
-
-
-def since(status: dict[str, Any], moment: float) -> bool:
-    """Whether a run was begun after a moment, in seconds of the epoch."""
-    return "started" in status and datetime.fromisoformat(status["started"]).timestamp() >= int(moment)
 
 
 def described(folder: Path, stage: str) -> config.Settings:

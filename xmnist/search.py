@@ -12,7 +12,8 @@ import pandas as pd
 from xmnist import figures, runs, tables
 from xmnist.config import Settings
 from xmnist.derived import plain
-from xmnist.errors import InputError
+from xmnist.errors import InputError, one_line
+from xmnist.identity import short
 from xmnist.runs import Run
 from xmnist.schema import COMMON
 
@@ -28,9 +29,16 @@ def compare(done: Sequence[Run]) -> None:
     Runs that differ in their seed alone are one row: the mean over them, from the lowest to the highest. A model is
     on the Pareto front if none is better in one score and as good in the other.
     """
+    try:
+        _compare(list({run.path: run for run in done}.values()))
+    except Exception as error:  # the sweep is done, and says how; this is an extra
+        log.warning("the models were not compared: %s", one_line(error))
+
+
+def _compare(done: Sequence[Run]) -> None:
     for folder in dict.fromkeys(run.path.parent for run in done):
         found = [(run, scores) for run in done if run.path.parent == folder and (scores := _scores(run)) is not None]
-        if len({_varied(run.settings) for run, _ in found}) > 1:
+        if _differences([run.settings for run, _ in found]):
             _write(folder, found)
 
 
@@ -53,20 +61,15 @@ def _scores(run: Run) -> dict[str, float] | None:
 _ENDS = ("", "_low", "_high")
 
 
-def _varied(settings: Settings) -> str:
-    """All settings but the seed that can differ between models."""
-    return json.dumps({k: v for k, v in settings.items() if k not in COMMON}, sort_keys=True)
-
-
 def _write(folder: Path, found: Sequence[tuple[Run, dict[str, float]]]) -> None:
-    names = sorted(_differences([run.settings for run, _ in found]))
+    names = _differences([run.settings for run, _ in found])
     rows = pd.DataFrame([{**_told(run.settings, names), **scores} for run, scores in found])
     rows["seeds"] = [str(run.settings["seed"]) for run, _ in found]
     table = pd.DataFrame([_mean(part) for _, part in rows.groupby(list(names), sort=False)])
     table = table.sort_values(list(SCORES), ascending=False, ignore_index=True)
     table["pareto"] = _front(table)
     digest = hashlib.sha256(json.dumps(sorted(run.path.name for run, _ in found)).encode()).hexdigest()[:8]
-    place = folder / f"search={'+'.join(name.rpartition('.')[2] for name in names)}-{digest}"
+    place = folder / f"search={short([name.rpartition('.')[2] for name in names])}-{digest}"
     place.mkdir(exist_ok=True)
     with runs.atomic(place / "search.csv") as file:
         table.to_csv(file, index=False, float_format="%.9g")
@@ -82,7 +85,8 @@ def _write(folder: Path, found: Sequence[tuple[Run, dict[str, float]]]) -> None:
 def _differences(settings: Sequence[Settings]) -> list[str]:
     """The keys, but for the seed, in which settings differ."""
     flat = [_flat({k: v for k, v in each.items() if k not in COMMON}) for each in settings]
-    return [key for key in flat[0] if len({json.dumps(each.get(key)) for each in flat}) > 1]
+    keys = sorted({key for each in flat for key in each})
+    return [key for key in keys if len({json.dumps(each.get(key)) for each in flat}) > 1]
 
 
 def _flat(node: Settings, prefix: str = "") -> Settings:

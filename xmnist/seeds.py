@@ -41,8 +41,8 @@ def _siblings(run: Run) -> dict[int, Path]:
         try:
             settings = runs.described(path.parent, run.stage)
             other = Run(run.stage, {**settings, "out_dir": run.settings["out_dir"]})
-            if _seedless(settings) == own:
-                other.finished()  # which tells if a file is not the one that was written
+            known = other.path == run.path or other.status().get("state") in ("done", "failed")
+            if _seedless(settings) == own and known and other.intact():
                 out[settings["seed"]] = path
         except (ValueError, InputError) as error:
             log.warning("%s is left out of the summary over seeds: %s", path.parent, error)

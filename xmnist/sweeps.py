@@ -4,21 +4,21 @@ import csv
 import importlib.util
 import logging
 import os
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xmnist import found, runs
+from xmnist import found, interrupts, runs
 from xmnist.errors import InputError, JobFailed, one_line
 from xmnist.runs import Run
 
 log = logging.getLogger(__name__)
 
-ATTEMPTS = 3
-"""How often a job is begun whose process dies."""
+ATTEMPTS = 2
+"""How often a job is begun alone whose process dies."""
 
 EXTRAS = {"joblib": "joblib", "submitit": "slurm", "ray": "ray"}
 """The optional dependency that brings a launcher, by a word of the launcher's module."""
@@ -83,8 +83,8 @@ def at_a_time(launcher: Mapping[str, Any]) -> int:
     """How many jobs a launcher runs at the same time on this machine."""
     if "BasicLauncher" in launcher["_target_"]:
         return 1
-    wanted = launcher.get("n_jobs") or -1
-    return wanted if wanted > 0 else cores()
+    wanted = launcher.get("n_jobs") or launcher.get("array_parallelism") or -1
+    return wanted if wanted > 0 else max(1, cores() + 1 + wanted)  # as joblib counts
 
 
 def cores() -> int:
@@ -106,15 +106,18 @@ def run(
     Raises:
         SweepFailed: a job has failed.
     """
-    start, outcomes = time.time(), dict[int, Outcome]()
-    state = "interrupted"
+    before, outcomes = [job.run.status() for job in jobs], dict[int, Outcome]()
+    state = "failed"
     try:
-        _run(jobs, launch, at_a_time, outcomes, start)
-        state = "failed"
+        _run(jobs, launch, at_a_time, outcomes)
+    except KeyboardInterrupt:
+        state = "interrupted"
+        raise
     finally:
         for job in jobs:
-            runs.bury(job.run, state)
-        failed = _tell(jobs, outcomes, start)
+            with suppress(OSError):
+                runs.bury(job.run, state)
+        failed = _tell(jobs, outcomes, before)
     if failed:
         raise SweepFailed(f"{failed} of {len(jobs)} jobs failed")
     return [outcomes[place].value for place in range(len(jobs))]
@@ -125,54 +128,59 @@ def _run(
     launch: Callable[[Sequence[Job]], Sequence[Outcome]],
     at_a_time: int | None,
     outcomes: dict[int, Outcome],
-    start: float,
 ) -> None:
-    """Run the jobs, in batches, and put their outcomes where they belong."""
-    waiting, begun = list(range(len(jobs))), Counter[int]()
+    """Run the jobs, in batches, and put their outcomes where they belong.
+
+    When a launcher breaks, it is not known by whose fault: what it was at work on is launched again, each job alone.
+    """
+    waiting, suspects, died, stuck = list(range(len(jobs))), list[int](), Counter[int](), 0
     while waiting:
-        batch = waiting[:at_a_time]
+        batch = suspects[:1] or waiting[:at_a_time]
+        before = [jobs[place].run.status() for place in batch]
         try:
             outcomes |= zip(batch, launch([jobs[place] for place in batch]), strict=True)
+            stuck = 0
         except Exception as error:  # of the launcher: what a job raises is its outcome
-            if not _settle(jobs, batch, outcomes, begun, start, error):
-                raise
+            if interrupts.asked():  # which the launcher has made an error of
+                raise KeyboardInterrupt from error
+            begun = _settle(jobs, batch, before, outcomes)
+            stuck = 0 if begun or any(place in outcomes for place in batch) else stuck + 1
+            if stuck > 2 or (stuck and len(jobs) == 1):
+                raise  # it cannot do anything
             log.warning("the launcher broke down and is started again: %s", one_line(error))
+            if len(batch) > 1:
+                suspects = begun or batch
+            elif batch[0] not in outcomes:
+                died[batch[0]] += 1
+                if not begun or died[batch[0]] >= ATTEMPTS:
+                    outcomes[batch[0]] = Outcome(f"its process died: {one_line(error)}" if begun else error, True)
         waiting = [place for place in waiting if place not in outcomes]
+        suspects = [place for place in suspects if place not in outcomes]
         if at_a_time and waiting and any(outcome.failed for outcome in outcomes.values()):
             log.warning("a job failed, and fail_fast=true: %d were not begun", len(waiting))
             return
 
 
 def _settle(
-    jobs: Sequence[Job],
-    batch: Sequence[int],
-    outcomes: dict[int, Outcome],
-    begun: Counter[int],
-    start: float,
-    error: Exception,
-) -> bool:
-    """Find out what a broken launcher has done of a batch; returns whether that was anything at all."""
-    moved = False
-    for place in batch:
+    jobs: Sequence[Job], batch: Sequence[int], before: Sequence[dict[str, Any]], outcomes: dict[int, Outcome]
+) -> list[int]:
+    """Find out what a broken launcher has ended of a batch; returns what it was at work on."""
+    begun = []
+    for place, earlier in zip(batch, before, strict=True):
         run = jobs[place].run
         status = run.status()
-        if not runs.since(status, start):
-            continue
-        moved = True
         if status.get("state") == "done":
             outcomes[place] = Outcome(run.metrics())
-        elif status.get("state") == "failed":
+        elif status != earlier and status.get("state") == "failed":
             outcomes[place] = Outcome(str(status.get("error")), failed=True)
-        else:
-            begun[place] += 1
-            if begun[place] >= ATTEMPTS:
-                outcomes[place] = Outcome(f"its process died {ATTEMPTS} times: {one_line(error)}", failed=True)
-    return moved
+        elif status != earlier:
+            begun.append(place)
+    return begun
 
 
-def _tell(jobs: Sequence[Job], outcomes: Mapping[int, Outcome], start: float) -> int:
+def _tell(jobs: Sequence[Job], outcomes: Mapping[int, Outcome], before: Sequence[dict[str, Any]]) -> int:
     """Log and write the table of a sweep; returns how many jobs failed."""
-    rows = [_row(job, outcomes.get(place), start) for place, job in enumerate(jobs)]
+    rows = [_row(job, outcomes.get(place), before[place]) for place, job in enumerate(jobs)]
     counts = Counter(row["state"] for row in rows)
     folder = Path(jobs[0].run.settings["out_dir"], jobs[0].run.stage)
     told = f"{len(jobs)} jobs: " + ", ".join(f"{count} {state}" for state, count in counts.items())
@@ -186,34 +194,37 @@ def _tell(jobs: Sequence[Job], outcomes: Mapping[int, Outcome], start: float) ->
         told += f" (the table is in {folder / 'sweep.csv'})"
     except OSError as error:  # a full disk, say
         told += f" (the table could not be written: {error.strerror})"
-    log.info("\n%s\n\n%s", _aligned(rows), "\n".join([told, *wrong]))
+    log.info("\n%s\n\n%s", _aligned(rows, [job.words for job in jobs]), "\n".join([told, *wrong]))
     return counts["failed"]
 
 
-def _row(job: Job, outcome: Outcome | None, start: float) -> dict[str, Any]:
+def _row(job: Job, outcome: Outcome | None, before: dict[str, Any]) -> dict[str, Any]:
     """How a job ended, from its outcome, or else from its run, which knows more."""
-    status = job.run.status()
-    place = runs.place(job.run.stage, job.run.settings)
-    row = {"job": " ".join(job.words), "run": place, "state": "not begun", "figure": "", "value": ""}
+    status, place = job.run.status(), runs.place(job.run.stage, job.run.settings)
+    row = {"job": " ".join(job.words), "run": place, "state": "not begun", "reused": "", "figure": "", "value": ""}
     row |= {"seconds": "", "error": ""}
+    new = status != before
+    if outcome is None and not new:
+        return row
+    row |= {"state": status.get("state", "done"), "seconds": status.get("seconds", "") if new else ""}
     if outcome is not None and outcome.failed:
         return row | {"state": "failed", "error": one_line(outcome.value)}
-    if outcome is None and not runs.since(status, start):
+    if row["state"] != "done":
         return row
     name, value = found.main_figure(job.run.path) or ("", "")
-    own = {"state": status.get("state", "done"), "seconds": status.get("seconds", "")}
-    return row | own | ({"figure": name, "value": value} if own["state"] == "done" else {})
+    return row | {"reused": "" if new else "yes", "figure": name, "value": value}
 
 
-def _aligned(rows: Sequence[Mapping[str, Any]]) -> str:
+def _aligned(rows: Sequence[Mapping[str, Any]], words: Sequence[Sequence[str]]) -> str:
     """The table, as people read it: of each job's words only those that are not in all of them."""
-    common = set.intersection(*(set(row["job"].split()) for row in rows))
+    common = set(words[0]).intersection(*words) if len(words) > 1 else set[str]()
     lines = [("job", "state", "figure", "seconds", "run")]
-    for row in rows:
-        job = " ".join(word for word in row["job"].split() if word not in common)
+    for row, own in zip(rows, words, strict=True):
+        job = " ".join(word for word in own if word not in common)
+        state = "done before" if row["reused"] else row["state"]
         figure = f"{row['figure']} {row['value']:.4g}" if row["figure"] else ""
         seconds = f"{row['seconds']:.1f}" if row["seconds"] != "" else ""
-        lines.append((job, row["state"], figure, seconds, row["run"]))
+        lines.append((job, state, figure, seconds, row["run"]))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     padded = ((word.ljust(width) for word, width in zip(line, widths, strict=True)) for line in lines)
     return "\n".join("  ".join(line).rstrip() for line in padded)

@@ -188,8 +188,9 @@ def comparison(table: pd.DataFrame, scores: Sequence[str]) -> str:
     rows = [[*(r[n] for n in names), r["seeds"], *(_cell(r, s) for s in scores), "yes" if r["pareto"] else ""]
             for _, r in table.iterrows()]  # fmt: skip
     meanings = [f"- {score}: {MEANING[score]}" for score in scores]
-    several = any("+" in seeds for seeds in table["seeds"])
-    legend = "from the lowest to the highest seed" if several else "95 % bootstrap interval over images"
+    legend = "95 % bootstrap interval over images"
+    if any("+" in seeds for seeds in table["seeds"]):
+        legend += "; of several seeds: from the lowest to the highest one"
     return "\n".join([_aligned([header, *rows]), "", f"- each figure: mean [{legend}]", *meanings]) + "\n"
 
 
