@@ -169,7 +169,7 @@ def _settle(
     for place, earlier in zip(batch, before, strict=True):
         run = jobs[place].run
         status = run.status()
-        if status.get("state") == "done":
+        if status.get("state") == "done" and (status != earlier or not run.settings["force"]):
             outcomes[place] = Outcome(run.metrics())
         elif status != earlier and status.get("state") == "failed":
             outcomes[place] = Outcome(str(status.get("error")), failed=True)
