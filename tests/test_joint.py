@@ -4,9 +4,9 @@ import copy
 import csv
 import json
 import math
+import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import torch
 from networks import explainer
 from torch import Tensor, nn
 
-from helpers import OPTIONS, size_of
+from helpers import OPTIONS, ended, size_of, started
 from xmnist import classifiers, config, data, derived, explain, joint, schema, tasks, train, trainer, training
 from xmnist.data.base import Data, Info, Split
 from xmnist.errors import InputError
@@ -353,21 +353,19 @@ def test_each_phase_ends_with_its_best_epoch(settings: Settings, monkeypatch: py
         assert not moved(end, start)
 
 
-KILLER = """
-import os, signal, sys
-from xmnist import trainer
-real = trainer._epoch
-calls = 0
-def epoch(*args):
-    global calls
-    calls += 1
-    if calls == {at}:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return real(*args)
-trainer._epoch = epoch
-from xmnist.cli import main
-main()
-"""
+def killed(own: config.Settings, at: int) -> None:
+    """Train until an epoch is begun in which the process dies."""
+    real, calls = trainer._epoch, 0
+
+    def epoch(*given: Any) -> list[float]:
+        nonlocal calls
+        calls += 1
+        if calls == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*given)
+
+    trainer._epoch = epoch
+    train.main(own)
 
 
 @pytest.mark.parametrize(("at", "rates"), [(2, "[0,0.01,0.01]"), (4, "[0.05,0,0.01]")])
@@ -381,8 +379,7 @@ def test_a_run_killed_in_any_phase_ends_as_if_it_had_not_been(
     train.main(own)
     whole = Run("train", own).path
     out = tmp_path / "killed"
-    command = [sys.executable, "-c", KILLER.format(at=at), "train", *words, f"out_dir={out}"]
-    assert subprocess.run(command, capture_output=True).returncode == -signal.SIGKILL
+    assert ended(started(killed, {**own, "out_dir": str(out)}, at)) == -signal.SIGKILL
     train.main({**own, "out_dir": str(out)})
     (again,) = out.glob("train/polygons/joint/*/")
     for name in ("phase1.pt", "phase2.pt", "phase3.pt", "model.pt"):
