@@ -4,6 +4,7 @@ import os
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one thread for each of the workers, and for the commands that they start
     os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ["OMP_WAIT_POLICY"] = "passive"  # where a test has two, they must not burn what the other worker needs
 
 import subprocess
 import sys

@@ -95,7 +95,7 @@ def test_a_training_killed_at_random_moments_ends_with_the_same_weights(
     assert not [path for path in Path(own["out_dir"]).rglob("*") if path.name.startswith(".partial-")]
 
 
-SWEEP = ("train", "-m", *TINY, "trainer.epochs=6", "alpha=0,0.5,1", "layer=dense,conv")
+SWEEP = ("train", "-m", *TINY, "trainer.epochs=3", "alpha=0,0.5,1", "layer=dense,conv")
 
 
 @pytest.mark.slow
@@ -103,7 +103,7 @@ def test_a_sweep_killed_at_random_moments_does_every_job_once(tmp_path: Path) ->
     dice, out_dir = random.Random(1), str(tmp_path / "out")
     assert ended(started(command, f"{tmp_path}/whole", SWEEP)) == 0
     done: dict[Path, bytes] = {}
-    for _ in range(8):
+    for _ in range(7):
         killed_while_at_it(command, (out_dir, SWEEP), out_dir, "examples.png", dice, after=1.0)
         for path in Path(out_dir).rglob("status.json"):
             if json.loads(path.read_text())["state"] == "done":

@@ -247,7 +247,7 @@ KILLED = ["train", "+experiment=smoke", "model=classifier", "dataset.train=800",
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The weights that the command KILLED gives when it is left alone."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    assert typed(KILLED, folder, os.environ).returncode == 0
+    assert typed(KILLED, folder, dict(os.environ)).returncode == 0
     return only(folder, "outputs/train/glyphs/classifier/*/model.pt").read_bytes()
 
 

@@ -4,14 +4,13 @@ import csv
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from helpers import TINY
+from helpers import TINY, typed
 from xmnist import config, runs, sweeps
 from xmnist.errors import InputError
 from xmnist.runs import Run
@@ -202,10 +201,7 @@ EIGHT = ("train", "-m", *TINY, "model=classifier", "classifier=dropout_cnn", "tr
 def one_by_one(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """The figures of the eight jobs, by Hydra's own launcher."""
     folder = tmp_path_factory.mktemp("basic")
-    words = [sys.executable, "-m", "xmnist", *EIGHT]
-    subprocess.run(
-        words, cwd=folder, check=True, capture_output=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"}
-    )
+    assert typed(EIGHT, folder, {**os.environ, "OMP_NUM_THREADS": "1"}).returncode == 0
     return figures(folder)
 
 
