@@ -149,6 +149,23 @@ def test_an_interrupt_that_a_library_swallows_still_ends_the_run(
     assert len((Run("train", own).path / "history.csv").read_text().splitlines()) == 2
 
 
+def test_an_interrupt_that_a_library_makes_an_error_of_is_no_failure(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = settings(*TINY, "model=classifier")
+
+    def erring(*_: Any) -> None:
+        with pytest.raises(KeyboardInterrupt):
+            interrupts.interrupt()
+        raise ValueError("something went wrong")
+
+    monkeypatch.setattr(interrupts, "_asked", False)
+    monkeypatch.setattr(torch, "save", erring)
+    with pytest.raises(ValueError, match="something went wrong"):
+        train.main(own)
+    assert Run("train", own).status()["state"] == "interrupted"
+
+
 def test_a_second_signal_does_not_disturb_what_the_first_one_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
     left: list[int] = []
     monkeypatch.setattr(interrupts, "_asked", False)
@@ -280,7 +297,8 @@ def used(run: Run) -> Any:
         return None
     images = training.load_data(run.settings)
     parts = training._tasks(run.settings, images, torch.device("cpu"))
-    return training._resumed(run, parts[0][0].model)
+    state = training._resumed(run, parts[0][0].model)
+    return state, dict(parts[0][0].model.state_dict())
 
 
 def same(one: Any, other: Any) -> bool:
