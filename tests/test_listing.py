@@ -78,7 +78,7 @@ def state(path: Path, **changes: Any) -> Path:
     """Say something else in a run's status."""
     status = json.loads((path / "status.json").read_text()) | changes
     del status["checksum"]
-    (path / "status.json").write_text(json.dumps(status | {"checksum": runs._checksum(status)}))
+    (path / "status.json").write_text(json.dumps(status | {"checksum": runs.checksum(status)}))
     return path
 
 

@@ -22,6 +22,14 @@ def listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
+def dotted(settings: Settings, prefix: str = "") -> Settings:
+    """Every setting by its dotted key."""
+    out: Settings = {}
+    for key, value in settings.items():
+        out |= dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return out
+
+
 def training(settings: Settings) -> Settings:
     """How this run's own network is trained: `trainer`, with what its part for this model changes."""
     own = {k: v for k, v in settings["trainer"].items() if k in TRAINING}

@@ -1,10 +1,10 @@
 """Which runs a command line means: `KEY=VALUE` words, by any setting, by state and by age."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from xmnist.derived import Settings, plain
+from xmnist.derived import dotted, plain
 from xmnist.errors import InputError, report, unknown
 from xmnist.found import STATES, Found
 from xmnist.schema import COMMON, GROUPS, STAGES, WEIGHTS
@@ -47,19 +47,11 @@ def _split(text: str) -> list[str]:
     return re.findall(r"\[[^]]*\]|[^,]+", text)
 
 
-def _flat(settings: Settings, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every setting by its dotted key; a group that has a name is that name as well."""
-    for key, value in settings.items():
-        if isinstance(value, dict):
-            yield from [(f"{prefix}{key}", value["name"])] if "name" in value else []
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
 def flat(run: Found) -> dict[str, Any]:
     """A run's settings by dotted key, less what has no part in it."""
-    out = dict(_flat(run.settings))
+    out: dict[str, Any] = {}
+    for key, value in dotted(run.settings).items():
+        out |= {key.removesuffix(".name"): value, key: value}  # a group that has a name is that name as well
     for group in ("explainer", "metric"):
         named = {key.split(".")[1]: value for key, value in out.items() if re.fullmatch(rf"{group}s\.[^.]+", key)}
         out |= {group: [*named, *named.values()]} if named else {}

@@ -173,7 +173,7 @@ def _status(path: Path) -> tuple[dict[str, Any], str, str]:
     if not reason and wrong:
         reason = f"status.json is damaged: {wrong[0]} is {json.dumps(content.get(wrong[0]))[:50]}"
     own = {key: value for key, value in content.items() if key != "checksum"}
-    if not reason and (own.get("run"), content.get("checksum")) != (path.name, runs._checksum(own)):
+    if not reason and (own.get("run"), content.get("checksum")) != (path.name, runs.checksum(own)):
         reason = "status.json is not what this run wrote: its command does it again"
     state = "damaged" if reason else content["state"]
     if state == "running" or not (path / "status.json").exists():

@@ -48,13 +48,13 @@ class Run:
     def status(self) -> dict[str, Any]:
         """What status.json says; empty where there is none, or not the one that this run wrote."""
         status = self._read("status.json")
-        owned = status.pop("checksum", None) == _checksum(status) and status.get("run") == self.path.name
+        owned = status.pop("checksum", None) == checksum(status) and status.get("run") == self.path.name
         return status if owned else {}
 
     def write_status(self, status: dict[str, Any]) -> None:
         """Write status.json, even where there is no room for another file."""
         status = {**status, "run": self.path.name}
-        text = json.dumps({**status, "checksum": _checksum(status)}, indent=2) + "\n"
+        text = json.dumps({**status, "checksum": checksum(status)}, indent=2) + "\n"
         try:
             with atomic(self.path / "status.json") as file:
                 file.write_text(text)
@@ -324,7 +324,8 @@ def command(stage: str, overrides: Sequence[str]) -> str:
     return shlex.join(["xmnist", stage, *(word for word in overrides if not word.startswith(UNTOLD))])
 
 
-def _checksum(status: dict[str, Any]) -> str:
+def checksum(status: dict[str, Any]) -> str:
+    """The checksum of all else that a status.json says."""
     return hashlib.sha256(json.dumps(status, sort_keys=True).encode()).hexdigest()
 
 

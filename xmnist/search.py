@@ -11,7 +11,7 @@ import pandas as pd
 
 from xmnist import figures, runs, tables
 from xmnist.config import Settings
-from xmnist.derived import plain
+from xmnist.derived import dotted, plain
 from xmnist.errors import InputError, one_line
 from xmnist.identity import short
 from xmnist.runs import Run
@@ -84,20 +84,13 @@ def _write(folder: Path, found: Sequence[tuple[Run, dict[str, float]]]) -> None:
 
 def _differences(settings: Sequence[Settings]) -> list[str]:
     """The keys, but for the seed, in which settings differ."""
-    flat = [_flat({k: v for k, v in each.items() if k not in COMMON}) for each in settings]
+    flat = [dotted({k: v for k, v in each.items() if k not in COMMON}) for each in settings]
     keys = sorted({key for each in flat for key in each})
     return [key for key in keys if len({json.dumps(each.get(key)) for each in flat}) > 1]
 
 
-def _flat(node: Settings, prefix: str = "") -> Settings:
-    out: Settings = {}
-    for key, value in node.items():
-        out |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return out
-
-
 def _told(settings: Settings, names: Sequence[str]) -> dict[str, Any]:
-    flat = _flat(settings)
+    flat = dotted(settings)
 
     def words(value: Any) -> str:
         if isinstance(value, list):
