@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from xmnist.errors import InputError
 from xmnist.layers import Dropout, Normalize, initialise
@@ -198,6 +199,72 @@ class VggXml(nn.Sequential):
         initialise(self)
 
 
+class Vgg11(nn.Sequential):
+    """The original ClaDec code's classifier: eight convolutions, five of which halve the image, and one linear layer.
+
+    Made for 32x32 pixels, of which one is left; of images up to that size, `conv8` is a vector of 512. Its input is
+    normalised, which that of the original is not.
+
+    Source: github.com/JohnTailor/ClaDec, and Schneider and Vlachos, arXiv 2203.04109, where it is called VGG-11.
+    """
+
+    layers = ("conv1", "conv2", "conv3", "conv4", "conv5", "conv6", "conv7", "conv8", "logits")
+    gates = ("conv1.2", "conv3.2", "conv5.2", "conv7.2")
+
+    def __init__(self, shape: Shape, classes: int, dropout: float) -> None:
+        _at_least("vgg11", shape, 16)
+        widths, strides = (shape[0], 32, 64, 128, 128, 256, 256, 512, 512), (2, 2, 1, 2, 1, 2, 1, 2)
+        parts: dict[str, nn.Module] = {"normalize": Normalize(shape[0])}
+        for place, stride in enumerate(strides):
+            parts[f"conv{place + 1}"] = _normed(widths[place], widths[place + 1], stride)
+        features = 512 * -(-shape[1] // 32) * -(-shape[2] // 32)
+        parts |= {"flatten": nn.Flatten(), "dropout": Dropout(dropout), "logits": nn.Linear(features, classes)}
+        super().__init__(OrderedDict(parts))
+        initialise(self)
+
+
+def _normed(inputs: int, outputs: int, stride: int) -> nn.Sequential:
+    convolution = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU())
+
+
+class MoreChannels(nn.Module):
+    """Adds channels of zeros behind those of its input (N, C, H, W), until there are `channels`."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return F.pad(inputs, (0, 0, 0, 0, 0, self.channels - inputs.shape[1]))
+
+
+class ResNet10(nn.Sequential):
+    """A stem, four residual blocks, and one linear layer without biases; `width` is the stem's, 64 as published.
+
+    The ResNet-10 that ClaDec was tried on: where a block halves the image, its shortcut is an average pooling and
+    channels of zeros.
+
+    Source of the blocks: He et al., "Deep residual learning for image recognition", arXiv 1512.03385.
+    """
+
+    layers = ("stem", "block1", "block2", "block3", "block4", "pool", "logits")
+    gates = ("stem.2", "block1", "block2", "block3", "block4")
+
+    def __init__(self, shape: Shape, classes: int, width: int) -> None:
+        from torchvision.models.resnet import BasicBlock  # takes seconds
+
+        _at_least("resnet10", shape, 8)
+        parts: dict[str, nn.Module] = {"normalize": Normalize(shape[0]), "stem": _normed(shape[0], width, 1)}
+        for place in range(4):
+            inputs, outputs = width << max(place - 1, 0), width << place
+            halving = nn.Sequential(nn.AvgPool2d(2, ceil_mode=True), MoreChannels(outputs)) if place else None
+            parts[f"block{place + 1}"] = BasicBlock(inputs, outputs, 2 if place else 1, halving)
+        parts |= {"pool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten()}
+        super().__init__(OrderedDict(parts | {"logits": nn.Linear(8 * width, classes, bias=False)}))
+        initialise(self)
+
+
 class ResNet(nn.Sequential):
     """torchvision's ResNet of `depth` layers.
 
@@ -231,6 +298,8 @@ CLASSIFIERS: dict[str, Callable[..., nn.Module]] = {
     "dropout_cnn": DropoutCnn,
     "cam_net": CamNet,
     "vgg_xml": VggXml,
+    "vgg11": Vgg11,
+    "resnet10": ResNet10,
     **{f"resnet{depth}": partial(ResNet, depth) for depth in (18, 34, 50, 101, 152)},
 }
 

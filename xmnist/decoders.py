@@ -1,9 +1,13 @@
 """Networks that turn a layer's activations back into an image with values in [0, 1]."""
 
-from torch import nn
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
 
 from xmnist.errors import InputError
-from xmnist.layers import ThinConvTranspose2d, initialise
+from xmnist.layers import ThinConvTranspose2d, derive_seed, initialise
 
 Shape = tuple[int, ...]
 
@@ -46,23 +50,96 @@ def _misfit(name: str, takes: str, code: Shape, image: Shape) -> InputError:
     return InputError(f"model.decoder={name} takes {takes}; this layer's code is {sizes[0]}, the images are {sizes[1]}")
 
 
+def auto(code: Shape, image: Shape) -> nn.Sequential:
+    """A decoder of any code to images of any size: that of the original ClaDec code where all sizes are powers of two.
+
+    A vector goes through a linear layer, a spatial code through a 3x3 convolution, each as wide as the code; then
+    transposed convolutions double height and width until they are the image's. The one before the last has 64
+    channels, and each earlier one twice as many. Of the original it differs where the code is narrower or wider than
+    that was made for: a linear layer has 128 to 1,024 units, no convolution has more than 512 channels, and where a
+    size is no double of another one, the kernel takes up the difference.
+
+    Source: github.com/JohnTailor/ClaDec.
+    """
+    vector = math.prod(code[1:]) == 1
+    if vector:
+        width, size = min(max(code[0], 128), 1024), (1, 1)
+        entry = [nn.Flatten(), nn.Linear(code[0], width), nn.ReLU(), nn.Unflatten(1, (width, 1, 1))]
+    else:
+        width, size = code[0], (code[1], code[2])
+        entry = [nn.Conv2d(width, width, 3, padding=1), nn.ReLU()]
+    doublings = max(0, round(math.log2(max(image[1] / size[0], image[2] / size[1]))))
+    steps, stride = max(doublings, 1), 2 if doublings else 1
+    widths = [width, *(min(64 << left, 512) for left in reversed(range(steps - 1))), image[0]]
+    sizes = [size, *((-(-image[1] >> left), -(-image[2] >> left)) for left in reversed(range(steps)))]
+    for step in range(steps):
+        kinds = ThinConvTranspose2d if step == steps - 1 else nn.ConvTranspose2d
+        kernels, paddings = zip(*(_fitted(sizes[step][i], sizes[step + 1][i], stride) for i in (0, 1)), strict=True)
+        entry += [kinds(widths[step], widths[step + 1], kernels, stride=stride, padding=paddings), nn.ReLU()]
+    return nn.Sequential(*entry[:-1], nn.Sigmoid())
+
+
+def _fitted(before: int, after: int, stride: int) -> tuple[int, int]:
+    """Kernel and padding of a transposed convolution between these sizes; with stride 2 at least 4, else 3."""
+    rest = after - stride * (before - 1)
+    padding = max(0, -(-(2 + stride - rest) // 2))
+    return rest + 2 * padding, padding
+
+
 def published(code: Shape, image: Shape) -> nn.Sequential:
-    """The published decoder for a code of this kind: `dense128` for a flat one, `conv64` for a spatial one."""
+    """The Keras study's decoder where one fits, `dense128` for a vector or `conv64` for a spatial code; else `auto`."""
     try:
         return (dense128 if len(code) == 1 else conv64)(code, image)
-    except InputError as error:
-        raise InputError(f"there is no published decoder for this layer and data set: {error}") from None
+    except InputError:
+        return auto(code, image)
 
 
-DECODERS = {"published": published, "dense128": dense128, "conv64": conv64}
+class Units(nn.Module):
+    """Some units of a layer: numbers of a vector (N, F), or whole feature maps of a spatial code (N, C, H, W)."""
+
+    which: Tensor
+
+    def __init__(self, which: Sequence[int]) -> None:
+        super().__init__()
+        self.register_buffer("which", torch.tensor(which))
+
+    def forward(self, codes: Tensor) -> Tensor:
+        return codes.index_select(1, self.which)
 
 
-def build(name: str, code: Shape, image: Shape) -> nn.Sequential:
-    """A freshly initialised decoder from codes of shape `code` to images of shape `image`, both without batch.
+def units(neurons: float | Sequence[int], width: int, seed: int) -> list[int]:
+    """Which units of a layer of `width` are taken, in their order: a share of them, drawn by seed, or those listed.
 
     Raises:
-        InputError: this decoder cannot make such images from such codes.
+        InputError: the layer has no such unit.
     """
-    decoder = DECODERS[name](code, image)
+    if isinstance(neurons, float):
+        generator = torch.Generator().manual_seed(derive_seed(seed, "neurons"))
+        return torch.randperm(width, generator=generator)[: max(1, round(neurons * width))].sort().values.tolist()
+    if beyond := [unit for unit in neurons if unit >= width]:
+        raise InputError(f"neurons: this layer's units are 0 to {width - 1}, got {beyond[0]}")
+    return sorted(neurons)
+
+
+DECODERS = {"published": published, "dense128": dense128, "conv64": conv64, "auto": auto}
+
+
+def build(
+    name: str, code: Shape, image: Shape, neurons: float | Sequence[int] | None = None, seed: int = 0
+) -> nn.Sequential:
+    """A freshly initialised decoder from codes of shape `code` to images of shape `image`, both without batch.
+
+    With `neurons` it sees those of `units` only.
+
+    Raises:
+        InputError: this decoder cannot make such images from such codes; there are no such neurons.
+    """
+    if len(code) not in (1, 3):
+        raise InputError(f"a decoder takes (F) or (C, H, W) numbers an image, but this layer gives {code}")
+    if neurons is None:
+        decoder = DECODERS[name](code, image)
+    else:
+        which = units(neurons, code[0], seed)
+        decoder = nn.Sequential(Units(which), *DECODERS[name]((len(which), *code[1:]), image))
     initialise(decoder)
     return decoder

@@ -43,8 +43,9 @@ POLYGON = Rule(
 _DROPOUT = number(0, 0.99)
 _DRAWN = {"train": whole(20, 1_000_000), "test": whole(1, 1_000_000), "validation": number(0, 0.5, above=True)}
 _SIZES = {"train": maybe(whole(20)), "test": maybe(whole(1)), "validation": number(0, 0.5, above=True)}
+_RESIZED = {**_SIZES, "size": maybe(whole(8, 512))}
 _RANDOM = {"count": maybe(whole(1)), "seed": SEED}
-DECODER = {"decoder": choice("published", "dense128", "conv64"), "reconstruction": choice("sse", "mse")}
+DECODER = {"decoder": choice("published", "dense128", "conv64", "auto"), "reconstruction": choice("sse", "mse")}
 TRAINING = {
     "epochs": whole(1),
     "batch_size": whole(1),
@@ -86,8 +87,8 @@ _CLUTTER = {**_MASKS, "size": whole(28, 1024), "fragments": whole(0, 1000), "fra
 
 GROUPS: dict[str, dict[str, dict[str, Rule]]] = {
     "dataset": {
-        **{name: _SIZES for name in ("mnist", "fashion_mnist", "kmnist", "cifar10", "cifar100")},
-        "emnist": {**_SIZES, "split": choice(*files.EMNIST_SPLITS)},
+        **{name: _RESIZED for name in ("mnist", "fashion_mnist", "kmnist", "cifar10", "cifar100")},
+        "emnist": {**_RESIZED, "split": choice(*files.EMNIST_SPLITS)},
         "glyphs": {**_DRAWN, "train": whole(200, 1_000_000), **_GLYPHS},
         "cluttered_glyphs": {**_DRAWN, "train": whole(200, 1_000_000), **_GLYPHS, **_CLUTTER},
         "cluttered_mnist": {**_SIZES, "seed": SEED, **_CLUTTER},
@@ -135,6 +136,8 @@ GROUPS: dict[str, dict[str, dict[str, Rule]]] = {
         "dropout_cnn": {"dropout": _DROPOUT},
         "cam_net": {"width": whole(1)},
         "vgg_xml": {"dropout": _DROPOUT, "width": whole(1), "batch_norm": YES_NO},
+        "vgg11": {"dropout": _DROPOUT},
+        "resnet10": {"width": whole(1)},
         **{f"resnet{depth}": {"stem": choice("small", "large")} for depth in (18, 34, 50, 101, 152)},
     },
     "model": {

@@ -10,6 +10,7 @@ from tarfile import TarError
 from zipfile import BadZipFile
 
 import torch
+from torch.nn import functional as F
 from torchvision import datasets
 from torchvision.datasets.mnist import read_image_file, read_label_file
 
@@ -38,14 +39,16 @@ CLASSES = {
 }
 
 
-def info(name: str, split: str = "balanced", **_: object) -> Info:
-    """Shape and classes of a published data set."""
+def info(name: str, split: str = "balanced", size: int | None = None, **_: object) -> Info:
+    """Shape and classes of a published data set, its images resized to `size` pixels a side or as they are."""
     if name in files.CIFAR_FOLDERS:
         classes = CLASSES.get(name) or tuple(f"class {i}" for i in range(100))
-        return Info((3, 32, 32), classes)
+        return Info((3, size or 32, size or 32), classes)
     if name == "emnist":
-        return Info((1, 28, 28), tuple(c for c in datasets.EMNIST.classes_split_dict[split] if c != "N/A"))
-    return Info((1, 28, 28), CLASSES[name])
+        classes = tuple(c for c in datasets.EMNIST.classes_split_dict[split] if c != "N/A")
+    else:
+        classes = CLASSES[name]
+    return Info((1, size or 28, size or 28), classes)
 
 
 def _prepare(name: str, data_dir: str, split: str) -> None:
@@ -63,11 +66,11 @@ def _cifar(name: str, data_dir: str, train: bool) -> datasets.CIFAR10:
 
 
 def load(
-    name: str, data_dir: str, train: int | None, test: int | None, split: str = "balanced"
+    name: str, data_dir: str, train: int | None, test: int | None, split: str = "balanced", size: int | None = None
 ) -> tuple[Split, Split, Info]:
-    """Training and test images, the first `train` and `test` of them or all."""
+    """Training and test images, the first `train` and `test` of them or all; resized to their nearest pixels."""
     _prepare(name, data_dir, split)
-    facts = info(name, split)
+    facts = info(name, split, size)
     parts = []
     for is_train, key, count in ((True, "train", train), (False, "test", test)):
         if name in files.CIFAR_FOLDERS:
@@ -82,7 +85,10 @@ def load(
             labels = labels - 1 if split == "letters" else labels
         if count is not None and count > len(images):
             raise InputError(f"dataset.{key}={count}: {name} has {len(images)} such images")
-        parts.append(Split(images[:count].float().div_(255).contiguous(), labels[:count].long()))
+        images = images[:count]
+        if size is not None:
+            images = F.interpolate(images, size, mode="nearest-exact")
+        parts.append(Split(images.float().div_(255).contiguous(), labels[:count].long()))
     return parts[0], parts[1], facts
 
 
