@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from xmnist.errors import InputError
 from xmnist.layers import Dropout, Normalize, initialise
+from xmnist.schema import LAYERS
 
 Shape = tuple[int, int, int]
 
@@ -33,7 +34,6 @@ class VggSmall(nn.Sequential):
     BatchNorm has torch's momentum and epsilon, not Keras'.
     """
 
-    layers = ("conv", "dense", "logits")
     gates = ("stem.2", "conv.2")
 
     def __init__(self, shape: Shape, classes: int, dropout: float) -> None:
@@ -83,7 +83,6 @@ class LenetAvgPool(nn.Sequential):
     returns logits. With `nonpositive_bias`, as there, no bias is ever above 0.
     """
 
-    layers = ("conv1", "conv2", "dense1", "dense2", "logits")
     gates = ("conv1.1", "conv2.1")
 
     def __init__(self, shape: Shape, classes: int, dropout: float, nonpositive_bias: bool) -> None:
@@ -115,7 +114,6 @@ class DropoutCnn(nn.Sequential):
     After the MNIST notebook of github.com/intel/intel-xai-tools, with logits where that has probabilities.
     """
 
-    layers = ("conv1", "conv2", "dense", "logits")
     gates = ("conv1.2", "conv2.3")
 
     def __init__(self, shape: Shape, classes: int, dropout: float) -> None:
@@ -141,7 +139,6 @@ class CamNet(nn.Sequential):
     Source of the shape: Zhou et al., "Learning deep features for discriminative localization", arXiv 1512.04150.
     """
 
-    layers = ("conv1", "conv2", "features", "logits")
     gates = ("conv1.2", "conv2.2", "features.2")
 
     def __init__(self, shape: Shape, classes: int, width: int) -> None:
@@ -170,8 +167,6 @@ class VggXml(nn.Sequential):
     window fitted to the image: it leaves one pixel. `width` is that of the first pair, 32 as published; `batch_norm`,
     which was not published, lets it learn in a few epochs (docs/results.md).
     """
-
-    layers = ("conv1", "conv2", "conv3", "conv4", "dense1", "dense2", "logits")
 
     def __init__(self, shape: Shape, classes: int, dropout: float, width: int, batch_norm: bool) -> None:
         _at_least("vgg_xml", shape, 16)
@@ -208,7 +203,6 @@ class Vgg11(nn.Sequential):
     Source: github.com/JohnTailor/ClaDec, and Schneider and Vlachos, arXiv 2203.04109, where it is called VGG-11.
     """
 
-    layers = ("conv1", "conv2", "conv3", "conv4", "conv5", "conv6", "conv7", "conv8", "logits")
     gates = ("conv1.2", "conv3.2", "conv5.2", "conv7.2")
 
     def __init__(self, shape: Shape, classes: int, dropout: float) -> None:
@@ -248,7 +242,6 @@ class ResNet10(nn.Sequential):
     Source of the blocks: He et al., "Deep residual learning for image recognition", arXiv 1512.03385.
     """
 
-    layers = ("stem", "block1", "block2", "block3", "block4", "pool", "logits")
     gates = ("stem.2", "block1", "block2", "block3", "block4")
 
     def __init__(self, shape: Shape, classes: int, width: int) -> None:
@@ -273,8 +266,6 @@ class ResNet(nn.Sequential):
 
     Source: He et al., "Deep residual learning for image recognition", arXiv 1512.03385.
     """
-
-    layers = ("network.layer1", "network.layer2", "network.layer3", "network.layer4", "network.avgpool", "network.fc")
 
     def __init__(self, depth: int, shape: Shape, classes: int, stem: str) -> None:
         from torchvision import models  # takes seconds
@@ -310,4 +301,6 @@ def build(name: str, shape: Shape, classes: int, **options: Any) -> nn.Module:
     Raises:
         InputError: the images are too small for it.
     """
-    return CLASSIFIERS[name](shape, classes, **options)
+    network = CLASSIFIERS[name](shape, classes, **options)
+    network.layers = LAYERS[name]
+    return network

@@ -25,7 +25,9 @@ from xmnist.schema import (
     EXPORTED,
     GROUPS,
     IMAGES,
+    LAYERS,
     LEARNED,
+    MADE_OF,
     METHODS,
     METRICS,
     OF_MAPS,
@@ -97,9 +99,17 @@ def resolve(cfg: DictConfig, stage: str = "train") -> Settings:
         "joint": _check_keys("trainer.joint.", given.pop("joint", None) or {}, JOINT_TRAINING, partial=True),
     }
     out["trainer"] = _check_keys("trainer.", given, TRAINING) | parts
+    if out["layer"] in ("all", ["all"]):
+        out["layer"] = list(LAYERS[out["classifier"]["name"]])
+    if isinstance(out["layer"], list) and len(out["layer"]) == 1:
+        out["layer"] = out["layer"][0]
     if joint:
         phases(out)
     if out["model"]["name"] == "evaluation":
+        if isinstance(out["layer"], list):
+            raise InputError(
+                f"model=evaluation judges one layer's decoder; for each: -m layer={','.join(out['layer'])}"
+            )
         out["alpha"] = None if out["model"]["of"] == "refae" else out["alpha"]
         if out["alpha"] is None and out["model"]["of"] == "cladec":
             raise InputError(f"alpha must be {ALPHA['cladec'].text} with model.of=cladec, got null")
@@ -159,7 +169,7 @@ def _with_explainers(settings: Settings, given: Any) -> Settings:
     methods = {options["name"] for options in settings["explainers"].values()}
     if settings["map"] != "recomputed" and settings["model"]["name"] != "joint":
         raise InputError(f"map={settings['map']} needs model=joint, but this is model={settings['model']['name']}")
-    if "cladec" not in methods and settings["model"]["name"] != "joint":
+    if not methods & {"cladec", *MADE_OF} and settings["model"]["name"] != "joint":
         model = {**settings["model"], "name": "refae"} if "refae" in methods else {"name": "classifier"}
         settings = {**settings, "model": model, "alpha": None}
     if isinstance(settings["target"], list) and len(settings["target"]) == 1:
@@ -193,11 +203,11 @@ def _measured(settings: Settings) -> Settings:
     """
     metrics, given = settings["metrics"], settings["explainers"]
     maps = {n: options for n, options in given.items() if options["name"] not in IMAGES}
-    images = {n: options for n, options in given.items() if options["name"] in ("cladec", "refae")}
+    images = {n: options for n, options in given.items() if options["name"] in ("cladec", "refae", "difference")}
     of_maps = [name for name in metrics if name in OF_MAPS]
     if of_maps and not maps:
         raise InputError(f"metric={of_maps[0]} measures maps, but no explainer here gives one: {', '.join(given)}")
-    if "reconstruction" in metrics and not images:
+    if "reconstruction" in metrics and not {options["name"] for options in images.values()} - {"difference"}:
         raise InputError("metric=reconstruction measures what decoders make: it needs explainer=cladec or refae")
     if of_maps and settings["controls"]:
         maps = {name: option("explainer", name) for name in CONTROLS} | maps

@@ -114,8 +114,9 @@ def units(neurons: float | Sequence[int], width: int, seed: int) -> list[int]:
         InputError: the layer has no such unit.
     """
     if isinstance(neurons, float):
-        generator = torch.Generator().manual_seed(derive_seed(seed, "neurons"))
-        return torch.randperm(width, generator=generator)[: max(1, round(neurons * width))].sort().values.tolist()
+        generator = torch.Generator("cpu").manual_seed(derive_seed(seed, "neurons"))
+        drawn = torch.randperm(width, generator=generator, device="cpu")[: max(1, round(neurons * width))]
+        return drawn.sort().values.tolist()
     if beyond := [unit for unit in neurons if unit >= width]:
         raise InputError(f"neurons: this layer's units are 0 to {width - 1}, got {beyond[0]}")
     return sorted(neurons)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from xmnist.errors import InputError
-from xmnist.schema import IMAGES, LEARNED, OWN, PHASES, TRAINING
+from xmnist.schema import LEARNED, MADE_OF, OF_MAPS, OWN, PHASES, TRAINING
 
 JOINT_TRAINING = {key: rule for key, rule in TRAINING.items() if key != "lr"} | PHASES
 """What `trainer.joint` may hold."""
@@ -59,11 +59,12 @@ def phases(settings: Settings) -> list[Settings]:
     return out
 
 
-def trained(settings: Settings, model: str, alpha: float | None = None) -> Settings:
+def trained(settings: Settings, model: str, alpha: float | None = None, layer: str | None = None) -> Settings:
     """The settings of the `train` run of a model that a run of any stage stands on."""
+    layer = layer or listed(settings["layer"])[0]
     kept = {k: v for k, v in settings.items() if k not in (*foreign("train"), "unmeasured")}
     options = {"name": model} if model == "classifier" else {**settings["model"], "name": model}
-    return {**kept, "model": options, "alpha": alpha, "force": False}
+    return {**kept, "model": options, "alpha": alpha, "layer": layer, "force": False}
 
 
 def alphas(settings: Settings) -> list[float]:
@@ -72,8 +73,17 @@ def alphas(settings: Settings) -> list[float]:
 
 
 def learned(settings: Settings, method: str) -> list[Settings]:
-    """The `train` runs that a learned explainer needs: one for each alpha, or one."""
-    return [trained(settings, method, alpha) for alpha in (alphas(settings) if method == "cladec" else [None])]
+    """The `train` runs that a learned explainer answers from: one for each layer and alpha."""
+    model = MADE_OF.get(method, (method,))[0]
+    each = alphas(settings) if model == "cladec" else [None]
+    return [trained(settings, model, alpha, layer) for layer in listed(settings["layer"]) for alpha in each]
+
+
+def variant(settings: Settings, run: Settings) -> list[str]:
+    """What tells a `train` run from the others that these settings stand on: its layer and alpha, of several."""
+    several = len(listed(settings["layer"])) > 1, run["alpha"] is not None and len(alphas(settings)) > 1
+    parts = f"layer={run['layer']}", f"alpha={plain(run['alpha'])}" if several[1] else ""
+    return [part for part, told in zip(parts, several, strict=True) if told]
 
 
 def needed(settings: Settings) -> list[Settings]:
@@ -81,15 +91,16 @@ def needed(settings: Settings) -> list[Settings]:
     if settings["model"]["name"] == "joint":
         return [trained(settings, "joint", settings["alpha"])]
     methods = [options["name"] for options in settings["explainers"].values()]
-    others = [run for method in LEARNED if method in methods for run in learned(settings, method)]
+    made = {model for method in methods for model in MADE_OF.get(method, (method,))}
+    others = [run for model in LEARNED if model in made for run in learned(settings, model)]
     judges = settings.get("metrics", {}).get("reconstruction", {}).get("evaluation_accuracy", False)
-    return [trained(settings, "classifier"), *others, *(evaluation(run) for run in others if judges)]
+    judged = [run for run in others if judges and run["model"]["name"] in methods]
+    return [trained(settings, "classifier"), *others, *map(evaluation, judged)]
 
 
 def selects(settings: Settings) -> bool:
     """Whether a run of another stage works on chosen test images; metrics of other than maps take them all."""
-    maps = any(options["name"] not in IMAGES for options in settings["explainers"].values())
-    return maps or "metrics" not in settings
+    return "metrics" not in settings or any(name in OF_MAPS for name in settings["metrics"])
 
 
 def evaluation(decoder: Settings) -> Settings:

@@ -1,14 +1,16 @@
 """Stage `evaluate`: which explanation is worth trusting, in tables and figures, with uncertainty."""
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from xmnist import charts, data, devices, explaining, measures, pictures, runs, seeds, tables, training
-from xmnist.derived import Settings, listed, selects
+from xmnist import charts, data, devices, explaining, figures, measures, pictures, runs, seeds, tables, training
+from xmnist.derived import Settings, alphas, listed, plain, selects
 from xmnist.errors import InputError, MeasurementError
 from xmnist.explaining import Scene
+from xmnist.layers import batched
 from xmnist.measures import Findings
 from xmnist.runs import Run
 from xmnist.schema import MASKED
@@ -96,6 +98,26 @@ def _write(run: Run, scene: Scene, found: Findings) -> None:
     for name, draw in _charts(scene, found, summary).items():
         with runs.atomic(run.path / name) as file:
             draw(file)
+    if "reconstruction" in found.tables and isinstance(run.settings["layer"], list):
+        with runs.atomic(run.path / "ladder.png") as file:
+            _draw_ladder(scene, file)
+
+
+def _draw_ladder(scene: Scene, path: Path) -> None:
+    """Draw a few test images, and layer by layer what decoders make of them."""
+    test, names = scene.images.test, scene.images.info.classes
+    shown = pictures.choose(test.labels, scene.logits.argmax(1))
+    few, seen = test.images[shown], scene.logits[shown].argmax(1)
+    rows = [figures.Row("original", few.cpu().numpy(), [names[i] for i in seen.tolist()])]
+    for subject in explaining.ordered(scene):
+        if subject.layer:
+            answers, kind = subject(scene.classifier, few, seen), subject.explainer.kind
+            told = (
+                [names[i] for i in batched(scene.classifier, answers).argmax(1).tolist()] if kind == "image" else None
+            )
+            rows.append(figures.Row(subject.title, answers.cpu().numpy(), told, kind))
+    truth = [names[i] for i in test.labels[shown].tolist()]
+    figures.grid(rows, truth, pictures.explained_title(scene.settings), path)
 
 
 def _write_table(run: Run, name: str, table: pd.DataFrame) -> None:
@@ -115,7 +137,11 @@ def _charts(scene: Scene, found: Findings, summary: pd.DataFrame) -> dict[str, c
     if "reconstruction" in found.tables:
         columns = ["reconstruction_sse", "classification_loss", "accuracy", "evaluation_accuracy"]
         full = pictures.explained_title(scene.settings)
-        out["reconstruction.png"] = charts.scores(summary, "model", columns, full)
+        if isinstance(layers := scene.settings["layer"], list):
+            told = f", alpha {plain(alphas(scene.settings)[0])}" if len(alphas(scene.settings)) == 1 else ""
+            out["depth.png"] = charts.ladder(summary, layers, columns, full + told)
+        else:
+            out["reconstruction.png"] = charts.scores(summary, "model", columns, full)
     if "aopc_curves" in found.tables:
         out |= charts.aopc(found.tables["aopc_curves"], of(len(scene.rows)))
     for table, columns in (("pompom", ["pompom"]), ("localisation", ["mass", "rank", "pointing"])):

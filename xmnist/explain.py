@@ -52,11 +52,10 @@ def main(settings: Settings, typed: str) -> dict[str, Any]:
 
 def _explanations(scene: Scene) -> Iterator[Explanation]:
     shown = scene.chosen.images
-    for name in scene.settings["explainers"]:
-        for subject in explaining.subjects(scene, name):
-            asked = scene.classifier, shown, scene.classes(subject.target)
-            answers = subject(*asked)
-            yield Explanation(subject, answers, subject.gap(*asked, answers))
+    for subject in explaining.ordered(scene):
+        asked = scene.classifier, shown, scene.classes(subject.target)
+        answers = subject(*asked)
+        yield Explanation(subject, answers, subject.gap(*asked, answers))
 
 
 def _logged(made: Iterator[Explanation]) -> Iterator[Explanation]:

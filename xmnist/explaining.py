@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from xmnist import data, devices, explainers, selection, together, training
 from xmnist.data.base import Data, Split
-from xmnist.derived import Settings, alphas, learned, listed, needed, plain, selects
+from xmnist.derived import Settings, learned, listed, needed, plain, selects, trained, variant
 from xmnist.explainers.base import Explainer
 from xmnist.joint import Joint, SeenThrough
 from xmnist.layers import batched
@@ -23,6 +23,7 @@ TITLES = {
     "joint": "joint model's map",
     "cladec": "ClaDec",
     "refae": "RefAE",
+    "difference": "RefAE - ClaDec",
     "cam": "CAM",
     "gradcam": "Grad-CAM",
     "guided_gradcam": "guided Grad-CAM",
@@ -67,13 +68,17 @@ class Scene:
 
 @dataclass(frozen=True)
 class Subject:
-    """One explainer, set up; with `fixed`, the map of a joint network that it explains is that of each image."""
+    """One explainer, set up; with `fixed`, the map of a joint network that it explains is that of each image.
+
+    `layer` is the one that a learned explainer answers from, if there is one.
+    """
 
     name: str
     title: str
     explainer: Explainer
     target: str
     fixed: bool = False
+    layer: str = ""
 
     def __call__(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
         """The answers for all images."""
@@ -141,14 +146,27 @@ def scene(settings: Settings) -> Scene:
     return Scene(settings, images, classifier, logits, rows.to(device))
 
 
+def ordered(scene: Scene) -> list[Subject]:
+    """All explainers, set up, in the order of a picture's rows: of several layers, what comes of one is together."""
+    found = [subject for name in scene.settings["explainers"] for subject in subjects(scene, name)]
+    layers = ["", *listed(scene.settings["layer"])]
+    return sorted(found, key=lambda subject: layers.index(subject.layer)) if len(layers) > 2 else found
+
+
 def subjects(scene: Scene, name: str) -> Iterator[Subject]:
     """The explainer of that name, set up: once for each target, or for each alpha."""
     settings = scene.settings
     options, title = settings["explainers"][name], TITLES.get(name, name.replace("_", " "))
     if options["name"] in LEARNED:  # their answer is the same for any target
-        for alpha, explainer in _fitted(name, options, scene):
-            key = f"{name},alpha={alpha}" if alpha and len(alphas(settings)) > 1 else name
-            yield Subject(key, f"{title}\nalpha {alpha}" if alpha else title, explainer, targets(settings)[0])
+        target = targets(settings)[0]
+        if options["name"] == "joint":  # what is explained makes it itself
+            yield Subject(name, title, _built(name, options, settings, scene.images.train.images), target)
+            return
+        for needs in learned(settings, options["name"]):
+            lines = [title, *([f"layer {needs['layer']}"] if isinstance(settings["layer"], list) else [])]
+            lines += [] if needs["alpha"] is None else [f"alpha {plain(needs['alpha'])}"]
+            key, explainer = ",".join([name, *variant(settings, needs)]), _fitted(name, options, scene, needs)
+            yield Subject(key, "\n".join(lines), explainer, target, layer=needs["layer"])
         return
     explainer = _built(name, options, settings, scene.images.train.images)
     for target in targets(settings):
@@ -178,14 +196,14 @@ def _built(name: str, options: Settings, settings: Settings, train: Tensor) -> E
     return explainers.build(options["name"], name=name, seed=settings["seed"], train=train, **own)
 
 
-def _fitted(name: str, options: Settings, scene: Scene) -> Iterator[tuple[str, Explainer]]:
-    """A learned explainer for each alpha, with the alpha as people write it, or one and nothing."""
-    settings, images = scene.settings, scene.images
-    if options["name"] == "joint":  # what is explained makes it itself
-        yield "", _built(name, options, settings, images.train.images)
-        return
-    for needs in learned(settings, options["name"]):
-        model = training.fitted(Run("train", needs), images, images.test.images.device).model
-        own = {"layer": settings["layer"]} if options["name"] == "cladec" else {}
-        alpha = "" if needs["alpha"] is None else plain(needs["alpha"])
-        yield alpha, _built(name, {**options, **own, "fitted": model}, settings, images.train.images)
+def _fitted(name: str, options: Settings, scene: Scene, needs: Settings) -> Explainer:
+    """A learned explainer of these options, with the networks of finished `train` runs."""
+    own = {} if options["name"] == "refae" else {"layer": needs["layer"]}
+    if options["name"] == "difference":
+        own["reference"] = _network(scene, trained(needs, "refae"))
+    own["fitted"] = _network(scene, needs)
+    return _built(name, {**options, **own}, scene.settings, scene.images.train.images)
+
+
+def _network(scene: Scene, settings: Settings) -> nn.Module:
+    return training.fitted(Run("train", settings), scene.images, scene.images.test.images.device).model

@@ -31,6 +31,9 @@ HEATMAPS = (
 )
 
 
+DIFFERENCES = (
+    "differences, from -1 (blue) to 1 (red): red is lighter in RefAE's image than in ClaDec's, what the layer dropped"
+)
 MAPS = "the joint model's own maps: from 0 (dark blue), not looked at, to 1 (yellow)"
 
 
@@ -38,13 +41,13 @@ MAPS = "the joint model's own maps: from 0 (dark blue), not looked at, to 1 (yel
 class Row:
     """One row of a grid: pictures (N, C, H, W), and what the classifier sees in each where they are images.
 
-    Images have values in [0, 1], as have maps and masks (N, 1, H, W); heatmaps (N, 1, H, W) any.
+    Images have values in [0, 1], as have maps and masks (N, 1, H, W); differences have [-1, 1], heatmaps any.
     """
 
     name: str
     pictures: NDArray[np.floating]
     predicted: Sequence[str] | None = None
-    kind: Literal["heatmap", "image", "map", "mask"] = "image"
+    kind: Literal["heatmap", "image", "map", "mask", "difference"] = "image"
 
 
 def _save(figure: Figure, path: Path) -> None:
@@ -99,6 +102,7 @@ def grid(rows: Sequence[Row], truth: Sequence[str], title: str, path: Path) -> N
         LEGEND,
         *([HEATMAPS] if "heatmap" in kinds else []),
         *([MAPS] if "map" in kinds else []),
+        *([DIFFERENCES] if "difference" in kinds else []),
     ]
     top = 0.17 * len(lines) + 0.15
     width, height = max(left + across * len(truth) + GAP, 0.066 * max(map(len, lines)) + 0.2), top + sum(below) + GAP
@@ -285,12 +289,12 @@ def confusion(counts: NDArray[np.integer], classes: Sequence[str], title: str, p
 def _picture(axes: Axes, picture: NDArray[np.floating], kind: str) -> None:
     """Show one picture (C, H, W), every pixel a square: an image in [0, 1], or a heatmap, white where it is 0."""
     shown = picture[0] if picture.shape[0] == 1 else picture.transpose(1, 2, 0)
-    if kind == "heatmap":
-        limit = float(np.abs(picture).max()) or 1.0
+    if kind in ("heatmap", "difference"):
+        limit = 1.0 if kind == "difference" else float(np.abs(picture).max()) or 1.0
         axes.imshow(shown, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
     elif kind in ("map", "mask"):
         axes.imshow(shown, cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
     else:
         axes.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set(xticks=[], yticks=[])
-    axes.spines[:].set(linewidth=0.4, color="0.7", visible=kind == "heatmap")
+    axes.spines[:].set(linewidth=0.4, color="0.7", visible=kind in ("heatmap", "difference"))

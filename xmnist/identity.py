@@ -3,7 +3,7 @@
 import hashlib
 import json
 
-from xmnist.derived import Settings, alphas, judged, needed, plain, selects, trained, training
+from xmnist.derived import Settings, alphas, judged, listed, needed, plain, selects, trained, training
 from xmnist.schema import WEIGHTS
 
 UNSEEN = ("workers", "stream")
@@ -35,6 +35,7 @@ def identity(settings: Settings, stage: str = "train") -> Settings:
             return out | {key: settings[key] for key in ("alpha", *WEIGHTS)}
         if settings["model"]["name"] != "classifier":
             own = {"layer": settings["layer"], "alpha": settings["alpha"]}
+            own |= {"neurons": settings["neurons"]} if settings.get("neurons") else {}
             out |= own | {"explains": identity(trained(settings, "classifier"))}
         return out
     if stage == "export":
@@ -74,7 +75,9 @@ def label(settings: Settings, stage: str = "train") -> str:
     if model["name"] in ("classifier", "joint"):
         parts.append(f"classifier={settings['classifier']['name']}")
     else:
-        parts.append(f"layer={settings['layer']}")
+        parts.append(f"layer={short(listed(settings['layer']))}")
+        if neurons := settings.get("neurons"):
+            parts.append(f"neurons={short([plain(n) for n in listed(neurons)])}")
     found = [settings["alpha"]] if model["name"] == "evaluation" and model["of"] == "cladec" else alphas(settings)
     if model["name"] == "joint":
         parts.append(f"loss={model['loss']}")

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xmnist import parallel
-from xmnist.errors import unknown
+from xmnist.errors import InputError, unknown
 
 
 def derive_seed(seed: int, purpose: str) -> int:
@@ -136,7 +136,7 @@ class Encoder(nn.Module):
         layer: dotted name of one of its submodules.
 
     Raises:
-        InputError: there is no such layer.
+        InputError: there is no such layer, or it does not answer with a tensor.
     """
 
     def __init__(self, classifier: nn.Module, layer: str) -> None:
@@ -162,6 +162,9 @@ class Encoder(nn.Module):
             pass
         finally:
             handle.remove()
+        if not code or not isinstance(code[0], Tensor):
+            what = "answers with something else" if code else "has no part in the classifier's answer"
+            raise InputError(f"layer={self.layer} cannot be looked at: a tensor is needed, and it {what}")
         return code[0]
 
 

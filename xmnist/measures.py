@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xmnist import devices, explaining, training
-from xmnist.derived import Settings, alphas, evaluation, learned, listed, plain
+from xmnist.derived import Settings, evaluation, learned, listed, variant
 from xmnist.errors import one_line
 from xmnist.explaining import Scene, Subject
 from xmnist.interventions import reset_from_the_top, rewritten
@@ -75,22 +75,24 @@ def measure(scene: Scene) -> Findings:
         _reconstructions(scene, found, settings["metrics"]["reconstruction"]["evaluation_accuracy"])
     of_maps = {name: options for name, options in settings["metrics"].items() if name in OF_MAPS}
     for name, options in settings["explainers"].items():
-        if options["name"] not in IMAGES:
+        if of_maps and options["name"] not in IMAGES:
             _maps(scene, found, name, of_maps)
     return found
 
 
 def _maps(scene: Scene, found: Findings, name: str, metrics: Settings) -> None:
-    """Measure the maps of one explainer; they are made once, and kept no longer than that."""
+    """Measure the maps of one explainer, for each layer and alpha; they are kept no longer than that."""
     made: list[tuple[Subject, Tensor]] = []
 
     def make() -> Tables:
-        (subject,) = explaining.subjects(scene, name)
-        made.append((subject, subject(scene.classifier, scene.chosen.images, scene.classes(subject.target))))
+        for subject in explaining.subjects(scene, name):
+            made.append((subject, subject(scene.classifier, scene.chosen.images, scene.classes(subject.target))))
         return {}
 
     found.attempt("maps", name, "explainer", make)
-    if not made:
+    if made and name not in {subject.name for subject, _ in made}:
+        del found.names[name]  # several have names of their own
+    if ("maps", name) in found.failures:
         reason = found.failures.pop(("maps", name))
         found.failures |= {(metric, name): reason for metric in metrics}
     for subject, maps in made:
@@ -256,10 +258,10 @@ def _reconstructions(scene: Scene, found: Findings, judged: bool) -> None:
         found.attempt("reconstruction", name, "model", lambda: _reconstruction(scene, name, needs, judged))
 
     add("classifier", None)
-    for name, method in names.items():
-        for needs in learned(settings, method):
-            several = method == "cladec" and len(alphas(settings)) > 1
-            add(f"{name},alpha={plain(needs['alpha'])}" if several else name, needs)
+    for layer in listed(settings["layer"]):
+        for name, method in names.items():
+            for needs in learned({**settings, "layer": layer}, method):
+                add(",".join([name, *variant(settings, needs)]), needs)
 
 
 def _reconstruction(scene: Scene, name: str, needs: Settings | None, judged: bool) -> Tables:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from xmnist import figures, runs
 from xmnist.data.base import Split
-from xmnist.derived import Settings, phases, plain
+from xmnist.derived import Settings, listed, phases, plain
 from xmnist.joint import Joint
 from xmnist.layers import batched
 from xmnist.runs import Run
@@ -28,14 +28,21 @@ def examples(
     test: Split,
     classes: Sequence[str],
 ) -> None:
-    """Draw a few test images and what models make of them, with what the explained classifier sees in each."""
-    shown = _choose(test.labels, batched(explained, test.images).argmax(1))
+    """Draw a few test images and what models make of them, with what the explained classifier sees in each.
+
+    Of one ClaDec beside its RefAE, also what they differ in.
+    """
+    shown = choose(test.labels, batched(explained, test.images).argmax(1))
     few = test.images[shown]
-    found = [("original", few), *((_row_title(settings), reconstruct(few)) for settings, reconstruct in made)]
+    layers = isinstance(run.settings["layer"], list)
+    found = [("original", few), *((_row_title(settings, layers), reconstruct(few)) for settings, reconstruct in made)]
     rows = [
         figures.Row(name, images.cpu().numpy(), [classes[i] for i in batched(explained, images).argmax(1).tolist()])
         for name, images in found
     ]
+    if [settings["model"]["name"] for settings, _ in made] == ["refae", "cladec"]:
+        dropped = (found[1][1] - found[2][1]).mean(1, keepdim=True)
+        rows.append(figures.Row("RefAE - ClaDec", dropped.cpu().numpy(), None, "difference"))
     with runs.atomic(run.path / "examples.png") as file:
         figures.grid(rows, [classes[i] for i in test.labels[shown].tolist()], title(run.settings), file)
 
@@ -44,7 +51,7 @@ def maps(run: Run, model: nn.Module, split: Split, classes: Sequence[str], phase
     """Draw a few images and their maps after a phase."""
     assert isinstance(model, Joint)
     seen = batched(model, split.images).argmax(1)
-    shown = _choose(split.labels, seen)
+    shown = choose(split.labels, seen)
     few = split[shown]
     rows = [figures.Row("image", few.images.cpu().numpy(), [classes[i] for i in seen[shown].tolist()])]
     if few.masks is not None:
@@ -55,7 +62,7 @@ def maps(run: Run, model: nn.Module, split: Split, classes: Sequence[str], phase
         figures.grid(rows, [classes[i] for i in few.labels.tolist()], done, file)
 
 
-def _choose(labels: Tensor, predicted: Tensor) -> Tensor:
+def choose(labels: Tensor, predicted: Tensor) -> Tensor:
     """Rows of the first `EXAMPLES` images that are seen right, the same number of each class, then of some others."""
     found = labels.unique()[:EXAMPLES]
     each = max(1, EXAMPLES // len(found))
@@ -76,9 +83,9 @@ def title(settings: Settings) -> str:
     title = NAMES[settings["model"]["name"]]
     title = title[0].upper() + title[1:]
     if settings["model"]["name"] in ("cladec", "refae"):
-        title += f" of layer {settings['layer']}"
+        title += f" of {_layer(settings)}"
     if settings["model"]["name"] == "evaluation":
-        title += f" of {NAMES[settings['model']['of']]}, layer {settings['layer']}"
+        title += f" of {NAMES[settings['model']['of']]}, {_layer(settings)}"
     if settings["model"]["name"] == "joint":
         title = f"Joint model, {settings['model']['loss']}"
     if isinstance(settings["alpha"], float):
@@ -86,9 +93,18 @@ def title(settings: Settings) -> str:
     return f"{title}: {settings['classifier']['name']} on {settings['dataset']['name']}, seed {settings['seed']}"
 
 
-def _row_title(settings: Settings) -> str:
-    alpha = f"\nalpha {plain(settings['alpha'])}" if settings["alpha"] is not None else ""
-    return NAMES[settings["model"]["name"]] + alpha
+def _row_title(settings: Settings, layers: bool) -> str:
+    lines = [NAMES[settings["model"]["name"]], *([f"layer {settings['layer']}"] if layers else [])]
+    return "\n".join([*lines, *([f"alpha {plain(settings['alpha'])}"] if settings["alpha"] is not None else [])])
+
+
+def _layer(settings: Settings) -> str:
+    """What decoders look at."""
+    layers, neurons = listed(settings["layer"]), settings["neurons"]
+    name = f"layer {layers[0]}" if len(layers) == 1 else f"{len(layers)} layers"
+    if isinstance(neurons, list):
+        return f"{len(neurons)} units of {name}"
+    return f"{100 * neurons:g} % of {name}" if neurons else name
 
 
 def explained_title(settings: Settings, decoded: bool = True) -> str:
@@ -97,5 +113,5 @@ def explained_title(settings: Settings, decoded: bool = True) -> str:
     if model["name"] == "joint":
         layer = f"{model['loss']} joint model, "
     elif decoded and model["name"] != "classifier":
-        layer = f"layer {settings['layer']} of "
+        layer = f"{_layer(settings)} of "
     return f"{layer}{settings['classifier']['name']} on {settings['dataset']['name']}, seed {settings['seed']}"

@@ -15,6 +15,28 @@ DEVICE = Rule(
 SEED = whole(0, 2**31 - 1)
 
 LAYER = text("a layer of the classifier, by its name or dotted path")
+_RESNET = ("layer1", "layer2", "layer3", "layer4", "avgpool", "fc")
+LAYERS = {
+    "vgg_small": ("conv", "dense", "logits"),
+    "lenet_avgpool": ("conv1", "conv2", "dense1", "dense2", "logits"),
+    "dropout_cnn": ("conv1", "conv2", "dense", "logits"),
+    "cam_net": ("conv1", "conv2", "features", "logits"),
+    "vgg_xml": ("conv1", "conv2", "conv3", "conv4", "dense1", "dense2", "logits"),
+    "vgg11": (*(f"conv{place}" for place in range(1, 9)), "logits"),
+    "resnet10": ("stem", "block1", "block2", "block3", "block4", "pool", "logits"),
+    **{f"resnet{depth}": tuple(f"network.{layer}" for layer in _RESNET) for depth in (18, 34, 50, 101, 152)},
+}
+"""Classifier -> its named layers, from the image on: `layer=all`."""
+
+
+def _convert_neurons(value: Any) -> float | list[int] | None:
+    if isinstance(value, list):
+        return list_of(whole(0)).convert(value)
+    share = number(0, 1, above=True).convert(value)
+    return share if share < 1 else None
+
+
+NEURONS = Rule("a share of the layer's units in (0, 1], or a list of their numbers", _convert_neurons)
 _CLASS = Rule(
     "a class, by its name or number",
     lambda value: raise_unless(isinstance(value, str | int) and not isinstance(value, bool) and value != "", value),
@@ -171,7 +193,8 @@ WEIGHTS = {"beta": number(0, 1), "gamma": number(0)}
 """What only the joint model's loss has."""
 
 COMMON = {
-    "layer": LAYER,
+    "layer": one_or_more(LAYER),
+    "neurons": maybe(NEURONS),
     "seed": SEED,
     "device": DEVICE,
     "data_dir": text("a folder"),
@@ -265,6 +288,7 @@ METHODS: dict[str, dict[str, Rule]] = {
     },
     "cladec": _BATCH,
     "refae": _BATCH,
+    "difference": _BATCH,
     "joint": _BATCH,
 }
 """Explanation method -> the keys that it takes, under `explainers.NAME`."""
@@ -275,5 +299,8 @@ IMAGES = ("cladec", "refae", "activation_maximisation")
 CONTROLS = ("random", "sobel", "otsu")
 """The methods that know nothing of the classifier."""
 
-LEARNED = {"cladec": ("cladec",), "refae": ("cladec", "refae"), "joint": ("joint",)}
-"""The methods that answer with what a trained model of the same name makes of the image -> the `model` they need."""
+LEARNED = {"cladec": ("cladec",), "refae": ("cladec", "refae"), "difference": ("cladec",), "joint": ("joint",)}
+"""The methods that answer with what trained models make of the image -> the `model` that they need."""
+
+MADE_OF = {"difference": ("cladec", "refae")}
+"""Those of `LEARNED` that need other models than the one of their name."""

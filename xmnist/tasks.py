@@ -1,6 +1,6 @@
 """What is particular about training each kind of model: the network, its loss, its data, its figures."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +16,9 @@ from xmnist.metrics.reconstruction import reconstruction as columns
 CODES_AT_MOST = 2**30
 """Bytes that the codes or maps of all training images may take; where they need more, each batch makes its own."""
 
+
+Neurons = float | Sequence[int] | None
+"""The share of a layer's units that a decoder sees, or which; None for all."""
 
 Reconstruct = Callable[[Tensor], Tensor]
 """Images (N, C, H, W) to images of the same shape."""
@@ -65,19 +68,22 @@ def cladec(
     decoder: str,
     alpha: float,
     reconstruction: str,
+    neurons: Neurons = None,
+    seed: int = 0,
     precision: str = "fp32",
     keep: Callable[[Callable[[], Tensor]], Tensor] = lambda make: make(),
 ) -> Task:
     """A decoder of one layer's activations of a frozen classifier.
 
     `keep` may answer with the codes of all training images from the last time, instead of making them. Those for a
-    training in `bf16` are in bfloat16, which is what it would round them to.
+    training in `bf16` are in bfloat16, which is what it would round them to. `neurons` and `seed` are as in
+    `decoders.units`.
 
     Source: Schneider and Vlachos, "Explaining classifiers by constructing familiar concepts", arXiv 2203.04109.
     """
     encoder, train = Encoder(explained, layer), data.train
     first = batched(encoder, train.images[:1])
-    model = _decoder(decoder, first, data)
+    model = _decoder(decoder, first, data, neurons, seed)
 
     def rows() -> Source:
         source = train.source("images", "labels")
@@ -101,14 +107,23 @@ def cladec(
     return Task(model, loss, rows, test, _watched(test), reconstruct=reconstruct, explained=explained)
 
 
-def refae(explained: nn.Module, fresh: nn.Module, data: Data, layer: str, decoder: str, reconstruction: str) -> Task:
+def refae(
+    explained: nn.Module,
+    fresh: nn.Module,
+    data: Data,
+    layer: str,
+    decoder: str,
+    reconstruction: str,
+    neurons: Neurons = None,
+    seed: int = 0,
+) -> Task:
     """The reference autoencoder: a freshly initialised encoder of the classifier's shape, trained with the decoder.
 
     It is trained on reconstruction alone; the explained classifier only judges its reconstructions.
     """
     encoder = Encoder(fresh.eval(), layer)  # eval: looking at a first code must not move BatchNorm statistics
     first = batched(encoder, data.train.images[:1])
-    model = nn.Sequential(encoder, _decoder(decoder, first, data))
+    model = nn.Sequential(encoder, _decoder(decoder, first, data, neurons, seed))
 
     def loss(images: Tensor) -> Tensor:
         return losses.RECONSTRUCTION[reconstruction](images, model(images))
@@ -199,8 +214,8 @@ def _watched(test: Figures) -> Figures:
     return watch
 
 
-def _decoder(name: str, code: Tensor, data: Data) -> nn.Module:
-    model = decoders.build(name, tuple(code.shape[1:]), data.info.shape)
+def _decoder(name: str, code: Tensor, data: Data, neurons: Neurons, seed: int) -> nn.Module:
+    model = decoders.build(name, tuple(code.shape[1:]), data.info.shape, neurons, seed)
     return place(model, code.device)
 
 

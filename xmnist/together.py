@@ -121,7 +121,8 @@ def _all(pool: ProcessPoolExecutor, missing: Mapping[int, Settings], workers: in
 
 def _name(settings: Settings) -> str:
     alpha = "" if settings["alpha"] is None else f" alpha={plain(settings['alpha'])}"
-    return NAMES[settings["model"]["name"]] + alpha
+    layer = f" {settings['layer']}" if settings["model"]["name"] in training.DECODERS else ""
+    return NAMES[settings["model"]["name"]] + layer + alpha
 
 
 @contextmanager

@@ -1,9 +1,9 @@
-"""Stage `train`: fits one network, or one ClaDec for each of several alphas."""
+"""Stage `train`: fits one network, or one decoder for each of several layers and alphas."""
 
 from typing import Any
 
 from xmnist import devices, parallel, processes, runs, together, training
-from xmnist.derived import Settings, alphas, plain
+from xmnist.derived import Settings, learned, variant
 from xmnist.errors import InputError
 from xmnist.runs import Run
 
@@ -46,23 +46,27 @@ def _family(settings: Settings) -> list[Settings]:
 
 
 def _members(settings: Settings) -> list[Settings]:
-    """The settings of each run that a list of alphas stands for."""
-    return [{**settings, "alpha": alpha} for alpha in alphas(settings)] if _several(settings) else [settings]
+    """The settings of each run that lists of layers and alphas stand for."""
+    if not _several(settings):
+        return [settings]
+    each = learned(settings, settings["model"]["name"])
+    return [{**settings, "layer": run["layer"], "alpha": run["alpha"]} for run in each]
 
 
 def _several(settings: Settings) -> bool:
-    return settings["model"]["name"] == "cladec" and isinstance(settings["alpha"], list)
+    lists = isinstance(settings["alpha"], list) or isinstance(settings["layer"], list)
+    return settings["model"]["name"] in training.DECODERS and lists
 
 
 def _train_each(settings: Settings, typed: str | None) -> Run:
-    """Train one ClaDec for each alpha, each in its own run; this run holds the table and the picture of them all."""
+    """Train each decoder in its own run; this run holds the table and the picture of them all."""
     run = Run("train", settings)
     with parallel.claimed(lambda: runs.claim(run, typed or training.command(settings))) as needed:
         if needed:
             members = together.train(_members(settings))
             device = devices.find_device(settings["device"])
             training.write_environment(run, device)
-            table = {f"alpha={plain(member.settings['alpha'])}": member.metrics() for member in members}
+            table = {_name(settings, member): member.metrics() for member in members}
             run.write_json("metrics.json", table)
             run.write_csv("metrics.csv", [{"run": name, **row} for name, row in table.items()])
             images = training.load_data(settings).to(device)
@@ -71,3 +75,8 @@ def _train_each(settings: Settings, typed: str | None) -> Run:
                     training.draw_examples(run, images, [(m, training.fitted(m, images, device)) for m in members])
         run.tell("done" if needed else "already done")
     return run
+
+
+def _name(settings: Settings, member: Run) -> str:
+    """What the table calls a member."""
+    return ",".join(variant(settings, member.settings)) or member.path.name

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -59,7 +60,7 @@ def check(settings: Settings) -> None:
             joint.check_gates(network, example)
         if model["name"] in DECODERS:
             code = Encoder(network, settings["layer"])(example)
-            decoders.build(model["decoder"], tuple(code.shape[1:]), info.shape)
+            decoders.build(model["decoder"], tuple(code.shape[1:]), info.shape, settings["neurons"])
     if model["name"] == "joint" and model["loss"] == "hybrid" and not info.masks:
         raise InputError(f"model.loss=hybrid needs a data set with masks, which {settings['dataset']['name']} has not")
     if model["name"] in DECODERS:
@@ -178,7 +179,8 @@ def _tasks(settings: Settings, images: Data, device: torch.device) -> list[tuple
 
 def _task(settings: Settings, images: Data, device: torch.device) -> tasks.Task:
     name = settings["model"]["name"]
-    options = {k: v for k, v in settings["model"].items() if k != "name"} | {"layer": settings["layer"]}
+    options = {k: v for k, v in settings["model"].items() if k != "name"}
+    options |= {key: settings[key] for key in ("layer", "neurons", "seed")}
     precision = devices.find_precision(training(settings)["precision"], device)
 
     def fresh() -> nn.Module:
@@ -335,10 +337,12 @@ def fitted(run: Run, images: Data, device: torch.device) -> tasks.Task:
 
 def draw_examples(run: Run, images: Data, models: list[tuple[Run, tasks.Task]]) -> None:
     """Draw a few test images and what each model makes of them; a RefAE comes first where there is a finished one."""
-    shown = [*_reference(run, images), *models]
+    shown = dict[Path, tuple[Run, tasks.Task]]()
+    for model in models:
+        shown |= {member.path: (member, task) for member, task in (*_reference(model[0], images), model)}
     explained = models[0][1].explained
     assert explained is not None
-    rows = [(member.settings, task.reconstruct) for member, task in shown if task.reconstruct is not None]
+    rows = [(member.settings, task.reconstruct) for member, task in shown.values() if task.reconstruct is not None]
     pictures.examples(run, explained, rows, images.test, images.info.classes)
 
 

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from xmnist.errors import InputError
 from xmnist.explainers.canonical import private
 
-Kind = Literal["heatmap", "image", "map"]
-"""What an answer is: a heatmap of any values, an image, or a map in [0, 1]."""
+Kind = Literal["heatmap", "image", "map", "difference"]
+"""What an answer is: a heatmap of any values, an image, a map in [0, 1], or what two images differ in, in [-1, 1]."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -51,6 +51,27 @@ class RefAE(_Learned):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Difference(ClaDec):
+    """What a layer dropped: the reference autoencoder's image less ClaDec's, averaged over channels; in [-1, 1].
+
+    Positive where a code of this size could have kept what is lighter there, and the layer's has not.
+
+    Source: Schneider and Vlachos, "Explaining classifiers by constructing familiar concepts", arXiv 2203.04109, who
+    show both images side by side.
+
+    Args:
+        reference: the autoencoder.
+    """
+
+    kind: ClassVar[Kind] = "difference"
+    reference: nn.Module
+
+    def explain(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        kept = batched(self.reference.eval(), images, self.batch_size)
+        return (kept - super().explain(network, images, targets)).mean(1, keepdim=True)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class InModel(Explainer):
     """The map that a joint network multiplies its own features with; the target has no part in it.
 
