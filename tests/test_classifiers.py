@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -55,6 +57,8 @@ OTHERS = {
     "cam_net": {"width": 8},
     "resnet18": {"stem": "small"},
     "resnet50": {"stem": "large"},
+    "vgg11": {"dropout": 0.5},
+    "resnet10": {"width": 8},
     "vgg_xml": {"dropout": 0.3, "width": 4, "batch_norm": True},
 }
 
@@ -62,6 +66,45 @@ OTHERS = {
 @pytest.mark.parametrize(("name", "size"), [("lenet_avgpool", 60_074), ("dropout_cnn", 21_840)])
 def test_the_networks_of_the_two_studies_have_the_published_size(name: str, size: int) -> None:
     assert size_of(classifiers.build(name, (1, 28, 28), 10, **OTHERS[name])) == size
+
+
+CODES = {
+    "vgg11": {
+        **{"conv1": (32, 16, 16), "conv2": (64, 8, 8), "conv3": (128, 8, 8), "conv4": (128, 4, 4)},
+        **{"conv5": (256, 4, 4), "conv6": (256, 2, 2), "conv7": (512, 2, 2), "conv8": (512, 1, 1), "logits": (10,)},
+    },
+    "resnet10": {
+        **{"stem": (64, 32, 32), "block1": (64, 32, 32), "block2": (128, 16, 16), "block3": (256, 8, 8)},
+        **{"block4": (512, 4, 4), "pool": (512, 1, 1), "logits": (10,)},
+    },
+}
+"""Of images of 32x32."""
+
+
+@pytest.mark.parametrize("name", CODES)
+def test_cladecs_own_networks_have_the_published_layers(name: str) -> None:
+    model = classifiers.build(name, (1, 32, 32), 10, **({"width": 64} if name == "resnet10" else OTHERS[name])).eval()
+    assert {layer: tuple(Encoder(model, layer)(torch.rand(1, 1, 32, 32)).shape[1:]) for layer in model.layers} == (
+        CODES[name]
+    )
+
+
+def test_cladecs_own_networks_have_the_published_size() -> None:
+    widths = [1, 32, 64, 128, 128, 256, 256, 512, 512]
+    convolutions = sum(9 * a * b + 4 * b for a, b in pairwise(widths))  # with four numbers a channel of BatchNorm
+    assert size_of(classifiers.build("vgg11", (1, 32, 32), 10, dropout=0.5)) == convolutions + 512 * 10 + 10
+    pairs = [(3, 64), *((64, 64),) * 2, (64, 128), (128, 128), (128, 256), (256, 256), (256, 512), (512, 512)]
+    convolutions = sum(9 * a * b + 4 * b for a, b in pairs)
+    assert size_of(classifiers.build("resnet10", (3, 32, 32), 10, width=64)) == convolutions + 512 * 10
+
+
+def test_a_shortcut_of_resnet10_averages_and_adds_channels_of_zeros() -> None:
+    block = classifiers.build("resnet10", (1, 8, 8), 10, width=1).eval().block2
+    with torch.no_grad():
+        block.conv2.weight.zero_()
+    features = torch.arange(9.0).view(1, 1, 3, 3)
+    expected = torch.tensor([[[2.0, 3.5], [6.5, 8.0]], [[0.0, 0.0], [0.0, 0.0]]])
+    torch.testing.assert_close(block(features), expected[None])
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (1, 30, 26)])
@@ -76,7 +119,9 @@ def test_every_classifier_takes_other_sizes_and_names_its_layers(name: str, shap
     torch.testing.assert_close(Encoder(model, model.layers[-1])(images), model(images))
 
 
-@pytest.mark.parametrize(("name", "least"), [("lenet_avgpool", 10), ("dropout_cnn", 16), ("cam_net", 4)])
+@pytest.mark.parametrize(
+    ("name", "least"), [("lenet_avgpool", 10), ("dropout_cnn", 16), ("cam_net", 4), ("vgg11", 16), ("resnet10", 8)]
+)
 def test_the_smallest_images_that_they_take(name: str, least: int) -> None:
     model = classifiers.build(name, (1, least, least), 3, **OTHERS[name]).eval()
     assert model(torch.rand(1, 1, least, least)).shape == (1, 3)

@@ -79,7 +79,7 @@ WRONG = [
     (
         ["train", "+experiment=smok"],
         "no experiment 'smok'; did you mean 'smoke'? (allowed: aopc_table, aopc_table_joint, "
-        "cladec_table, heatmaps, joint_search, montavon, nine_or_four, smoke, sneakers, "
+        "cladec_original, cladec_table, heatmaps, joint_search, ladder, montavon, nine_or_four, smoke, sneakers, "
         "xml_cluttered_mnist, xml_polygons, xml_polygons_hybrid, xml_triangles)",
     ),
     (["train", "dataset=glyhps"], "no dataset 'glyhps'; did you mean 'glyphs'?"),

@@ -67,6 +67,7 @@ def test_the_schema_of_a_method_names_its_arguments(method: str) -> None:
     own = {field.name for field in dataclasses.fields(explainers.kind_of(method)) if field.init}
     given = {"name", "seed", "train"} | ({"fitted"} if method in ("cladec", "refae") else set())
     given |= {"layer"} if method == "cladec" else set()
+    given |= {"fitted", "layer", "reference"} if method == "difference" else set()
     assert own == set(schema.METHODS[method]) | given
 
 

@@ -3,17 +3,19 @@ import http.server
 import pickle
 import socketserver
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torchvision import datasets
 
 from helpers import composed
-from xmnist import config, data
+from xmnist import config, data, train
 from xmnist.data import files
 from xmnist.data.base import Info, Split, cut_validation
 from xmnist.data.downloaded import DIGITS
@@ -152,6 +154,34 @@ def test_cifar_files_come_back_channels_first(
     assert whole.info.shape == data.info(settings).shape == (3, 32, 32)
     assert whole.info.classes[1] == "name 1"
     torch.testing.assert_close(whole.test.images, torch.from_numpy(pixels).view(-1, 3, 32, 32).float() / 255)
+
+
+@pytest.mark.parametrize("name", ["mnist", "cifar10"])
+def test_images_are_resized_to_their_nearest_pixels(
+    mnist: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As PIL does, with which the original code resizes."""
+    pixels = images(20, 1)[:, None] if name == "mnist" else cifar(tmp_path, name, monkeypatch).reshape(-1, 3, 32, 32)
+    settings = {"name": name, "train": 40, "test": 3, "validation": 0.5, "size": 64}
+    whole = data.load(settings, str(tmp_path), seed=0)
+    assert whole.info.shape == data.info(settings).shape == (len(pixels[0]), 64, 64)
+    each = [np.asarray(Image.fromarray(channel).resize((64, 64), Image.Resampling.NEAREST)) for channel in pixels[2]]
+    torch.testing.assert_close(whole.test.images[2], torch.from_numpy(np.stack(each)).float() / 255)
+
+
+def test_the_original_settings_train_on_cifar(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Callable[..., dict[str, Any]]
+) -> None:
+    cifar(tmp_path, "cifar10", monkeypatch)
+    small = ("dataset.train=60", "dataset.test=20", "dataset.validation=0.2", "trainer.epochs=1", "layer=conv6")
+    words = ("+experiment=cladec_original", "dataset=cifar10", *small, "device=cpu", f"data_dir={tmp_path}")
+    own = settings(*words)
+    assert (own["alpha"], own["model"]["reconstruction"], own["trainer"]["lr"]) == (0.001, "mse", 0.1)
+    train.check(own)
+    found = train.main(own)
+    mse, sse = found["reconstruction_mse"], found["reconstruction_sse"]
+    assert sse == pytest.approx(3 * 32 * 32 * mse)
+    assert found["total_loss"] == pytest.approx(0.999 * mse + 0.001 * found["classification_loss"])
 
 
 def test_a_damaged_cifar_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -17,7 +18,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from helpers import TINY
-from xmnist import cli, config, data, derived, evaluate, explaining, measures, seeds, train, training
+from xmnist import cli, config, data, derived, evaluate, explaining, figures, measures, seeds, train, training
 from xmnist.data.base import Data, Info, Split
 from xmnist.errors import InputError, MeasurementError
 from xmnist.explainers.controls import Sobel
@@ -33,6 +34,8 @@ Xmnist = Callable[..., "subprocess.CompletedProcess[str]"]
 FEW = (*TINY, "select.count=6")
 QUICK = (*FEW, "metrics.aopc.fill=[black,uniform]", "metrics.aopc.patch=[8,14]")
 
+
+CLADEC_LINES = ["classifier", "refae", "cladec"]
 
 WITHOUT_AOPC = ("metric=reconstruction", "metric=axioms", "metric=classification", "metric=[classification,pompom]")
 
@@ -471,3 +474,23 @@ def test_nothing_is_selected(settings: Settings) -> None:
     own["select"] |= {"predicted": 8}
     with pytest.raises(InputError, match=re.escape("select=confusion: there is no such test image")):
         explaining.scene(own)
+
+
+def test_a_ladder_of_layers(evaluated: Evaluated, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row, a point and a picture for each layer and decoder, from the image on."""
+    drawn: dict[str, Any] = {}
+    monkeypatch.setattr(figures, "grid", lambda rows, *_: drawn.update(rows=rows))
+    monkeypatch.setattr(figures, "lines", lambda panels, *_: drawn.update(panels=panels))
+    small = ("trainer.epochs=1", "metrics.reconstruction.evaluation_accuracy=false", "layer=[conv,dense]")
+    run = evaluated("explainer=[refae,cladec,difference]", "metric=reconstruction", *small)
+    names = [f"{name},layer={layer}" for layer in ("conv", "dense") for name in ("refae", "cladec")]
+    summary = table(run, "summary").set_index("name")
+    assert list(summary.index) == ["classifier", *names]
+    titles = [row.name.split("\n")[:2] for row in drawn["rows"]]
+    assert titles[1:4] == [[name, "layer conv"] for name in ("RefAE", "ClaDec", "RefAE - ClaDec")]
+    assert titles[4:] == [[name, "layer dense"] for name in ("RefAE", "ClaDec", "RefAE - ClaDec")]
+    first = drawn["panels"][0][0]
+    assert first.ticks == ["conv", "dense"] and [series.name for series in first.series] == CLADEC_LINES
+    for series in first.series[1:]:
+        expected = [summary.loc[f"{series.name},layer={layer}", "reconstruction_sse"] for layer in ("conv", "dense")]
+        assert list(series.x) == [0, 1] and list(series.y) == pytest.approx(expected)

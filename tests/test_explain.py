@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from helpers import TINY
-from xmnist import config, data, derived, explain, explainers, train, training
+from xmnist import config, data, derived, explain, explainers, figures, train, training
 from xmnist.errors import InputError
 from xmnist.runs import Run
 
@@ -56,7 +56,7 @@ def test_the_command_as_a_user_types_it(xmnist: Xmnist, tmp_path: Path) -> None:
     assert first.stderr == ""
     out = tmp_path / "work" / "outputs"
     (folder,) = (out / "explain" / "glyphs" / "cladec").iterdir()
-    assert folder.name.startswith("explainer=saliency..cladec(6),select=per_class,layer=dense,alpha=0.25,seed=0-")
+    assert folder.name.startswith("explainer=saliency..difference(7),select=per_class,layer=dense,alpha=0.25,seed=0-")
     assert {p.name for p in folder.iterdir()} == FILES
     assert first.stdout.count("it is trained first") == 3 and "pictures: grid.png" in first.stdout
     assert first.stdout.index("cladec") < first.stdout.index("explaining 10 test images")
@@ -67,10 +67,11 @@ def test_the_command_as_a_user_types_it(xmnist: Xmnist, tmp_path: Path) -> None:
     assert min(Image.open(folder / "grid.png").size) > 600
     with np.load(folder / "explanations.npz") as arrays:
         names = ["images", "labels", "predictions", "indices", "masks"]
-        methods = ["saliency", "integrated_gradients", "gradcam", "lrp", "refae", "cladec"]
+        methods = ["saliency", "integrated_gradients", "gradcam", "lrp", "refae", "cladec", "difference"]
         assert list(arrays) == names + methods
         assert all(arrays[name].shape == (10, 1, 28, 28) for name in ("images", *methods))
         assert arrays["labels"].tolist() == list(range(10))
+        np.testing.assert_allclose(arrays["difference"], arrays["refae"] - arrays["cladec"], atol=1e-6)
     rows = table(folder)
     assert [row["label"] for row in rows] == [str(i) for i in range(10)]
     assert all(row["class"] == row["label"] and abs(float(row["integrated_gradients gap"])) < 1 for row in rows)
@@ -172,7 +173,7 @@ def test_all_heatmap_explainers_from_one_command(settings: Settings) -> None:
     explain.main(own, "xmnist explain ...")
     arrays = dict(np.load(Run("explain", own).path / "explanations.npz"))
     maps = {name: array for name, array in arrays.items() if name not in config.RESERVED}
-    posthoc = set(explainers.EXPLAINERS) - {"activation_maximisation", "cladec", "refae", "joint"}
+    posthoc = set(explainers.EXPLAINERS) - {"activation_maximisation", "cladec", "refae", "difference", "joint"}
     assert set(maps) == posthoc | {"simple_taylor"}
     assert all(array.shape == (8, 1, 28, 28) and np.isfinite(array).all() for array in maps.values())
     np.testing.assert_array_equal(maps["simple_taylor"], maps["input_x_gradient"])
@@ -351,3 +352,23 @@ def test_help_names_the_explainers_and_their_keys(xmnist: Xmnist) -> None:
     assert result.returncode == 0
     for word in ("explainer=NAME", "deep_shap", "explainers.lrp.gamma", "select.count", "target", "format"):
         assert word in result.stdout
+
+
+def test_several_layers_and_part_of_one(explained: Explained, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of one layer stand together; half of its units make another picture than all of them."""
+    drawn: list[list[figures.Row]] = []
+    monkeypatch.setattr(figures, "grid", lambda rows, *_: drawn.append(rows))
+    monkeypatch.setattr(training, "draw_examples", lambda *_: None)
+    words = ("explainer=[cladec,difference,saliency]", "layer=[logits,conv]", "trainer.epochs=1")
+    folder, both = explained(*words, "alpha=[0,0.5]")
+    variants = [f"layer={layer},alpha={alpha}" for layer in ("logits", "conv") for alpha in ("0", "0.5")]
+    names = [f"{name},{each}" for name in ("cladec", "difference") for each in variants]
+    in_order = ["saliency", *(name for layer in ("logits", "conv") for name in names if f"layer={layer}," in name)]
+    assert list(both)[5:] == in_order and "layer=logits+conv,alpha=0+0.5" in folder.name
+    titles = [row.name.split("\n") for row in drawn[0]]
+    assert titles[3:5] == [["ClaDec", "layer logits", "alpha 0"], ["ClaDec", "layer logits", "alpha 0.5"]]
+    assert titles[5] == ["RefAE - ClaDec", "layer logits", "alpha 0"]
+    alone = explained("explainer=cladec", "layer=conv", "alpha=0.5", "trainer.epochs=1")[1]["cladec"]
+    np.testing.assert_array_equal(both["cladec,layer=conv,alpha=0.5"], alone)
+    part = explained("explainer=cladec", "layer=conv", "alpha=0.5", "trainer.epochs=1", "neurons=0.5")[1]["cladec"]
+    assert np.abs(part - alone).max() > 0.01

@@ -37,7 +37,7 @@ LEVELS = [
     {"classifiers", "decoders", "joint", "losses"},
     {"layers"},
     {"parallel"},
-    {"errors", "interrupts", ""},
+    {"errors", "interrupts", "named", ""},
     {"processes"},
 ]
 """From the top: a module imports from levels below its own; `data` and `metrics` are packages."""

@@ -14,6 +14,7 @@ from torch import nn
 
 from helpers import composed
 from xmnist import cli, config, derived, environment, runs
+from xmnist.derived import trained
 from xmnist.errors import InputError
 from xmnist.runs import Run
 from xmnist.wording import words
@@ -47,6 +48,8 @@ NO_PART_OF_THE_NAME = {
 def changed(value: Any) -> Any:
     if isinstance(value, bool):
         return not value
+    if value is None:
+        return 0.5
     if isinstance(value, int | float):
         return value + 0.125 if isinstance(value, float) else value + 1
     return f"{value}x"
@@ -67,6 +70,17 @@ def test_the_name_follows_every_setting_that_can_change_the_result_and_no_other(
             assert runs.run_id("train", other) == name
         elif key != "model.name":
             assert (runs.run_id("train", other) == name) == (key in NO_PART_OF_THE_NAME), key
+
+
+def test_what_came_later_has_no_part_in_a_name_until_it_is_used(settings: Settings) -> None:
+    whole, half, listed = (settings("dataset=mnist", f"neurons={given}") for given in ("1", "0.5", "[5,2]"))
+    assert runs.run_id("train", whole) == runs.run_id("train", settings("dataset=mnist"))
+    assert runs.run_id("train", half).startswith("layer=dense,neurons=0.5,alpha=0.25,seed=0-")
+    assert runs.run_id("train", listed).startswith("layer=dense,neurons=5+2,alpha=0.25,seed=0-")
+    classifiers = {runs.run_id("train", trained(each, "classifier")) for each in (whole, half, listed)}
+    assert len(classifiers) == 1
+    resized = settings("dataset=mnist", "dataset.size=32")
+    assert runs.run_id("train", trained(resized, "classifier")) not in classifiers
 
 
 def test_names_do_not_change_from_version_to_version(settings: Settings) -> None:

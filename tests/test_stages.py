@@ -183,7 +183,7 @@ def test_a_finished_refae_joins_the_picture(settings: Settings, monkeypatch: pyt
     train.main(settings(*TINY, "model=refae", "layer=conv"))  # another layer's does not
     names = rows_of_the_picture(monkeypatch)
     train.main(settings(*TINY))
-    assert names == ["original", "RefAE", "ClaDec\nalpha 0.25"]
+    assert names == ["original", "RefAE", "ClaDec\nalpha 0.25", "RefAE - ClaDec"]
 
 
 def test_a_damaged_refae_is_left_out_and_named(
@@ -201,9 +201,9 @@ def test_the_picture_shows_right_and_wrong_images() -> None:
     labels = torch.arange(10).repeat(3)
     predicted = labels.clone()
     predicted[[0, 25]] = 9
-    assert pictures._choose(labels, predicted).tolist() == [10, 1, 2, 3, 4, 5, 6, 7, 0, 25]
+    assert pictures.choose(labels, predicted).tolist() == [10, 1, 2, 3, 4, 5, 6, 7, 0, 25]
     two = torch.tensor([0, 1] * 8)
-    assert pictures._choose(two, two).tolist() == [0, 2, 4, 6, 1, 3, 5, 7]
+    assert pictures.choose(two, two).tolist() == [0, 2, 4, 6, 1, 3, 5, 7]
 
 
 class Stop(BaseException):

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from xmnist.errors import InputError
 from xmnist.layers import Dropout, Normalize, initialise
-from xmnist.schema import LAYERS
+from xmnist.named import LAYERS
 
 Shape = tuple[int, int, int]
 
@@ -302,5 +302,5 @@ def build(name: str, shape: Shape, classes: int, **options: Any) -> nn.Module:
         InputError: the images are too small for it.
     """
     network = CLASSIFIERS[name](shape, classes, **options)
-    network.layers = LAYERS[name]
+    network.layers = LAYERS[name]  # type: ignore[assignment]
     return network

@@ -17,6 +17,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from xmnist.data import files
 from xmnist.derived import JOINT_TRAINING, Settings, foreign, phases
 from xmnist.errors import InputError, unknown
+from xmnist.named import LAYERS
 from xmnist.rules import Rule
 from xmnist.schema import (
     ALPHA,
@@ -25,7 +26,6 @@ from xmnist.schema import (
     EXPORTED,
     GROUPS,
     IMAGES,
-    LAYERS,
     LEARNED,
     MADE_OF,
     METHODS,

@@ -28,7 +28,12 @@ def identity(settings: Settings, stage: str = "train") -> Settings:
         keys = ("classifier", "model", "seed")
         trainer = {k: v for k, v in training(settings).items() if k != "precision"}  # as for the device: it is told
         out = {k: settings[k] for k in keys} | {"trainer": trainer}
-        out["dataset"] = {k: v for k, v in settings["dataset"].items() if k not in UNSEEN}
+        dataset, resized = (
+            settings["dataset"],
+            settings["dataset"].get("size") or settings["dataset"]["name"] == "folder",
+        )
+        unseen = (*UNSEEN, *([] if resized else ["size"]))  # a name without it is that of before there was this key
+        out["dataset"] = {k: v for k, v in dataset.items() if k not in unseen}
         if settings["model"]["name"] == "evaluation":
             return out | {"judges": identity(judged(settings))}
         if settings["model"]["name"] == "joint":
