@@ -4,7 +4,7 @@ import hashlib
 import json
 
 from xmnist.derived import Settings, alphas, judged, needed, plain, selects, trained, training
-from xmnist.schema import WEIGHTS
+from xmnist.schema import PRETRAINED, WEIGHTS
 
 UNSEEN = ("workers", "stream")
 """Keys of data sets that say how they are read, and change no result."""
@@ -25,9 +25,9 @@ def run_id(stage: str, settings: Settings) -> str:
 def identity(settings: Settings, stage: str = "train") -> Settings:
     """Every setting that can change the result of a run, and nothing else (no device, no paths)."""
     if stage == "train":
-        keys = ("classifier", "model", "seed")
+        keys = ("model", "seed")
         trainer = {k: v for k, v in training(settings).items() if k != "precision"}  # as for the device: it is told
-        out = {k: settings[k] for k in keys} | {"trainer": trainer}
+        out = {k: settings[k] for k in keys} | {"classifier": _begun(settings["classifier"]), "trainer": trainer}
         out["dataset"] = {k: v for k, v in settings["dataset"].items() if k not in UNSEEN}
         if settings["model"]["name"] == "evaluation":
             return out | {"judges": identity(judged(settings))}
@@ -50,6 +50,13 @@ def identity(settings: Settings, stage: str = "train") -> Settings:
         },
         "explains": [identity(run) for run in needed(settings)],
     }
+
+
+def _begun(classifier: Settings) -> Settings:
+    """A classifier, with what the file holds that its training begins with, if any, not with where it lies."""
+    own = {k: v for k, v in classifier.items() if k not in PRETRAINED}
+    weights = classifier.get("weights_sha256") or classifier.get("weights")
+    return own | ({"weights": weights} if weights else {})
 
 
 def _lasting(options: Settings) -> Settings:
