@@ -25,7 +25,7 @@ LEVELS = [
     {"tables", "together", "filters"},
     {"training", "selection", "found"},
     {"pictures"},
-    {"runs", "tasks", "trainer", "figures", "explainers", "pretrained"},
+    {"runs", "tasks", "trainer", "figures", "explainers", "pretrained", "summary"},
     {"identity", "wording"},
     {"config", "environment", "devices"},
     {"derived", "storage"},

@@ -22,6 +22,7 @@ from xmnist import (
     pretrained,
     processes,
     runs,
+    summary,
     tasks,
     trainer,
 )
@@ -138,6 +139,7 @@ def train(settings: Settings, typed: str | None = None) -> Run:
             write_environment(run, device)
             images = _seen_in_training(settings, device)
             parts = _tasks(settings, images, device)
+            _write_table(run, parts, images.info)
             history = _fit(run, parts, images)
             _write_results(run, parts[-1][0], images, history)
         run.tell("done" if needed else "already done")
@@ -358,6 +360,30 @@ def _write_results(run: Run, task: tasks.Task, images: Data, history: list[train
     if task.reconstruct is not None:
         with parallel.alone():
             draw_examples(run, images, [(run, task)])
+
+
+def _write_table(run: Run, parts: list[tuple[tasks.Task, Settings]], info: Info) -> None:
+    """Write down what is trained, layer by layer."""
+    if processes.rank():
+        return
+    task, pixels = parts[0][0], torch.zeros(1, *info.shape, device=next(parts[0][0].model.parameters()).device)
+    head = f"{pictures.title(run.settings)}\nimages {summary.shape(pixels)}, {len(info.classes)} classes"
+    if task.explained is not None:
+        with torch.no_grad():
+            code = Encoder(task.explained, run.settings["layer"])(pixels)
+        head += f"; a code, which is the output of layer {run.settings['layer']}: {summary.shape(code)}"
+    head += f"\n{summary.count(task.model.parameters()):,} parameters in all" if task.parts else ""
+    seen = summary.trace(task.model, lambda: (task.reconstruct or task.model)(pixels))
+    tables = []
+    for name, network in (task.parts or {"": task.model}).items():
+        marked = {"layer": getattr(network, "layers", ()), "gate": () if name else getattr(network, "gates", ())}
+        if isinstance(task.model, joint.Joint):
+            marked["gate"] = task.model.gates if name == "classifier" else ()
+            learns = [str(phase) for phase, (_, options) in enumerate(parts, 1) if options["lr"][name]]
+            name += f": learns in phase {' and '.join(learns)}" if learns else ": does not learn"
+        tables.append(summary.table(name, network, seen, marked))
+    with runs.atomic(run.path / "model.txt") as file:
+        file.write_text("\n\n\n".join([head, *tables, summary.LEGEND]) + "\n")
 
 
 def fitted(run: Run, images: Data, device: torch.device) -> tasks.Task:
