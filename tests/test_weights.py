@@ -413,7 +413,9 @@ def test_a_finished_run_needs_no_file(
     assert torch.isfinite(training.load_explained(again, images, torch.device("cpu"))(images.test.images[:2])).all()
 
 
-def test_a_run_that_goes_on_needs_no_file_and_another_one_does(settings: Settings, file: Path) -> None:
+def test_a_run_that_goes_on_needs_no_file_and_another_one_does(
+    settings: Settings, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     own = settings(*words(file, "model=classifier"))
     file.unlink()
     with pytest.raises(InputError, match="there is no such file"):
@@ -424,3 +426,7 @@ def test_a_run_that_goes_on_needs_no_file_and_another_one_does(settings: Setting
     training.check(own)
     with pytest.raises(InputError, match="there is no such file"):
         training.check({**own, "force": True})
+    split = Split(torch.rand(4, 1, 28, 28), torch.arange(4))
+    images = Data(split, split, split, Info((1, 28, 28), tuple("abcd")))
+    monkeypatch.setattr(training, "_fit_part", lambda *_: [{"epoch": 1}])
+    assert training._fit(run, training._tasks(own, images, torch.device("cpu")), images) == [{"epoch": 1}]
