@@ -108,7 +108,8 @@ def test_the_schemas_name_the_arguments_of_what_they_describe() -> None:
     glyph = set(rules["dataset"]["glyphs"])
     assert set(rules["dataset"]["cluttered_glyphs"]) == set(rules["dataset"]["cluttered_mnist"]) | glyph
     for name, kind in classifiers.CLASSIFIERS.items():
-        assert set(rules["classifier"][name]) | {"shape", "classes"} == parameters(kind) - {"depth"}
+        own = set(rules["classifier"][name]) - set(schema.PRETRAINED)
+        assert own | {"shape", "classes"} == parameters(kind) - {"depth"}
     network = parameters(joint.Explainer) | parameters(joint.Joint) | parameters(tasks.joint)
     assert set(rules["model"]["joint"]) <= network
     for name, select in selection.SELECTIONS.items():

@@ -28,7 +28,7 @@ Xmnist = Callable[..., "subprocess.CompletedProcess[str]"]
 
 FILES = {
     *("config.yaml", "status.json", "environment.json", "train.log", "history.csv", "metrics.json", "model.pt"),
-    *("curves.png", ".hydra", ".lock"),
+    *("curves.png", "model.txt", ".hydra", ".lock"),
 }
 
 

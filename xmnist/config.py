@@ -8,6 +8,7 @@ import os
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,12 @@ from xmnist.schema import (
     OF_MAPS,
     OWN,
     PHASES,
+    PRETRAINED,
     STAGES,
     TRAINING,
     WEIGHTS,
 )
+from xmnist.storage import digest
 
 
 def _check_keys(where: str, given: Any, rules: Mapping[str, Rule], partial: bool = False) -> Settings:
@@ -103,6 +106,7 @@ def resolve(cfg: DictConfig, stage: str = "train") -> Settings:
         out["layer"] = list(LAYERS[out["classifier"]["name"]])
     if isinstance(out["layer"], list) and len(out["layer"]) == 1:
         out["layer"] = out["layer"][0]
+    out["classifier"] = _with_checksum(out["classifier"])
     if joint:
         phases(out)
     if out["model"]["name"] == "evaluation":
@@ -144,6 +148,36 @@ def _plain(cfg: DictConfig) -> Settings:
         raise InputError(str(error).splitlines()[0]) from None
     assert isinstance(plain, dict)
     return {str(k): v for k, v in plain.items()}
+
+
+def _with_checksum(classifier: Settings) -> Settings:
+    """A classifier with the checksum of the file that it begins with: content, not place, says which run it is.
+
+    Where the file is gone, one that is given is believed: a finished run is found without it.
+    """
+    path, given = classifier.get("weights"), classifier.get("weights_sha256")
+    if path in (None, "imagenet"):
+        if given:
+            raise InputError(f"classifier.weights_sha256 is that of a file in classifier.weights, which is {path}")
+        return classifier
+    if given and not Path(path).exists():
+        return classifier
+    try:
+        about = os.stat(path)
+        found = _digest(path, about.st_mtime_ns, about.st_size)
+    except OSError as error:
+        raise InputError(
+            f"classifier.weights={path}: {error.strerror}; it must be {PRETRAINED['weights'].text}; the config.yaml of "
+            f"a run that began with a file has its classifier.weights_sha256, with which it is found without the file"
+        ) from None
+    if given and given != found:
+        raise InputError(f"classifier.weights={path} has the SHA-256 {found}, not classifier.weights_sha256={given}")
+    return {**classifier, "weights_sha256": found}
+
+
+@lru_cache
+def _digest(path: str, modified: int, size: int) -> str:
+    return digest(Path(path))
 
 
 RESERVED = ("images", "labels", "predictions", "indices", "masks", "file", "allow_pickle")

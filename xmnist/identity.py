@@ -4,7 +4,7 @@ import hashlib
 import json
 
 from xmnist.derived import Settings, alphas, judged, listed, needed, plain, selects, trained, training
-from xmnist.schema import WEIGHTS
+from xmnist.schema import PRETRAINED, WEIGHTS
 
 UNSEEN = ("workers", "stream")
 """Keys of data sets that say how they are read, and change no result."""
@@ -25,14 +25,12 @@ def run_id(stage: str, settings: Settings) -> str:
 def identity(settings: Settings, stage: str = "train") -> Settings:
     """Every setting that can change the result of a run, and nothing else (no device, no paths)."""
     if stage == "train":
-        keys = ("classifier", "model", "seed")
+        keys = ("model", "seed")
         trainer = {k: v for k, v in training(settings).items() if k != "precision"}  # as for the device: it is told
-        out = {k: settings[k] for k in keys} | {"trainer": trainer}
-        dataset, resized = (
-            settings["dataset"],
-            settings["dataset"].get("size") or settings["dataset"]["name"] == "folder",
-        )
-        unseen = (*UNSEEN, *([] if resized else ["size"]))  # a name without it is that of before there was this key
+        out = {k: settings[k] for k in keys} | {"classifier": _begun(settings["classifier"]), "trainer": trainer}
+        dataset = settings["dataset"]
+        resized = dataset.get("size") or dataset["name"] == "folder"
+        unseen = UNSEEN if resized else (*UNSEEN, "size")  # a name without it is that of before there was this key
         out["dataset"] = {k: v for k, v in dataset.items() if k not in unseen}
         if settings["model"]["name"] == "evaluation":
             return out | {"judges": identity(judged(settings))}
@@ -56,6 +54,13 @@ def identity(settings: Settings, stage: str = "train") -> Settings:
         },
         "explains": [identity(run) for run in needed(settings)],
     }
+
+
+def _begun(classifier: Settings) -> Settings:
+    """A classifier, with what the file holds that its training begins with, if any, not with where it lies."""
+    own = {k: v for k, v in classifier.items() if k not in PRETRAINED}
+    weights = classifier.get("weights_sha256") or classifier.get("weights")
+    return own | ({"weights": weights} if weights else {})
 
 
 def _lasting(options: Settings) -> Settings:

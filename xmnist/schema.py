@@ -83,6 +83,17 @@ PHASES = {
 }
 """What `trainer.joint` holds for each phase, beside any other key of `trainer`; a rate of 0 freezes a part."""
 
+PRETRAINED = {
+    "weights": maybe(text("imagenet, or a file with a state dict")),
+    "weights_sha256": maybe(
+        Rule(
+            "the SHA-256 of the file in weights, 64 hexadecimal digits",
+            lambda value: raise_unless(re.fullmatch("[0-9a-f]{64}", value) is not None, value),
+        )
+    ),
+}
+"""What the training of a classifier begins with; it belongs to no network's constructor."""
+
 _MASKS = {"masks": choice("boxes", "pixels")}
 _GLYPHS = {
     "seed": SEED,
@@ -148,7 +159,7 @@ GROUPS: dict[str, dict[str, dict[str, Rule]]] = {
         "vgg_xml": {"dropout": _DROPOUT, "width": whole(1), "batch_norm": YES_NO},
         "vgg11": {"dropout": _DROPOUT},
         "resnet10": {"width": whole(1)},
-        **{f"resnet{depth}": {"stem": choice("small", "large")} for depth in (18, 34, 50, 101, 152)},
+        **{f"resnet{depth}": {"stem": choice("small", "large"), **PRETRAINED} for depth in (18, 34, 50, 101, 152)},
     },
     "model": {
         **{"classifier": {}, "cladec": DECODER, "refae": DECODER},

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import pickle
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -76,8 +77,8 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
             raise
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read tensors and plain values, and nothing else.
+def load_checkpoint(path: Path, old: bool = False) -> dict[str, Any]:
+    """Read tensors and plain values, and nothing else; with `old` also from what PyTorch wrote before it wrote ZIPs.
 
     Raises:
         ValueError: the file was damaged, or holds anything else; the message says what, in one line.
@@ -85,11 +86,14 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     import torch
 
     try:
-        with zipfile.ZipFile(path) as file:  # torch does not look at the checksums that it writes
-            damaged = file.testzip()
-        if damaged:
-            raise ValueError(f"it was damaged at {damaged}")
+        if not old or zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as file:  # torch does not look at the checksums that it writes
+                damaged = file.testzip()
+            if damaged:
+                raise ValueError(f"it was damaged at {damaged}")
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:  # whose report is advice to read the file without this care
+        raise ValueError("it was damaged, or holds other things than tensors and plain values") from None
     except Exception as error:  # a damaged file makes both raise almost anything
         raise ValueError(first_line(str(error) or type(error).__name__)) from None
     if not isinstance(state, dict):

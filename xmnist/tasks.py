@@ -1,14 +1,14 @@
 """What is particular about training each kind of model: the network, its loss, its data, its figures."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from xmnist import decoders, losses
 from xmnist.data.base import Columns, Data, Source, Split
-from xmnist.joint import Joint
+from xmnist.joint import PARTS, Joint
 from xmnist.layers import Encoder, batched, place
 from xmnist.metrics.classification import classification
 from xmnist.metrics.reconstruction import reconstruction as columns
@@ -35,7 +35,7 @@ class Task:
     `rows` gives what batches are cut from, `loss` the mean loss of such a batch and, after it, the mean `figures`;
     `test` gives the figures on a split that a finished run tells, `watch` those that its history has, with the `loss`.
     Where the model reconstructs images, `reconstruct` does so and `explained` is the classifier that judges them.
-    `prepare` is called before the training.
+    `prepare` is called before the training. `parts` are those of the model that are told of one by one.
     """
 
     model: nn.Module
@@ -47,6 +47,7 @@ class Task:
     reconstruct: Reconstruct | None = None
     explained: nn.Module | None = None
     prepare: Callable[[], None] = lambda: None
+    parts: dict[str, nn.Module] = field(default_factory=dict)
 
 
 def classifier(model: nn.Module, data: Data) -> Task:
@@ -123,7 +124,8 @@ def refae(
     """
     encoder = Encoder(fresh.eval(), layer)  # eval: looking at a first code must not move BatchNorm statistics
     first = batched(encoder, data.train.images[:1])
-    model = nn.Sequential(encoder, _decoder(decoder, first, data, neurons, seed))
+    parts: dict[str, nn.Module] = {"encoder": fresh, "decoder": _decoder(decoder, first, data, neurons, seed)}
+    model = nn.Sequential(encoder, parts["decoder"])
 
     def loss(images: Tensor) -> Tensor:
         return losses.RECONSTRUCTION[reconstruction](images, model(images))
@@ -133,9 +135,11 @@ def refae(
 
     test = _decoder_test(explained, reconstruct, 0.0, reconstruction)
     watch = _watched(test)
-    return Task(
-        model, loss, lambda: data.train.source("images"), test, watch, reconstruct=reconstruct, explained=explained
-    )
+
+    def rows() -> Source:
+        return data.train.source("images")
+
+    return Task(model, loss, rows, test, watch, reconstruct=reconstruct, explained=explained, parts=parts)
 
 
 def joint(
@@ -191,7 +195,8 @@ def joint(
         return {"accuracy": found["accuracy"], "loss": entropy, "explanation_loss": explained}
 
     names = ("classification_loss", "explanation_loss", "accuracy")
-    return Task(model, mean, rows, test, watch, names, prepare=lambda: model.freeze(*frozen))
+    parts = {part: model.get_submodule(part) for part in PARTS}
+    return Task(model, mean, rows, test, watch, names, prepare=lambda: model.freeze(*frozen), parts=parts)
 
 
 def _allowed(masks: Tensor) -> Tensor:

@@ -20,8 +20,10 @@ from xmnist import (
     joint,
     parallel,
     pictures,
+    pretrained,
     processes,
     runs,
+    summary,
     tasks,
     trainer,
 )
@@ -32,6 +34,7 @@ from xmnist.errors import InputError
 from xmnist.layers import Encoder, derive_seed, fit_normalisation, freeze, place
 from xmnist.pictures import NAMES
 from xmnist.runs import Run
+from xmnist.schema import PRETRAINED
 from xmnist.storage import digest
 from xmnist.wording import words
 
@@ -45,9 +48,9 @@ def check(settings: Settings) -> None:
     """Find out, before anything is written, whether this run can be done.
 
     Raises:
-        InputError: no such device, layer, gate or data; a decoder that does not fit; masks that are needed and not
-            there; a classifier that is not there and may not be trained; files of this run or of the classifier's that
-            another run wrote.
+        InputError: no such device, layer, gate, data or trained weights; a decoder that does not fit; masks that are
+            needed and not there; a classifier that is not there and may not be trained; files of this run or of the
+            classifier's that another run wrote.
     """
     devices.find_precision(training(settings)["precision"], devices.find_device(settings["device"]))
     run = Run("train", settings)
@@ -64,7 +67,10 @@ def check(settings: Settings) -> None:
     if model["name"] == "joint" and model["loss"] == "hybrid" and not info.masks:
         raise InputError(f"model.loss=hybrid needs a data set with masks, which {settings['dataset']['name']} has not")
     if model["name"] in DECODERS:
-        check_needed(trained(settings, "classifier"))
+        explained = check_needed(trained(settings, "classifier"))
+        if not explained.finished():
+            _check_beginning(explained.settings, info)
+    _check_beginning(settings, info)
     if model["name"] == "evaluation":
         if settings["dataset"].get("aug_prob"):
             raise InputError(
@@ -75,6 +81,33 @@ def check(settings: Settings) -> None:
             check(judged(settings))
     if settings["dataset"]["name"] not in BUILT_IN:  # those cannot be missing or damaged
         load_data(settings)
+
+
+def _begins(settings: Settings) -> bool:
+    """Whether a training's classifier begins with trained weights; a RefAE's, and one that judges, must be fresh."""
+    return settings["model"]["name"] in ("classifier", "joint") and bool(settings["classifier"].get("weights"))
+
+
+def _check_beginning(settings: Settings, info: Info) -> None:
+    saved = not settings["force"] and _begins(settings) and _saved_state(Run("train", settings)) is not None
+    if _begins(settings) and not saved:  # else it goes on from there
+        with torch.device("meta"):
+            model = new_classifier(settings, info)
+        pretrained.find(model, **_beginning(settings))
+
+
+def _beginning(settings: Settings) -> dict[str, Any]:
+    own = settings["classifier"]
+    return {"name": own["name"], "source": own["weights"], "sha256": own["weights_sha256"]}
+
+
+def _begin(settings: Settings, model: nn.Module) -> None:
+    """Put the weights into a fresh classifier, or that of a joint model, that its training begins with."""
+    if not _begins(settings):
+        return
+    fresh = pretrained.begin(model.classifier if isinstance(model, joint.Joint) else model, **_beginning(settings))
+    told = f"; freshly initialised: {fresh}" if fresh else ""
+    log.info("the training begins with the weights of %s%s", settings["classifier"]["weights"], told)
 
 
 def check_needed(settings: Settings) -> Run:
@@ -107,6 +140,7 @@ def train(settings: Settings, typed: str | None = None) -> Run:
             write_environment(run, device)
             images = _seen_in_training(settings, device)
             parts = _tasks(settings, images, device)
+            _write_table(run, parts, images.info)
             history = _fit(run, parts, images)
             _write_results(run, parts[-1][0], images, history)
         run.tell("done" if needed else "already done")
@@ -142,8 +176,9 @@ def found_or_trained(settings: Settings) -> Run:
 
 
 def new_classifier(settings: Settings, info: Info) -> nn.Module:
-    """The classifier of these settings, not trained."""
-    return classifiers.build(shape=info.shape, classes=len(info.classes), **settings["classifier"])
+    """The classifier of these settings, freshly initialised."""
+    options = {key: value for key, value in settings["classifier"].items() if key not in PRETRAINED}
+    return classifiers.build(shape=info.shape, classes=len(info.classes), **options)
 
 
 def new_explained(settings: Settings, info: Info) -> nn.Module:
@@ -225,6 +260,8 @@ def _fit(run: Run, parts: list[tuple[tasks.Task, Settings]], images: Data) -> li
     """Train one part after the other, from where a run that was stopped had come to; returns all rows."""
     state = _resumed(run, parts[0][0].model)
     first, before = (state["phase"], state["before"]) if state else (1, [])
+    if state is None:
+        _begin(run.settings, parts[0][0].model)
     for phase, (task, options) in enumerate(parts, 1):
         if phase >= first:
             before = before + _fit_part(run, task, options, images, phase, before, len(parts), state)
@@ -325,6 +362,30 @@ def _write_results(run: Run, task: tasks.Task, images: Data, history: list[train
     if task.reconstruct is not None:
         with parallel.alone():
             draw_examples(run, images, [(run, task)])
+
+
+def _write_table(run: Run, parts: list[tuple[tasks.Task, Settings]], info: Info) -> None:
+    """Write down what is trained, layer by layer."""
+    if processes.rank():
+        return
+    task, pixels = parts[0][0], torch.zeros(1, *info.shape, device=next(parts[0][0].model.parameters()).device)
+    head = f"{pictures.title(run.settings)}\nimages {summary.shape(pixels)}, {len(info.classes)} classes"
+    if task.explained is not None:
+        with torch.no_grad():
+            code = Encoder(task.explained, run.settings["layer"])(pixels)
+        head += f"; a code, which is the output of layer {run.settings['layer']}: {summary.shape(code)}"
+    head += f"\n{summary.count(task.model.parameters()):,} parameters in all" if task.parts else ""
+    seen = summary.trace(task.model, lambda: (task.reconstruct or task.model)(pixels))
+    tables = []
+    for name, network in (task.parts or {"": task.model}).items():
+        marked = {"layer": getattr(network, "layers", ()), "gate": () if name else getattr(network, "gates", ())}
+        if isinstance(task.model, joint.Joint):
+            marked["gate"] = task.model.gates if name == "classifier" else ()
+            learns = [str(phase) for phase, (_, options) in enumerate(parts, 1) if options["lr"][name]]
+            name += f": learns in phase {' and '.join(learns)}" if learns else ": does not learn"
+        tables.append(summary.table(name, network, seen, marked))
+    with runs.atomic(run.path / "model.txt") as file:
+        file.write_text("\n\n\n".join([head, *tables, summary.LEGEND]) + "\n")
 
 
 def fitted(run: Run, images: Data, device: torch.device) -> tasks.Task:

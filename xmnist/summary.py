@@ -1,0 +1,106 @@
+"""A network as a table: its layers in the order in which they answer, their outputs and parameters."""
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+HEADINGS = ("layer", "type", "output", "parameters", "remark")
+
+LEGEND = """\
+layer: what layer=NAME calls it; any other line can be named too. gate: where model=joint multiplies its map.
+Outputs are of one image; parameters in brackets are those of the lines that follow."""
+
+
+@dataclass
+class Seen:
+    """What a module has answered: the shape of its output, without the batch, and how often."""
+
+    output: str = ""
+    times: int = 0
+
+
+Trace = dict[nn.Module, Seen]
+"""The modules that had a part in a forward pass, in the order in which they were called."""
+
+
+def trace(model: nn.Module, forward: Callable[[], object]) -> Trace:
+    """Look at a model while `forward` calls it, in eval mode; its mode, its weights and all seeds stay as they were."""
+    found: Trace = {}
+
+    def enter(module: nn.Module, args: Any) -> None:
+        found.setdefault(module, Seen())
+
+    def leave(module: nn.Module, args: Any, output: Any) -> None:
+        found[module] = Seen(shape(output), found[module].times + 1)
+
+    modes = {module: module.training for module in model.modules()}
+    devices = {p.device for p in model.parameters() if p.device.type == "cuda"}
+    with ExitStack() as undo, torch.random.fork_rng(devices), torch.no_grad():
+        for module in modes:
+            undo.callback(module.register_forward_pre_hook(enter).remove)
+            undo.callback(module.register_forward_hook(leave).remove)
+        try:
+            model.eval()
+            forward()
+        finally:
+            for module, mode in modes.items():
+                module.training = mode
+    return found
+
+
+def shape(output: Any) -> str:
+    """The shape of a tensor, or of each in a tuple or list, without the batch."""
+    if isinstance(output, Tensor):
+        return "x".join(map(str, output.shape[1:]))
+    return ", ".join(map(shape, output)) if isinstance(output, tuple | list) else ""
+
+
+def table(title: str, network: nn.Module, seen: Trace, marked: Mapping[str, Iterable[str]]) -> str:
+    """A network's layers, a line each, and how many parameters it has.
+
+    Modules of modules have a line if they are marked, or have parameters of their own.
+
+    Args:
+        title: a line above it, or nothing.
+        seen: what a forward pass through it has shown.
+        marked: remark -> the dotted names of the modules that have it.
+    """
+    names = {module: name for name, module in network.named_modules()}
+    remarks: dict[nn.Module, list[str]] = {network.get_submodule(name): [] for each in marked.values() for name in each}
+    for remark, each in marked.items():
+        for name in each:
+            remarks[network.get_submodule(name)].append(remark)
+    rows, unused = [], 0
+    for module in [*seen, *(module for module in names if module not in seen)]:
+        own, look = count(module.parameters(recurse=False)), seen.get(module, Seen())
+        leaf = next(module.children(), None) is None
+        if module not in seen:
+            unused += own
+        elif module in names and look.times and (leaf or own or module in remarks):
+            told = [*remarks.get(module, []), *([f"{look.times} times"] if look.times > 1 else [])]
+            size = f"{own:,}" if leaf or own else f"({count(module.parameters()):,})"
+            rows.append((names[module], type(module).__name__.lstrip("_"), look.output, size, ", ".join(told)))
+    total = [f"{count(network.parameters()):,} parameters"]
+    frozen = count(p for p in network.parameters() if not p.requires_grad)
+    total += [f"{frozen:,} of them frozen"] if frozen else []
+    total += [f"{unused:,} of them in layers that are not used"] if unused else []
+    return "\n".join([*([title, ""] if title else []), *_columns([HEADINGS, *rows]), "", ", ".join(total)])
+
+
+def count(parameters: Iterable[nn.Parameter]) -> int:
+    """How many numbers there are in some parameters."""
+    return sum(parameter.numel() for parameter in parameters)
+
+
+def _columns(rows: list[tuple[str, ...]]) -> list[str]:
+    """Rows as lines, each column as wide as it must be; numbers end at the same place."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    sides = ["<", "<", "<", ">", "<"]
+    return [
+        "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths, strict=True)).rstrip()
+        for row in rows
+    ]
