@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from helpers import size_of
-from xmnist import classifiers, decoders, losses
+from xmnist import classifiers, decoders, losses, schema
 from xmnist.config import option
 from xmnist.errors import InputError
 from xmnist.layers import Encoder, freeze, place
+from xmnist.schema import PRETRAINED
 
 
 @pytest.mark.parametrize(
@@ -100,7 +101,7 @@ IMAGES = [(1, 28, 28), (3, 32, 32), (1, 30, 46), (3, 64, 64)]
 @pytest.mark.parametrize("image", IMAGES, ids=str)
 @pytest.mark.parametrize("name", sorted(classifiers.CLASSIFIERS))
 def test_there_is_a_decoder_for_every_layer_of_every_classifier(name: str, image: tuple[int, int, int]) -> None:
-    options = {key: value for key, value in option("classifier", name).items() if key != "name"}
+    options = {key: option("classifier", name)[key] for key in schema.GROUPS["classifier"][name].keys() - PRETRAINED}
     with torch.device("meta"):
         network, images = classifiers.build(name, image, 10, **options).eval(), torch.empty(2, *image)
         for layer in network.layers:
