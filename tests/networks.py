@@ -87,7 +87,7 @@ NETWORKS: dict[str, Callable[[int], nn.Module]] = {
     "lenet_avgpool": _built("lenet_avgpool", dropout=0.25, nonpositive_bias=True),
     "dropout_cnn": _built("dropout_cnn", dropout=0.5),  # maximum pooling next to ReLU
     "cam_net": _built("cam_net", width=4),  # BatchNorm before ReLU
-    "resnet18": _built("resnet18", stem="small"),
+    "resnet10": _built("resnet10", width=2),  # torchvision's blocks, and shortcuts that add channels of zeros
     "residual": lambda channels: Residual(channels),
     "inplace": lambda channels: Residual(channels, inplace=True),
     "functional": lambda channels: Functional(channels),

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from xmnist.errors import InputError
 from xmnist.layers import Dropout, Normalize, initialise
@@ -222,17 +221,6 @@ def _normed(inputs: int, outputs: int, stride: int) -> nn.Sequential:
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU())
 
 
-class MoreChannels(nn.Module):
-    """Adds channels of zeros behind those of its input (N, C, H, W), until there are `channels`."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.channels = channels
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return F.pad(inputs, (0, 0, 0, 0, 0, self.channels - inputs.shape[1]))
-
-
 class ResNet10(nn.Sequential):
     """A stem, four residual blocks, and one linear layer without biases; `width` is the stem's, 64 as published.
 
@@ -251,7 +239,8 @@ class ResNet10(nn.Sequential):
         parts: dict[str, nn.Module] = {"normalize": Normalize(shape[0]), "stem": _normed(shape[0], width, 1)}
         for place in range(4):
             inputs, outputs = width << max(place - 1, 0), width << place
-            halving = nn.Sequential(nn.AvgPool2d(2, ceil_mode=True), MoreChannels(outputs)) if place else None
+            zeros = nn.ConstantPad3d((0, 0, 0, 0, 0, outputs - inputs), 0.0)  # behind the channels
+            halving = nn.Sequential(nn.AvgPool2d(2, ceil_mode=True), zeros) if place else None
             parts[f"block{place + 1}"] = BasicBlock(inputs, outputs, 2 if place else 1, halving)
         parts |= {"pool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten()}
         super().__init__(OrderedDict(parts | {"logits": nn.Linear(8 * width, classes, bias=False)}))
