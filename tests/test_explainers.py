@@ -49,8 +49,8 @@ def test_maps_do_not_depend_on_batches_and_the_classifier_is_left_alone(name: st
     maps = [explainer(method, batch_size)(model, pixels, targets) for batch_size in sizes]
     assert_same_state(model, before)
     assert torch.equal(random_state, torch.random.get_rng_state())
-    assert torch.equal(pixels, PIXELS[:count]) and not pixels.requires_grad
-    assert maps[0].shape == (count, 1, SIZE, SIZE) and not maps[0].requires_grad
+    assert torch.equal(pixels, PIXELS) and not pixels.requires_grad
+    assert maps[0].shape == (len(PIXELS), 1, SIZE, SIZE) and not maps[0].requires_grad
     assert maps[0].abs().max() > 0 and torch.equal(maps[0], maps[1])
     alone = explainer(method)(model, pixels[1:2], targets[1:2])  # its neighbours do not matter
     maps[1] = torch.cat([maps[0][:1], alone, maps[0][2:]])

@@ -137,7 +137,7 @@ def test_folding_batchnorm_by_hand_gives_the_same_map(method: str) -> None:
     torch.testing.assert_close(direct, by_hand, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["vgg_small", "cam_net", "dropout_cnn", "resnet10"])
+@pytest.mark.parametrize("name", ["vgg_small", "cam_net", "dropout_cnn", "residual"])
 def test_deep_taylor_is_conserved_with_biases_too_and_positive(name: str) -> None:
     """Biases take no part in it; what a logit adds up from is shared out by its size."""
     model = network(name).eval()
