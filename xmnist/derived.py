@@ -3,7 +3,7 @@
 from typing import Any
 
 from xmnist.errors import InputError
-from xmnist.schema import IMAGES, LEARNED, OWN, PHASES, TRAINING
+from xmnist.schema import IMAGES, LEARNED, OWN, PHASES, REFERENCE, TRAINING
 
 JOINT_TRAINING = {key: rule for key, rule in TRAINING.items() if key != "lr"} | PHASES
 """What `trainer.joint` may hold."""
@@ -67,13 +67,13 @@ def trained(settings: Settings, model: str, alpha: float | None = None) -> Setti
 
 
 def alphas(settings: Settings) -> list[float]:
-    """The alphas of ClaDecs: none for other models, one or more."""
-    return listed(settings["alpha"]) if settings["model"]["name"] == "cladec" else []
+    """The alphas of ClaDecs, variational or not: none for other models, one or more."""
+    return listed(settings["alpha"]) if settings["model"]["name"] in REFERENCE else []
 
 
 def learned(settings: Settings, method: str) -> list[Settings]:
     """The `train` runs that a learned explainer needs: one for each alpha, or one."""
-    return [trained(settings, method, alpha) for alpha in (alphas(settings) if method == "cladec" else [None])]
+    return [trained(settings, method, alpha) for alpha in (alphas(settings) if method in REFERENCE else [None])]
 
 
 def needed(settings: Settings) -> list[Settings]:

@@ -15,7 +15,7 @@ from xmnist.explainers.base import Explainer
 from xmnist.joint import Joint, SeenThrough
 from xmnist.layers import batched
 from xmnist.runs import Run
-from xmnist.schema import LEARNED
+from xmnist.schema import DECODERS, LEARNED, REFERENCE
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +23,8 @@ TITLES = {
     "joint": "joint model's map",
     "cladec": "ClaDec",
     "refae": "RefAE",
+    "cladec_vae": "variational\nClaDec",
+    "refvae": "RefVAE",
     "cam": "CAM",
     "gradcam": "Grad-CAM",
     "guided_gradcam": "guided Grad-CAM",
@@ -128,7 +130,7 @@ def scene(settings: Settings) -> Scene:
         selection.check_indices(settings["select"], len(images.test))
     for missing in needed(settings):
         training.check_needed(missing)
-    for kinds in (("classifier", "joint"), training.DECODERS, ("evaluation",)):  # each stands on those before
+    for kinds in (("classifier", "joint"), DECODERS, ("evaluation",)):  # each stands on those before
         runs = [run for run in needed(settings) if run["model"]["name"] in kinds]
         together.side_by_side(runs)
         for run in runs:
@@ -186,6 +188,6 @@ def _fitted(name: str, options: Settings, scene: Scene) -> Iterator[tuple[str, E
         return
     for needs in learned(settings, options["name"]):
         model = training.fitted(Run("train", needs), images, images.test.images.device).model
-        own = {"layer": settings["layer"]} if options["name"] == "cladec" else {}
+        own = {"layer": settings["layer"]} if options["name"] in REFERENCE else {}
         alpha = "" if needs["alpha"] is None else plain(needs["alpha"])
         yield alpha, _built(name, {**options, **own, "fitted": model}, settings, images.train.images)

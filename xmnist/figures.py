@@ -20,6 +20,8 @@ _NAMES = {
     "accuracy": "accuracy",
     "agreement": "agreement with the classifier",
     "reconstruction_sse": "reconstruction error (sse)",
+    "reconstruction_bce": "reconstruction error (BCE)",
+    "kl": "divergence (KL)",
     "classification_loss": "classification loss",
     "explanation_loss": "explanation loss",
 }

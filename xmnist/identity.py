@@ -4,7 +4,7 @@ import hashlib
 import json
 
 from xmnist.derived import Settings, alphas, judged, needed, plain, selects, trained, training
-from xmnist.schema import WEIGHTS
+from xmnist.schema import REFERENCE, WEIGHTS
 
 UNSEEN = ("workers", "stream")
 """Keys of data sets that say how they are read, and change no result."""
@@ -75,7 +75,8 @@ def label(settings: Settings, stage: str = "train") -> str:
         parts.append(f"classifier={settings['classifier']['name']}")
     else:
         parts.append(f"layer={settings['layer']}")
-    found = [settings["alpha"]] if model["name"] == "evaluation" and model["of"] == "cladec" else alphas(settings)
+        parts += [f"latent={model['latent']}"] if "latent" in model else []
+    found = [settings["alpha"]] if model["name"] == "evaluation" and model["of"] in REFERENCE else alphas(settings)
     if model["name"] == "joint":
         parts.append(f"loss={model['loss']}")
         found = settings["alpha"]

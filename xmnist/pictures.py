@@ -11,10 +11,11 @@ from xmnist.derived import Settings, phases, plain
 from xmnist.joint import Joint
 from xmnist.layers import batched
 from xmnist.runs import Run
+from xmnist.schema import DECODERS
 
 NAMES = {
     **{"classifier": "classifier", "cladec": "ClaDec", "refae": "RefAE", "joint": "joint model"},
-    "evaluation": "evaluation classifier",
+    **{"evaluation": "evaluation classifier", "cladec_vae": "variational ClaDec", "refvae": "RefVAE"},
 }
 
 EXAMPLES = 8
@@ -75,7 +76,7 @@ def title(settings: Settings) -> str:
     """What a run's picture is of."""
     title = NAMES[settings["model"]["name"]]
     title = title[0].upper() + title[1:]
-    if settings["model"]["name"] in ("cladec", "refae"):
+    if settings["model"]["name"] in DECODERS:
         title += f" of layer {settings['layer']}"
     if settings["model"]["name"] == "evaluation":
         title += f" of {NAMES[settings['model']['of']]}, layer {settings['layer']}"

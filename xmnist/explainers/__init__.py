@@ -18,6 +18,7 @@ EXPLAINERS = {
     **{"deep_shap": "gradients.DeepShap", "gradient_shap": "gradients.GradientShap"},
     **{"lrp": "lrp.Lrp", "deep_taylor": "lrp.DeepTaylor", "occlusion": "gradients.Occlusion"},
     **{"activation_maximisation": "learned.ActivationMaximisation"},
+    **{"cladec_vae": "learned.ClaDec", "refvae": "learned.RefAE"},
     **{"cladec": "learned.ClaDec", "refae": "learned.RefAE", "joint": "learned.InModel"},
 }
 """Method -> where it is."""
