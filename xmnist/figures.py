@@ -1,4 +1,4 @@
-"""All pictures; the one module that imports matplotlib, and never its global state (pyplot)."""
+"""All pictures but those of latent spaces; matplotlib without its global state (pyplot)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -326,6 +326,8 @@ def _write_results(run: Run, task: tasks.Task, images: Data, history: list[train
     if task.reconstruct is not None:
         with parallel.alone():
             draw_examples(run, images, [(run, task)])
+            if task.latent is not None:
+                pictures.latent(run, task.latent, images)
 
 
 def fitted(run: Run, images: Data, device: torch.device) -> tasks.Task:
