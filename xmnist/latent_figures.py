@@ -20,7 +20,7 @@ NAMED = 20
 ROUNDS = 10
 """In how many turns the classes' points are drawn, so that none covers all others."""
 
-_COLOURS = (*figures.COLOURS, "#8c5a2b", "#9a9a9a")
+_COLOURS = (*figures.COLOURS, "#6b3e1f", "#b7c94f")
 _MARKERS = "os^vDPX*<>"
 
 

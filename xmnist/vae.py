@@ -81,7 +81,11 @@ def _noise(like: Tensor) -> Tensor:
 
 
 def build(code: Shape, image: Shape, latent: int) -> Vae:
-    """A freshly initialised network from codes of shape `code` to images of shape `image`, both without batch."""
+    """A freshly initialised network from codes of shape `code` to images of shape `image`, both without batch.
+
+    Variances begin at 1: of weights that are drawn, a wide code would make powers of e in the hundreds and thousands.
+    """
     vae = Vae(code, image, latent)
     initialise(vae)
+    nn.init.zeros_(vae.logvar.weight)
     return vae
