@@ -387,7 +387,10 @@ def test_the_commands_as_a_user_types_them(xmnist: Xmnist, tmp_path: Path) -> No
     assert "sse" in listed and "latent=2" in listed
 
 
-def test_its_pictures_and_figures_are_those_of_its_decoders(settings: Settings) -> None:
+def test_its_pictures_and_figures_are_those_of_its_decoders(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "latent", lambda *_: None)
     words = (*TINY, "model=cladec_vae")
     own = settings(*words, "select.count=1", stage="explain")
     explain.check(own)
@@ -423,6 +426,7 @@ def test_its_pictures_and_figures_are_those_of_its_decoders(settings: Settings) 
 def test_the_finished_reference_joins_the_picture(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[list[str]] = []
     real = figures.grid
+    monkeypatch.setattr(pictures, "latent", lambda *_: None)
     monkeypatch.setattr(figures, "grid", lambda rows, *rest: shown.append([r.name for r in rows]) or real(rows, *rest))
     train.main(settings(*TINY, "model=refvae"))
     train.main(settings(*TINY, "model=refae"))
@@ -434,6 +438,8 @@ def test_the_finished_reference_joins_the_picture(settings: Settings, monkeypatc
 def test_a_training_that_was_stopped_ends_bit_for_bit_alike(
     settings: Settings, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name in ("latent", "examples"):  # what is drawn after the training has no part in it
+        monkeypatch.setattr(pictures, name, lambda *_: None)
     whole = settings(*TINY, f"model={model}", "trainer.epochs=3")
     train.main(whole)
     stopped = {**whole, "out_dir": whole["out_dir"] + "-stopped"}
