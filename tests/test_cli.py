@@ -70,7 +70,8 @@ WRONG = [
     (["train", "modle=cladec"], "no key 'modle'; did you mean 'model'?"),
     (
         ["train", "model=cladc"],
-        "no model 'cladc'; did you mean 'cladec'? (allowed: cladec, cladec_vae, classifier, evaluation, joint, refae, refvae)",
+        "no model 'cladc'; did you mean 'cladec'? "
+        "(allowed: cladec, cladec_vae, classifier, evaluation, joint, refae, refvae)",
     ),
     (["train", "trainer.epoch=1"], "no key 'trainer.epoch'; did you mean 'trainer.epochs'? (keys: trainer."),
     (["train", "trainer.decoder.epoch=1"], "no key 'trainer.decoder.epoch'; did you mean 'trainer.decoder.epochs'?"),

@@ -120,11 +120,16 @@ def test_each_of_several_processes_has_its_rows_of_the_whole_batch_s_noise(monke
 
 
 def test_points_stay_in_float32_in_a_training_in_bfloat16() -> None:
-    network, codes = vae.build((128,), (1, 28, 28), 2), torch.randn(4, 128).bfloat16()
+    network, codes = vae.build((128,), (1, 28, 28), 2).eval(), torch.randn(4, 128)
+    first = network.upsample[0]
+    spread: list[Tensor] = []
+    first.register_forward_pre_hook(lambda module, inputs: spread.append(inputs[0]))
+    plain = network.parts(codes)
     with torch.autocast("cpu", torch.bfloat16):
-        logits, means, logvars = network.parts(codes)
-    assert (logits.dtype, means.dtype, logvars.dtype) == (torch.bfloat16, torch.float32, torch.float32)
-    torch.testing.assert_close(means, network.encode(codes.float())[0])
+        lowered = network.parts(codes)
+    assert lowered[0].dtype == torch.bfloat16
+    for exact, own in zip((*plain[1:], spread[0]), (*lowered[1:], spread[1]), strict=True):
+        assert torch.equal(exact, own)
 
 
 # --- the loss
@@ -356,6 +361,7 @@ def test_ten_colours_differ_for_all_eyes() -> None:
     assert apart.min() > 0.1
 
 
+@pytest.mark.filterwarnings("error")
 def test_a_collapsed_space_is_drawn(settings: Settings, drawn: list[Figure]) -> None:
     run = Run("train", settings(*TINY, "model=refvae"))
     run.path.mkdir(parents=True)
@@ -508,6 +514,7 @@ def test_what_a_run_stands_on_is_the_same_whoever_asks(settings: Settings) -> No
     assert [Run("train", needed).path for needed in derived.needed(own)] == [Run("train", each).path for each in typed]
     alone = settings(*words, "model=cladec_vae", "explainer=refvae", stage="explain")
     assert Run("explain", alone).path == Run("explain", settings(*words, "model=refvae", stage="explain")).path
+    assert Run("explain", alone).path.parent.name == "refvae"
     assert Run("train", typed[1]).path.name.startswith("layer=conv,latent=3,alpha=0.9,")
 
 
