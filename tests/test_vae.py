@@ -480,6 +480,7 @@ def test_a_training_that_was_stopped_ends_bit_for_bit_alike(
             ["model=cladec_vae", "alpha=[0,0.5]"],
             "alpha must be a number in [0, 1] with model=cladec_vae, got [0, 0.5]",
         ),
+        (["model=cladec_vae", "+beta=2"], "beta belongs to model=joint; here it is model.beta"),
         (["model=refvae", "alpha=0.5"], "alpha must be null with model=refvae, got 0.5"),
         (["model=evaluation", "model.of=cladec_vae", "alpha=null"], "alpha must be a number in [0, 1] with model.of="),
         (["model=evaluation", "model.of=cladec_vae", "model.latent=0"], "model.latent must be a whole number of at "),
