@@ -81,8 +81,8 @@ def resolve(cfg: DictConfig, stage: str = "train") -> Settings:
     joint = isinstance(top.get("model"), dict) and top["model"].get("name") == "joint"
     for key in WEIGHTS:
         if key in top and not joint:
-            own = f"; here it is model.{key}" if isinstance(top.get("model"), dict) and key in top["model"] else ""
-            raise InputError(f"{key} belongs to model=joint{own}")
+            here = f"; here it is model.{key}" if isinstance(top.get("model"), dict) and key in top["model"] else ""
+            raise InputError(f"{key} belongs to model=joint{here}")
     for group in ("explainer", "metric"):
         if group in top:
             raise InputError(f"a file of group {group} must begin with the line # @package {group}s.NAME")
