@@ -70,7 +70,8 @@ WRONG = [
     (["train", "modle=cladec"], "no key 'modle'; did you mean 'model'?"),
     (
         ["train", "model=cladc"],
-        "no model 'cladc'; did you mean 'cladec'? (allowed: cladec, classifier, evaluation, joint, refae)",
+        "no model 'cladc'; did you mean 'cladec'? "
+        "(allowed: cladec, cladec_vae, classifier, evaluation, joint, refae, refvae)",
     ),
     (["train", "trainer.epoch=1"], "no key 'trainer.epoch'; did you mean 'trainer.epochs'? (keys: trainer."),
     (["train", "trainer.decoder.epoch=1"], "no key 'trainer.decoder.epoch'; did you mean 'trainer.decoder.epochs'?"),
@@ -230,7 +231,7 @@ def test_a_traceback_for_those_who_ask(xmnist: Xmnist) -> None:
         ("xmnist tr", {"train"}),
         ("xmnist ru", {"runs"}),
         ("xmnist explain explainer=deep", {"explainer=deep_shap", "explainer=deep_taylor", "explainer=deeplift"}),
-        ("xmnist train model=cla", {"model=cladec", "model=classifier"}),
+        ("xmnist train model=cla", {"model=cladec", "model=cladec_vae", "model=classifier"}),
     ],
 )
 def test_completion(line: str, words: set[str]) -> None:

@@ -40,6 +40,7 @@ EXPERIMENTS = [path.stem for path in sorted(Path(conf_dir(), "experiment").glob(
 @pytest.mark.parametrize(("group", "name"), FILES)
 def test_every_option_composes_and_passes_the_checks(settings: Settings, group: str, name: str) -> None:
     words = ["dataset.path=somewhere"] if name == "folder" else ["model=joint"] if name == "joint" else []
+    words += ["model=cladec_vae"] if group == "explainer" and name in ("cladec_vae", "refvae") else []
     words = ["dataset=mnist", f"{group}={name}", *words]
     resolved = settings(*words, stage="explain" if group in IN_EXPLAIN else "train")
     if group == "explainer":
@@ -65,8 +66,8 @@ def test_every_method_has_a_file_of_its_name_and_every_file_a_method() -> None:
 @pytest.mark.parametrize("method", sorted(schema.METHODS))
 def test_the_schema_of_a_method_names_its_arguments(method: str) -> None:
     own = {field.name for field in dataclasses.fields(explainers.kind_of(method)) if field.init}
-    given = {"name", "seed", "train"} | ({"fitted"} if method in ("cladec", "refae") else set())
-    given |= {"layer"} if method == "cladec" else set()
+    given = {"name", "seed", "train"} | ({"fitted"} if method in schema.DECODERS else set())
+    given |= {"layer"} if method in schema.REFERENCE else set()
     given |= {"fitted", "layer", "reference"} if method == "difference" else set()
     assert own == set(schema.METHODS[method]) | given
 
@@ -116,6 +117,8 @@ def test_the_schemas_name_the_arguments_of_what_they_describe() -> None:
         assert set(rules["select"][name]) | {"labels", "seen"} == parameters(select)
     assert set(rules["model"]["cladec"]) < parameters(tasks.cladec)
     assert set(rules["model"]["refae"]) < parameters(tasks.refae)
+    assert set(rules["model"]["cladec_vae"]) < parameters(tasks.cladec_vae)
+    assert set(rules["model"]["refvae"]) < parameters(tasks.refvae)
 
 
 @pytest.mark.parametrize(

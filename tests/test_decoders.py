@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from helpers import size_of
-from xmnist import classifiers, decoders, losses, schema
+from xmnist import classifiers, decoders, layers, losses, schema
 from xmnist.config import option
 from xmnist.errors import InputError
 from xmnist.layers import Encoder, freeze, place
@@ -159,13 +159,13 @@ def test_a_part_of_a_layer_is_all_that_a_decoder_sees(layer: str, code: tuple[in
     codes = torch.rand(4, *code, requires_grad=True)
     decoder(codes).sum().backward()
     moved = codes.grad.flatten(2).abs().sum((0, 2)) if len(code) == 3 else codes.grad.abs().sum(0)
-    seen = decoders.units(neurons, code[0], 3)
+    seen = layers.units(neurons, code[0], 3)
     assert moved.nonzero().flatten().tolist() == seen
     assert seen == [1, 3, 60] if isinstance(neurons, list) else len(seen) == code[0] // 4
 
 
 def test_which_units_are_drawn_depends_on_the_seed_alone() -> None:
-    assert decoders.units(0.5, 128, 0) == decoders.units(0.5, 128, 0) != decoders.units(0.5, 128, 1)
-    assert len(decoders.units(1e-6, 128, 0)) == 1
+    assert layers.units(0.5, 128, 0) == decoders.units(0.5, 128, 0) != decoders.units(0.5, 128, 1)
+    assert len(layers.units(1e-6, 128, 0)) == 1
     with pytest.raises(InputError, match="neurons: this layer's units are 0 to 127, got 128"):
-        decoders.units([5, 128], 128, 0)
+        layers.units([5, 128], 128, 0)

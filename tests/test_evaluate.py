@@ -406,7 +406,7 @@ BAD = [
     (("metric=aopc", "explainer=cladec"), "metric=aopc measures maps, but no explainer here gives one: cladec"),
     (
         ("metric=reconstruction", "explainer=lrp"),
-        "metric=reconstruction measures what decoders make: it needs explainer=",
+        "metric=reconstruction measures decoders: it needs explainer=",
     ),
     (("model=evaluation", "alpha=null", "metric=aopc"), "alpha must be"),
     (("dataset=mnist", "metric=pompom"), "metric=pompom needs a data set with ground truth, which mnist has not"),

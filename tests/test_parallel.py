@@ -100,6 +100,15 @@ def autoencoder(folder: Path) -> Found:
     return {"rows": fit(task, images.validation, lr=1e-3), "model": task.model.state_dict()}
 
 
+def variational(folder: Path) -> Found:
+    """Points that are drawn, in an encoder with dropout that learns too."""
+    images = data(9)
+    explained = built("cam_net", width=2).eval()
+    task = tasks.refvae(explained, built("vgg_small", dropout=0.5), images, "dense", latent=2, beta=1.0)
+    task.model.double()
+    return {"rows": fit(task, images.validation, lr=1e-3), "model": task.model.state_dict()}
+
+
 def norm(folder: Path, count: int) -> Found:
     """One batch through BatchNorm of maps and of vectors, of which a single one has no variance."""
     torch.manual_seed(4)
@@ -175,6 +184,7 @@ JOBS: dict[str, Callable[[Path], Found]] = {
     "resumed": resumed,
     "phases": phases,
     "autoencoder": autoencoder,
+    "variational": variational,
     **{f"norm of {count}": lambda folder, count=count: norm(folder, count) for count in (8, 7, 2, 1)},
     "dropout": dropout,
     "not finite": not_finite,

@@ -183,7 +183,7 @@ def test_a_finished_refae_joins_the_picture(settings: Settings, monkeypatch: pyt
     train.main(settings(*TINY, "model=refae", "layer=conv"))  # another layer's does not
     names = rows_of_the_picture(monkeypatch)
     train.main(settings(*TINY))
-    assert names == ["original", "RefAE", "ClaDec\nalpha 0.25", "RefAE - ClaDec"]
+    assert names == ["original", "RefAE", "ClaDec\nalpha 0.25", "reference\nless decoder"]
 
 
 def test_a_damaged_refae_is_left_out_and_named(

@@ -24,6 +24,7 @@ from xmnist.schema import (
     ALPHA,
     COMMON,
     CONTROLS,
+    DECODERS,
     EXPORTED,
     GROUPS,
     IMAGES,
@@ -35,6 +36,7 @@ from xmnist.schema import (
     OWN,
     PHASES,
     PRETRAINED,
+    REFERENCE,
     STAGES,
     TRAINING,
     WEIGHTS,
@@ -84,7 +86,8 @@ def resolve(cfg: DictConfig, stage: str = "train") -> Settings:
     joint = isinstance(top.get("model"), dict) and top["model"].get("name") == "joint"
     for key in WEIGHTS:
         if key in top and not joint:
-            raise InputError(f"{key} belongs to model=joint")
+            here = f"; here it is model.{key}" if isinstance(top.get("model"), dict) and key in top["model"] else ""
+            raise InputError(f"{key} belongs to model=joint{here}")
     for group in ("explainer", "metric"):
         if group in top:
             raise InputError(f"a file of group {group} must begin with the line # @package {group}s.NAME")
@@ -114,9 +117,11 @@ def resolve(cfg: DictConfig, stage: str = "train") -> Settings:
             raise InputError(
                 f"model=evaluation judges one layer's decoder; for each: -m layer={','.join(out['layer'])}"
             )
-        out["alpha"] = None if out["model"]["of"] == "refae" else out["alpha"]
-        if out["alpha"] is None and out["model"]["of"] == "cladec":
-            raise InputError(f"alpha must be {ALPHA['cladec'].text} with model.of=cladec, got null")
+        of = out["model"]["of"]
+        out["model"] = {key: out["model"][key] for key in ("name", "of", *GROUPS["model"][of])}  # the rest is another's
+        out["alpha"] = out["alpha"] if of in REFERENCE else None
+        if out["alpha"] is None and of in REFERENCE:
+            raise InputError(f"alpha must be {ALPHA[of].text} with model.of={of}, got null")
     if stage == "evaluate":
         out["metrics"] = _checked_metrics(top.get("metrics"))
     return out if stage == "train" else _with_explainers(out, top.get("explainers"))
@@ -203,8 +208,9 @@ def _with_explainers(settings: Settings, given: Any) -> Settings:
     methods = {options["name"] for options in settings["explainers"].values()}
     if settings["map"] != "recomputed" and settings["model"]["name"] != "joint":
         raise InputError(f"map={settings['map']} needs model=joint, but this is model={settings['model']['name']}")
-    if not methods & {"cladec", *MADE_OF} and settings["model"]["name"] != "joint":
-        model = {**settings["model"], "name": "refae"} if "refae" in methods else {"name": "classifier"}
+    if not methods & {*REFERENCE, *MADE_OF} and settings["model"]["name"] != "joint":
+        references = [name for name in REFERENCE.values() if name in methods]
+        model = {**settings["model"], "name": references[0]} if references else {"name": "classifier"}
         settings = {**settings, "model": model, "alpha": None}
     if isinstance(settings["target"], list) and len(settings["target"]) == 1:
         settings = {**settings, "target": settings["target"][0]}
@@ -237,12 +243,13 @@ def _measured(settings: Settings) -> Settings:
     """
     metrics, given = settings["metrics"], settings["explainers"]
     maps = {n: options for n, options in given.items() if options["name"] not in IMAGES}
-    images = {n: options for n, options in given.items() if options["name"] in ("cladec", "refae", "difference")}
+    decoded = {n: options for n, options in given.items() if options["name"] in DECODERS}
+    images = decoded | {n: options for n, options in given.items() if options["name"] in MADE_OF}
     of_maps = [name for name in metrics if name in OF_MAPS]
     if of_maps and not maps:
         raise InputError(f"metric={of_maps[0]} measures maps, but no explainer here gives one: {', '.join(given)}")
-    if "reconstruction" in metrics and not {options["name"] for options in images.values()} - {"difference"}:
-        raise InputError("metric=reconstruction measures what decoders make: it needs explainer=cladec or refae")
+    if "reconstruction" in metrics and not decoded:
+        raise InputError(f"metric=reconstruction measures decoders: it needs explainer={' or '.join(DECODERS)}")
     if of_maps and settings["controls"]:
         maps = {name: option("explainer", name) for name in CONTROLS} | maps
     kept = (maps if of_maps else {}) | (images if "reconstruction" in metrics else {})
@@ -280,7 +287,7 @@ def _described(model: str, explainers: Mapping[str, str]) -> dict[str, str]:
     for name, method in explainers.items():
         lines |= {f"explainers.{name}.{key}": rule.text for key, rule in METHODS[method].items()}
     lines |= {f"trainer.{key}": rule.text for key, rule in TRAINING.items()}
-    lines["trainer.decoder.*"] = "any key of trainer, for ClaDec and RefAE only"
+    lines["trainer.decoder.*"] = "any key of trainer, for ClaDec, RefAE and their VAEs only"
     lines["trainer.joint.*"] = "any key of trainer but lr, for the joint model only; of these some for each phase:"
     return lines | {f"trainer.joint.{key}": rule.text for key, rule in PHASES.items()}
 

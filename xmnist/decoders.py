@@ -1,13 +1,11 @@
 """Networks that turn a layer's activations back into an image with values in [0, 1]."""
 
 import math
-from collections.abc import Sequence
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from xmnist.errors import InputError
-from xmnist.layers import ThinConvTranspose2d, derive_seed, initialise
+from xmnist.layers import Neurons, ThinConvTranspose2d, Units, initialise, units
 
 Shape = tuple[int, ...]
 
@@ -94,43 +92,13 @@ def published(code: Shape, image: Shape) -> nn.Sequential:
         return auto(code, image)
 
 
-class Units(nn.Module):
-    """Some units of a layer: numbers of a vector (N, F), or whole feature maps of a spatial code (N, C, H, W)."""
-
-    which: Tensor
-
-    def __init__(self, which: Sequence[int]) -> None:
-        super().__init__()
-        self.register_buffer("which", torch.tensor(which))
-
-    def forward(self, codes: Tensor) -> Tensor:
-        return codes.index_select(1, self.which)
-
-
-def units(neurons: float | Sequence[int], width: int, seed: int) -> list[int]:
-    """Which units of a layer of `width` are taken, in their order: a share of them, drawn by seed, or those listed.
-
-    Raises:
-        InputError: the layer has no such unit.
-    """
-    if isinstance(neurons, float):
-        generator = torch.Generator("cpu").manual_seed(derive_seed(seed, "neurons"))
-        drawn = torch.randperm(width, generator=generator, device="cpu")[: max(1, round(neurons * width))]
-        return drawn.sort().values.tolist()
-    if beyond := [unit for unit in neurons if unit >= width]:
-        raise InputError(f"neurons: this layer's units are 0 to {width - 1}, got {beyond[0]}")
-    return sorted(neurons)
-
-
 DECODERS = {"published": published, "dense128": dense128, "conv64": conv64, "auto": auto}
 
 
-def build(
-    name: str, code: Shape, image: Shape, neurons: float | Sequence[int] | None = None, seed: int = 0
-) -> nn.Sequential:
+def build(name: str, code: Shape, image: Shape, neurons: Neurons = None, seed: int = 0) -> nn.Sequential:
     """A freshly initialised decoder from codes of shape `code` to images of shape `image`, both without batch.
 
-    With `neurons` it sees those of `units` only.
+    With `neurons` it sees those of `layers.units` only.
 
     Raises:
         InputError: this decoder cannot make such images from such codes; there are no such neurons.

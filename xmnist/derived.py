@@ -3,7 +3,7 @@
 from typing import Any
 
 from xmnist.errors import InputError
-from xmnist.schema import LEARNED, MADE_OF, OF_MAPS, OWN, PHASES, TRAINING
+from xmnist.schema import LEARNED, MADE_OF, OF_MAPS, OWN, PHASES, REFERENCE, TRAINING
 
 JOINT_TRAINING = {key: rule for key, rule in TRAINING.items() if key != "lr"} | PHASES
 """What `trainer.joint` may hold."""
@@ -68,14 +68,14 @@ def trained(settings: Settings, model: str, alpha: float | None = None, layer: s
 
 
 def alphas(settings: Settings) -> list[float]:
-    """The alphas of ClaDecs: none for other models, one or more."""
-    return listed(settings["alpha"]) if settings["model"]["name"] == "cladec" else []
+    """The alphas of ClaDecs, variational or not: none for other models, one or more."""
+    return listed(settings["alpha"]) if settings["model"]["name"] in REFERENCE else []
 
 
 def learned(settings: Settings, method: str) -> list[Settings]:
     """The `train` runs that a learned explainer answers from: one for each layer and alpha."""
     model = MADE_OF.get(method, (method,))[0]
-    each = alphas(settings) if model == "cladec" else [None]
+    each = alphas(settings) if model in REFERENCE else [None]
     return [trained(settings, model, alpha, layer) for layer in listed(settings["layer"]) for alpha in each]
 
 

@@ -15,7 +15,7 @@ from xmnist.explainers.base import Explainer
 from xmnist.joint import Joint, SeenThrough
 from xmnist.layers import batched
 from xmnist.runs import Run
-from xmnist.schema import LEARNED
+from xmnist.schema import DECODERS, LEARNED, REFERENCE
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +24,8 @@ TITLES = {
     "cladec": "ClaDec",
     "refae": "RefAE",
     "difference": "RefAE - ClaDec",
+    "cladec_vae": "variational\nClaDec",
+    "refvae": "RefVAE",
     "cam": "CAM",
     "gradcam": "Grad-CAM",
     "guided_gradcam": "guided Grad-CAM",
@@ -133,7 +135,7 @@ def scene(settings: Settings) -> Scene:
         selection.check_indices(settings["select"], len(images.test))
     for missing in needed(settings):
         training.check_needed(missing)
-    for kinds in (("classifier", "joint"), training.DECODERS, ("evaluation",)):  # each stands on those before
+    for kinds in (("classifier", "joint"), DECODERS, ("evaluation",)):  # each stands on those before
         runs = [run for run in needed(settings) if run["model"]["name"] in kinds]
         together.side_by_side(runs)
         for run in runs:
@@ -198,7 +200,7 @@ def _built(name: str, options: Settings, settings: Settings, train: Tensor) -> E
 
 def _fitted(name: str, options: Settings, scene: Scene, needs: Settings) -> Explainer:
     """A learned explainer of these options, with the networks of finished `train` runs."""
-    own = {} if options["name"] == "refae" else {"layer": needs["layer"]}
+    own = {} if options["name"] in REFERENCE.values() else {"layer": needs["layer"]}
     if options["name"] == "difference":
         own["reference"] = _network(scene, trained(needs, "refae"))
     own["fitted"] = _network(scene, needs)

@@ -1,4 +1,4 @@
-"""All pictures; the one module that imports matplotlib, and never its global state (pyplot)."""
+"""All pictures but those of latent spaces; matplotlib without its global state (pyplot)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +20,8 @@ _NAMES = {
     "accuracy": "accuracy",
     "agreement": "agreement with the classifier",
     "reconstruction_sse": "reconstruction error (sse)",
+    "reconstruction_bce": "reconstruction error (BCE)",
+    "kl": "divergence (KL)",
     "classification_loss": "classification loss",
     "explanation_loss": "explanation loss",
 }
@@ -32,7 +34,7 @@ HEATMAPS = (
 
 
 DIFFERENCES = (
-    "differences, from -1 (blue) to 1 (red): red is lighter in RefAE's image than in ClaDec's, what the layer dropped"
+    "differences, from -1 (blue) to 1 (red): what the layer dropped is red where the reference's image is lighter"
 )
 MAPS = "the joint model's own maps: from 0 (dark blue), not looked at, to 1 (yellow)"
 

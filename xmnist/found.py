@@ -19,7 +19,7 @@ from filelock import FileLock
 from xmnist import runs
 from xmnist.derived import Settings
 from xmnist.errors import one_line
-from xmnist.schema import CONTROLS, STAGES
+from xmnist.schema import CONTROLS, DECODERS, REFERENCE, STAGES
 from xmnist.storage import digest
 
 STATES = ("done", "failed", "interrupted", "running", "killed", "damaged")
@@ -37,13 +37,13 @@ NAME = re.compile(r"-[0-9a-f]{8}$")
 """How a run's name ends."""
 
 DECODED = ("reconstruction_sse", "accuracy")
-MAIN = {"cladec": DECODED, "refae": DECODED, "joint": ("accuracy", "explanation_loss")}
+MAIN = {**dict.fromkeys(DECODERS, DECODED), "joint": ("accuracy", "explanation_loss")}
 """The figures that sum up a `train` run, the main one first; for other models it is the accuracy."""
 
-BESIDE = (*CONTROLS, "classifier", "refae")
+BESIDE = (*CONTROLS, "classifier", *REFERENCE.values())
 """What tables of `evaluate` hold for comparison."""
 
-LOWER = re.compile("loss|gap|sse|mse|pompom")
+LOWER = re.compile("loss|gap|sse|mse|bce|kl|pompom")
 """Scores that are better the lower they are."""
 
 

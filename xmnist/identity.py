@@ -4,7 +4,7 @@ import hashlib
 import json
 
 from xmnist.derived import Settings, alphas, judged, listed, needed, plain, selects, trained, training
-from xmnist.schema import PRETRAINED, WEIGHTS
+from xmnist.schema import PRETRAINED, REFERENCE, WEIGHTS
 
 UNSEEN = ("workers", "stream")
 """Keys of data sets that say how they are read, and change no result."""
@@ -88,7 +88,8 @@ def label(settings: Settings, stage: str = "train") -> str:
         parts.append(f"layer={short(listed(settings['layer']))}")
         if neurons := settings.get("neurons"):
             parts.append(f"neurons={short([plain(n) for n in listed(neurons)])}")
-    found = [settings["alpha"]] if model["name"] == "evaluation" and model["of"] == "cladec" else alphas(settings)
+        parts += [f"latent={model['latent']}"] if "latent" in model else []
+    found = [settings["alpha"]] if model["name"] == "evaluation" and model["of"] in REFERENCE else alphas(settings)
     if model["name"] == "joint":
         parts.append(f"loss={model['loss']}")
         found = settings["alpha"]

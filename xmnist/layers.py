@@ -1,7 +1,7 @@
 """Building blocks: input normalisation, the published initialisation, and access to a layer by its name."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -166,6 +166,38 @@ class Encoder(nn.Module):
             what = "answers with something else" if code else "has no part in the classifier's answer"
             raise InputError(f"layer={self.layer} cannot be looked at: a tensor is needed, and it {what}")
         return code[0]
+
+
+class Units(nn.Module):
+    """Some units of a layer: numbers of a vector (N, F), or whole feature maps of a spatial code (N, C, H, W)."""
+
+    which: Tensor
+
+    def __init__(self, which: Sequence[int]) -> None:
+        super().__init__()
+        self.register_buffer("which", torch.tensor(which))
+
+    def forward(self, codes: Tensor) -> Tensor:
+        return codes.index_select(1, self.which)
+
+
+Neurons = float | Sequence[int] | None
+"""The share of a layer's units that a decoder sees, or which; None for all."""
+
+
+def units(neurons: float | Sequence[int], width: int, seed: int) -> list[int]:
+    """Which units of a layer of `width` are taken, in their order: a share of them, drawn by seed, or those listed.
+
+    Raises:
+        InputError: the layer has no such unit.
+    """
+    if isinstance(neurons, float):
+        generator = torch.Generator("cpu").manual_seed(derive_seed(seed, "neurons"))
+        drawn = torch.randperm(width, generator=generator, device="cpu")[: max(1, round(neurons * width))]
+        return drawn.sort().values.tolist()
+    if beyond := [unit for unit in neurons if unit >= width]:
+        raise InputError(f"neurons: this layer's units are 0 to {width - 1}, got {beyond[0]}")
+    return sorted(neurons)
 
 
 @torch.no_grad()

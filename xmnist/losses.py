@@ -54,6 +54,53 @@ def cladec(
     return loss
 
 
+def bce(images: Tensor, logits: Tensor) -> Tensor:
+    """Binary cross-entropy (N,) of images in [0, 1] and sigmoid(logits), summed over pixels; safe for any logit."""
+    wide = logits.to(images.dtype)  # they may be bfloat16, in which a sum over pixels would lose most of them
+    return F.binary_cross_entropy_with_logits(wide, images, reduction="none").flatten(1).sum(1)
+
+
+def kl(means: Tensor, logvars: Tensor) -> Tensor:
+    """Kullback-Leibler divergence (N,) of N(mean, exp(logvar)) from N(0, 1), summed over the latent space.
+
+    `0.5 * sum(mean^2 + exp(logvar) - logvar - 1)`; means and log-variances are (N, latent).
+    Source: Kingma and Welling, "Auto-encoding variational Bayes", arXiv 1312.6114, appendix B.
+    """
+    return 0.5 * (means.square() + logvars.exp() - logvars - 1).sum(1)
+
+
+def variational(
+    classifier: Callable[[Tensor], Tensor],
+    images: Tensor,
+    logits: Tensor,
+    labels: Tensor,
+    means: Tensor,
+    logvars: Tensor,
+    alpha: float,
+    beta: float,
+) -> Tensor:
+    """`(1 - alpha) * BCE(images, logits) + alpha * CE(classifier(sigmoid(logits)), labels) + beta * KL`.
+
+    The Keras study's loss of a variational ClaDec, averaged over the batch; a term of weight 0 is not computed.
+
+    Args:
+        classifier, labels: as for `cladec`.
+        images: (N, C, H, W) in [0, 1].
+        logits: of the reconstructions.
+        means, logvars: of the latent points, (N, latent).
+        alpha: in [0, 1].
+        beta: weight of the divergence; 1 for a VAE, other values for a beta-VAE.
+    """
+    loss = images.new_zeros(())
+    if alpha < 1:
+        loss = loss + (1 - alpha) * bce(images, logits).mean()
+    if alpha > 0:
+        loss = loss + alpha * F.cross_entropy(classifier(logits.sigmoid()), labels)
+    if beta > 0:
+        loss = loss + beta * kl(means, logvars).mean()
+    return loss
+
+
 def total_variation(maps: Tensor) -> Tensor:
     """Mean absolute difference of vertical neighbours plus that of horizontal ones, averaged over the batch.
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xmnist import devices, explaining, training
+from xmnist.data.base import Split
 from xmnist.derived import Settings, evaluation, learned, listed, variant
 from xmnist.errors import one_line
 from xmnist.explaining import Scene, Subject
@@ -266,28 +267,26 @@ def _reconstructions(scene: Scene, found: Findings, judged: bool) -> None:
 
 def _reconstruction(scene: Scene, name: str, needs: Settings | None, judged: bool) -> Tables:
     """What a decoder keeps of the test images; without one, the images themselves, which lose nothing."""
-    alpha, convention, reconstruct = 0.0, "sse", None
-    judge = scene.classifier
+    judge, look = scene.classifier, _unchanged if needs is None else _fitted(scene, needs).judge
+    assert look is not None
     if needs is not None:
-        alpha, convention = needs["alpha"] or 0.0, needs["model"]["reconstruction"]
-        reconstruct = _fitted(scene, needs).reconstruct
-        assert reconstruct is not None
         judge = _fitted(scene, evaluation(needs)).model if judged else judge
     start, parts = 0, []
     for part in scene.images.test.parts():
         logits = scene.logits[start : start + len(part)]
-        made = reconstruct(part.images) if reconstruct else part.images
-        kept = batched(scene.classifier, made) if reconstruct else logits
-        found = reconstruction(part.images, made, part.labels, logits, kept, alpha, convention)
+        made, found = look(part, logits)
         if judged:
             found["evaluation_accuracy"] = (batched(judge, made).argmax(1) == part.labels).float()
-        if needs is None:
-            del found["total_loss"]
-        own = {"model": name, "alpha": None if needs is None else needs["alpha"]}
-        own["image"] = np.arange(start, start + len(part))
-        parts.append(pd.DataFrame(own | {key: _column(values) for key, values in found.items()}))
+        row = {"model": name, "alpha": None if needs is None else needs["alpha"]}
+        row["image"] = np.arange(start, start + len(part))
+        parts.append(pd.DataFrame(row | {key: _column(values) for key, values in found.items()}))
         start += len(part)
     return {"reconstruction": pd.concat(parts)}
+
+
+def _unchanged(part: Split, logits: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    found = reconstruction(part.images, part.images, part.labels, logits, logits, 0.0, "sse")
+    return part.images, {name: values for name, values in found.items() if name != "total_loss"}
 
 
 def _fitted(scene: Scene, settings: Settings) -> Task:

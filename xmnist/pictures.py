@@ -1,20 +1,23 @@
-"""Pictures of what is being trained: reconstructions, and the maps of joint models after each phase."""
+"""Pictures of what is being trained: reconstructions, latent spaces, the maps of joint models after each phase."""
 
 from collections.abc import Callable, Sequence
+from itertools import combinations
 
 import torch
 from torch import Tensor, nn
 
-from xmnist import figures, runs
-from xmnist.data.base import Split
+from xmnist import figures, latent_figures, runs
+from xmnist.data.base import Data, Split
 from xmnist.derived import Settings, listed, phases, plain
 from xmnist.joint import Joint
 from xmnist.layers import batched
 from xmnist.runs import Run
+from xmnist.schema import DECODERS, REFERENCE
+from xmnist.tasks import Latent
 
 NAMES = {
     **{"classifier": "classifier", "cladec": "ClaDec", "refae": "RefAE", "joint": "joint model"},
-    "evaluation": "evaluation classifier",
+    **{"evaluation": "evaluation classifier", "cladec_vae": "variational ClaDec", "refvae": "RefVAE"},
 }
 
 EXAMPLES = 8
@@ -30,7 +33,7 @@ def examples(
 ) -> None:
     """Draw a few test images and what models make of them, with what the explained classifier sees in each.
 
-    Of one ClaDec beside its RefAE, also what they differ in.
+    Of one decoder beside its reference, also what they differ in.
     """
     shown = choose(test.labels, batched(explained, test.images).argmax(1))
     few = test.images[shown]
@@ -40,11 +43,58 @@ def examples(
         figures.Row(name, images.cpu().numpy(), [classes[i] for i in batched(explained, images).argmax(1).tolist()])
         for name, images in found
     ]
-    if [settings["model"]["name"] for settings, _ in made] == ["refae", "cladec"]:
-        dropped = (found[1][1] - found[2][1]).mean(1, keepdim=True)
-        rows.append(figures.Row("RefAE - ClaDec", dropped.cpu().numpy(), None, "difference"))
+    names = [settings["model"]["name"] for settings, _ in made]
+    if len(names) == 2 and REFERENCE.get(names[1]) == names[0]:
+        dropped = (found[1][1] - found[2][1]).mean(1, keepdim=True).cpu().numpy()
+        rows.append(figures.Row("reference\nless decoder", dropped, None, "difference"))
     with runs.atomic(run.path / "examples.png") as file:
         figures.grid(rows, [classes[i] for i in test.labels[shown].tolist()], title(run.settings), file)
+
+
+PLACED = 10_000
+"""How many training images, spread over all of them, are given a place in a picture of a latent space."""
+
+SPAN = (0.01, 0.99)
+"""Between which of the training means, in order, a picture shows what is decoded: few lie far out."""
+
+
+def latent(run: Run, space: Latent, images: Data) -> None:
+    """Draw what is decoded along the latent dimensions, and where the images of each class are, two at a time.
+
+    Of more than four dimensions, these are the four in which the training means differ most; in what is decoded along
+    two of them, the others have the training images' mean.
+    """
+    some = min(PLACED, len(images.train))
+    splits = {"training": images.train.subset(torch.arange(some) * len(images.train) // some), "test": images.test}
+    means = {name: torch.cat([space.means(part.images) for part in split.parts()]) for name, split in splits.items()}
+    train = means["training"]
+    most = sorted(train.var(0, correction=0).argsort(descending=True)[:4].tolist())
+    planes = [_plane(space, train, x, y, images.info.shape) for x, y in combinations(most, 2)]
+    clouds = [
+        latent_figures.Cloud(name, means[name].cpu().numpy(), split.labels.cpu().numpy())
+        for name, split in splits.items()
+    ]
+    of = title(run.settings)
+    shown = "from the {:.0%} to the {:.0%} quantile of the training images' means".format(*SPAN)
+    also = "" if train.shape[1] == 2 else "; other dimensions at their mean"
+    with runs.atomic(run.path / "latent_grid.png") as file:
+        latent_figures.grid(planes, f"{of}\ndecoded {shown}{also}", file)
+    with runs.atomic(run.path / "latent_clusters.png") as file:
+        latent_figures.clusters(clouds, planes, images.info.classes, f"{of}\nframe: {shown}", file)
+
+
+def _plane(space: Latent, means: Tensor, x: int, y: int, shape: tuple[int, int, int]) -> latent_figures.Plane:
+    """What is decoded in a plane, in as many places as can be looked at."""
+    count = min(20, max(5, 640 // max(shape[1:])))
+    ends = means.double().quantile(torch.tensor(SPAN, dtype=torch.float64, device=means.device), 0)
+    middle, half = ends.mean(0), (ends[1] - ends[0]).clamp_min(1e-3) / 2  # a dimension may be collapsed
+    points = means.mean(0).repeat(count, count, 1)
+    steps = torch.linspace(-1, 1, count, dtype=torch.float64, device=means.device)
+    points[..., x] = (middle[x] + half[x] * steps).to(points.dtype)
+    points[..., y] = (middle[y] + half[y] * steps).to(points.dtype)[:, None]
+    made = space.decode(points.flatten(0, 1)).unflatten(0, (count, count)).float().cpu().numpy()
+    low, high = (middle - half).tolist(), (middle + half).tolist()
+    return latent_figures.Plane(x, y, ((low[x], high[x]), (low[y], high[y])), made)
 
 
 def maps(run: Run, model: nn.Module, split: Split, classes: Sequence[str], phase: int) -> None:
@@ -82,7 +132,7 @@ def title(settings: Settings) -> str:
     """What a run's picture is of."""
     title = NAMES[settings["model"]["name"]]
     title = title[0].upper() + title[1:]
-    if settings["model"]["name"] in ("cladec", "refae"):
+    if settings["model"]["name"] in DECODERS:
         title += f" of {_layer(settings)}"
     if settings["model"]["name"] == "evaluation":
         title += f" of {NAMES[settings['model']['of']]}, {_layer(settings)}"

@@ -56,6 +56,7 @@ _SIZES = {"train": maybe(whole(20)), "test": maybe(whole(1)), "validation": numb
 _RESIZED = {**_SIZES, "size": maybe(whole(8, 512))}
 _RANDOM = {"count": maybe(whole(1)), "seed": SEED}
 DECODER = {"decoder": choice("published", "dense128", "conv64", "auto"), "reconstruction": choice("sse", "mse")}
+_VAE = {"latent": whole(2), "beta": number(0)}
 TRAINING = {
     "epochs": whole(1),
     "batch_size": whole(1),
@@ -163,7 +164,8 @@ GROUPS: dict[str, dict[str, dict[str, Rule]]] = {
     },
     "model": {
         **{"classifier": {}, "cladec": DECODER, "refae": DECODER},
-        "evaluation": {"of": choice("cladec", "refae"), **DECODER},
+        **{"cladec_vae": _VAE, "refvae": _VAE},
+        "evaluation": {"of": choice("cladec", "refae", "cladec_vae", "refvae"), **DECODER, **_VAE},
         "joint": {
             "loss": choice("unsupervised", "hybrid"),
             **{"width": whole(1, 1024), "depth": whole(1, 8), "init_bias": number()},
@@ -183,10 +185,17 @@ GROUPS: dict[str, dict[str, dict[str, Rule]]] = {
 
 ALPHA = {
     **{"classifier": NOTHING, "cladec": one_or_more(number(0, 1)), "refae": NOTHING},
+    **{"cladec_vae": number(0, 1), "refvae": NOTHING},
     "evaluation": maybe(number(0, 1)),
     "joint": three(number(0, 1)),
 }
 """What `alpha` may be for each model."""
+
+REFERENCE = {"cladec": "refae", "cladec_vae": "refvae"}
+"""Decoders of a classifier, whose alpha weighs its loss -> what their reference is called, which has no alpha."""
+
+DECODERS = (*REFERENCE, *REFERENCE.values())
+"""The models that explain a classifier, which must be there."""
 
 WEIGHTS = {"beta": number(0, 1), "gamma": number(0)}
 """What only the joint model's loss has."""
@@ -285,20 +294,21 @@ METHODS: dict[str, dict[str, Rule]] = {
         **{"baseline": choice("black", "white", "gray", "mean", "random"), "steps": whole(1)},
         **{"lr": number(0, above=True), "decay": number(0)},
     },
-    "cladec": _BATCH,
-    "refae": _BATCH,
-    "difference": _BATCH,
+    **{name: _BATCH for name in (*DECODERS, "difference")},
     "joint": _BATCH,
 }
 """Explanation method -> the keys that it takes, under `explainers.NAME`."""
 
-IMAGES = ("cladec", "refae", "activation_maximisation")
+IMAGES = (*DECODERS, "activation_maximisation")
 """The methods that answer with images, not with maps."""
 
 CONTROLS = ("random", "sobel", "otsu")
 """The methods that know nothing of the classifier."""
 
-LEARNED = {"cladec": ("cladec",), "refae": ("cladec", "refae"), "difference": ("cladec",), "joint": ("joint",)}
+LEARNED = {
+    **{"cladec": ("cladec",), "refae": ("cladec", "refae"), "difference": ("cladec",), "joint": ("joint",)},
+    **{"cladec_vae": ("cladec_vae",), "refvae": ("cladec_vae", "refvae")},
+}
 """The methods that answer with what trained models make of the image -> the `model` that they need."""
 
 MADE_OF = {"difference": ("cladec", "refae")}

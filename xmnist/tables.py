@@ -21,7 +21,9 @@ MEANING = {
     "reconstruction_sse": "squared error, summed over pixels; lower is better",
     "reconstruction_mse": "squared error, averaged over pixels; lower is better",
     "classification_loss": "of the explained classifier on the reconstructions; lower is better",
-    "total_loss": "(1 - alpha) * reconstruction + alpha * classification",
+    "reconstruction_bce": "binary cross-entropy, summed over pixels; lower is better",
+    "kl": "divergence of a variational model's code from N(0, 1); what its weight beta keeps small",
+    "total_loss": "(1 - alpha) * reconstruction + alpha * classification; of a variational model plus beta * kl",
     "agreement": "how often the classifier says the same of the reconstruction as of the image",
     "evaluation_accuracy": "of a fresh classifier, trained and tested on the reconstructions",
     "aopc": "how much of the class's probability is lost, most relevant patches first; higher is better",
@@ -47,7 +49,8 @@ _COLUMNS = {
     "pompom": ["pompom"],
     "localisation": ["mass", "rank", "pointing"],
     "reconstruction": [
-        *("reconstruction_sse", "reconstruction_mse", "classification_loss", "total_loss"),
+        *("reconstruction_sse", "reconstruction_mse", "reconstruction_bce", "kl"),
+        *("classification_loss", "total_loss"),
         *("accuracy", "agreement", "evaluation_accuracy"),
     ],
 }

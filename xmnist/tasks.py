@@ -1,24 +1,21 @@
 """What is particular about training each kind of model: the network, its loss, its data, its figures."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from xmnist import decoders, losses
+from xmnist import decoders, losses, vae
 from xmnist.data.base import Columns, Data, Source, Split
 from xmnist.joint import PARTS, Joint
-from xmnist.layers import Encoder, batched, place
+from xmnist.layers import Encoder, Neurons, batched, place
 from xmnist.metrics.classification import classification
 from xmnist.metrics.reconstruction import reconstruction as columns
 
 CODES_AT_MOST = 2**30
 """Bytes that the codes or maps of all training images may take; where they need more, each batch makes its own."""
 
-
-Neurons = float | Sequence[int] | None
-"""The share of a layer's units that a decoder sees, or which; None for all."""
 
 Reconstruct = Callable[[Tensor], Tensor]
 """Images (N, C, H, W) to images of the same shape."""
@@ -28,14 +25,27 @@ Figures = Callable[[Split], dict[str, float]]
 """What is measured on a split."""
 
 
+Judge = Callable[[Split, Tensor], tuple[Tensor, dict[str, Tensor]]]
+"""A few images and the explained classifier's logits on them to their reconstructions, and the figures (N,) of each."""
+
+
+@dataclass(frozen=True)
+class Latent:
+    """A variational model's latent space: the mean (N, latent) of each image, and the image of each point."""
+
+    means: Callable[[Tensor], Tensor]
+    decode: Callable[[Tensor], Tensor]
+
+
 @dataclass(frozen=True)
 class Task:
     """One network and all that the loop needs to train it.
 
     `rows` gives what batches are cut from, `loss` the mean loss of such a batch and, after it, the mean `figures`;
     `test` gives the figures on a split that a finished run tells, `watch` those that its history has, with the `loss`.
-    Where the model reconstructs images, `reconstruct` does so and `explained` is the classifier that judges them.
-    `prepare` is called before the training. `parts` are those of the model that are told of one by one.
+    Where the model reconstructs images, `reconstruct` does so and `explained` is the classifier that judges them, by
+    what `judge` finds; `latent` is there for a variational one. `prepare` is called before the training. `parts` are
+    those of the model that are told of one by one.
     """
 
     model: nn.Module
@@ -46,6 +56,8 @@ class Task:
     figures: tuple[str, ...] = ()
     reconstruct: Reconstruct | None = None
     explained: nn.Module | None = None
+    judge: Judge | None = None
+    latent: Latent | None = None
     prepare: Callable[[], None] = lambda: None
     parts: dict[str, nn.Module] = field(default_factory=dict)
 
@@ -78,7 +90,7 @@ def cladec(
 
     `keep` may answer with the codes of all training images from the last time, instead of making them. Those for a
     training in `bf16` are in bfloat16, which is what it would round them to. `neurons` and `seed` are as in
-    `decoders.units`.
+    `layers.units`.
 
     Source: Schneider and Vlachos, "Explaining classifiers by constructing familiar concepts", arXiv 2203.04109.
     """
@@ -86,14 +98,10 @@ def cladec(
     first = batched(encoder, train.images[:1])
     model = _decoder(decoder, first, data, neurons, seed)
 
+    dtype = torch.bfloat16 if precision == "bf16" else first.dtype
+
     def rows() -> Source:
-        source = train.source("images", "labels")
-        dtype = torch.bfloat16 if precision == "bf16" else first.dtype
-        if isinstance(source, Columns) and _fit(first.to(dtype), len(train)):
-            # A frozen encoder answers the same in every epoch.
-            codes = keep(lambda: batched(lambda part: encoder(part).to(dtype), train.images))
-            return Columns(*source.columns, codes)
-        return source
+        return _coded(train, encoder, first.to(dtype), keep)
 
     def loss(images: Tensor, labels: Tensor, codes: Tensor | None = None) -> Tensor:
         if codes is None:
@@ -104,8 +112,7 @@ def cladec(
     def reconstruct(images: Tensor) -> Tensor:
         return batched(lambda part: model(encoder(part)), images)
 
-    test = _decoder_test(explained, reconstruct, alpha, reconstruction)
-    return Task(model, loss, rows, test, _watched(test), reconstruct=reconstruct, explained=explained)
+    return _decoding(model, loss, rows, reconstruct, explained, _judge(explained, reconstruct, alpha, reconstruction))
 
 
 def refae(
@@ -133,13 +140,73 @@ def refae(
     def reconstruct(images: Tensor) -> Tensor:
         return batched(model, images)
 
-    test = _decoder_test(explained, reconstruct, 0.0, reconstruction)
-    watch = _watched(test)
+    judge = _judge(explained, reconstruct, 0.0, reconstruction)
+    return _decoding(model, loss, lambda: data.train.source("images"), reconstruct, explained, judge, parts=parts)
+
+
+def cladec_vae(
+    explained: nn.Module,
+    data: Data,
+    layer: str,
+    latent: int,
+    beta: float,
+    alpha: float,
+    neurons: Neurons = None,
+    seed: int = 0,
+    keep: Callable[[Callable[[], Tensor]], Tensor] = lambda make: make(),
+) -> Task:
+    """A variational decoder of one layer's activations of a frozen classifier; `keep` is as for `cladec`.
+
+    Source: the Keras ClaDec study, github.com/tomtuamnuq/cladec-mnist.
+
+    Args:
+        latent: dimensions of the latent space.
+        beta, alpha: weights as in `losses.variational`.
+    """
+    encoder, train = Encoder(explained, layer), data.train
+    first = batched(encoder, train.images[:1])
+    model = _vae(first, data, latent, neurons, seed)
+
+    def loss(images: Tensor, labels: Tensor, codes: Tensor | None = None) -> Tensor:
+        if codes is None:
+            with torch.no_grad():
+                codes = encoder(images)
+        logits, means, logvars = model.parts(codes)
+        return losses.variational(explained, images, logits, labels, means, logvars, alpha, beta)
+
+    def rows() -> Source:
+        return _coded(train, encoder, first, keep)
+
+    return _variational(model, loss, rows, encoder, model, explained, alpha, beta)
+
+
+def refvae(
+    explained: nn.Module,
+    fresh: nn.Module,
+    data: Data,
+    layer: str,
+    latent: int,
+    beta: float,
+    neurons: Neurons = None,
+    seed: int = 0,
+) -> Task:
+    """The variational reference: `cladec_vae` with a freshly initialised encoder of the classifier's shape.
+
+    It is trained, with its encoder, on reconstruction and divergence; the explained classifier only judges.
+    """
+    encoder = Encoder(fresh.eval(), layer)  # as for RefAE
+    decoder = _vae(batched(encoder, data.train.images[:1]), data, latent, neurons, seed)
+    model = nn.Sequential(encoder, decoder)
+
+    def loss(images: Tensor) -> Tensor:
+        logits, means, logvars = decoder.parts(encoder(images))
+        return losses.bce(images, logits).mean() + beta * losses.kl(means, logvars).mean()
 
     def rows() -> Source:
         return data.train.source("images")
 
-    return Task(model, loss, rows, test, watch, reconstruct=reconstruct, explained=explained, parts=parts)
+    parts = {"encoder": fresh, "decoder": decoder}
+    return _variational(model, loss, rows, encoder, decoder, explained, 0.0, beta, parts)
 
 
 def joint(
@@ -209,14 +276,40 @@ def _fit(row: Tensor, count: int) -> bool:
     return row.numel() * row.element_size() * count <= CODES_AT_MOST
 
 
-def _watched(test: Figures) -> Figures:
-    """A decoder's figures for its history, with the total loss as `loss`."""
+def _coded(train: Split, encoder: nn.Module, first: Tensor, keep: Callable[[Callable[[], Tensor]], Tensor]) -> Source:
+    """Training images and labels, with their codes if these can be kept, in the precision of the `first` one."""
+    source = train.source("images", "labels")
+    if isinstance(source, Columns) and _fit(first, len(train)):
+        # A frozen encoder answers the same in every epoch.
+        codes = keep(lambda: batched(lambda part: encoder(part).to(first.dtype), train.images))
+        return Columns(*source.columns, codes)
+    return source
+
+
+def _decoding(
+    model: nn.Module,
+    loss: Callable[..., Tensor],
+    rows: Callable[[], Source],
+    reconstruct: Reconstruct,
+    explained: nn.Module,
+    judge: Judge,
+    latent: Latent | None = None,
+    parts: dict[str, nn.Module] | None = None,
+) -> Task:
+    """The task of a model that reconstructs images; its history has the total loss as `loss`."""
+
+    def test(split: Split) -> dict[str, float]:
+        total: dict[str, float] = {}
+        for part in split.parts():
+            _, found = judge(part, batched(explained, part.images))
+            total = {name: total.get(name, 0.0) + values.sum().item() / len(split) for name, values in found.items()}
+        return total
 
     def watch(split: Split) -> dict[str, float]:
         found = test(split)
         return {"loss": found.pop("total_loss"), **found}
 
-    return watch
+    return Task(model, loss, rows, test, watch, (), reconstruct, explained, judge, latent, parts=parts or {})
 
 
 def _decoder(name: str, code: Tensor, data: Data, neurons: Neurons, seed: int) -> nn.Module:
@@ -224,16 +317,48 @@ def _decoder(name: str, code: Tensor, data: Data, neurons: Neurons, seed: int) -
     return place(model, code.device)
 
 
-def _decoder_test(
-    explained: nn.Module, reconstruct: Callable[[Tensor], Tensor], alpha: float, convention: str
-) -> Callable[[Split], dict[str, float]]:
-    def test(split: Split) -> dict[str, float]:
-        total: dict[str, float] = {}
-        for part in split.parts():
-            made = reconstruct(part.images)
-            logits, kept = batched(explained, part.images), batched(explained, made)
-            found = columns(part.images, made, part.labels, logits, kept, alpha, convention)
-            total = {name: total.get(name, 0.0) + values.sum().item() / len(split) for name, values in found.items()}
-        return total
+def _judge(explained: nn.Module, reconstruct: Reconstruct, alpha: float, convention: str) -> Judge:
+    def judge(part: Split, logits: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        made = reconstruct(part.images)
+        kept = batched(explained, made)
+        return made, columns(part.images, made, part.labels, logits, kept, alpha, convention)
 
-    return test
+    return judge
+
+
+def _vae(code: Tensor, data: Data, latent: int, neurons: Neurons, seed: int) -> vae.Vae:
+    model = place(vae.build(tuple(code.shape[1:]), data.info.shape, latent, neurons, seed), code.device)
+    assert isinstance(model, vae.Vae)
+    return model
+
+
+def _variational(
+    model: nn.Module,
+    loss: Callable[..., Tensor],
+    rows: Callable[[], Source],
+    encoder: nn.Module,
+    decoder: vae.Vae,
+    explained: nn.Module,
+    alpha: float,
+    beta: float,
+    parts: dict[str, nn.Module] | None = None,
+) -> Task:
+    """The task of a variational model, looked at in eval mode, in which each image has its mean for its point."""
+
+    @torch.no_grad()
+    def judge(part: Split, logits: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        drawn, means, logvars = decoder.parts(encoder(part.images))
+        made = drawn.sigmoid()
+        found = columns(part.images, made, part.labels, logits, batched(explained, made), alpha, "sse")
+        own = {"reconstruction_bce": losses.bce(part.images, drawn), "kl": losses.kl(means, logvars)}
+        total = torch.lerp(own["reconstruction_bce"], found["classification_loss"], alpha) + beta * own["kl"]
+        return made, found | own | {"total_loss": total}
+
+    def reconstruct(images: Tensor) -> Tensor:
+        return batched(lambda part: decoder(encoder(part)), images)
+
+    latent = Latent(
+        lambda images: batched(lambda part: decoder.encode(encoder(part))[0], images),
+        lambda points: batched(decoder.decode, points),
+    )
+    return _decoding(model, loss, rows, reconstruct, explained, judge, latent, parts)

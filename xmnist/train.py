@@ -6,6 +6,7 @@ from xmnist import devices, parallel, processes, runs, together, training
 from xmnist.derived import Settings, learned, variant
 from xmnist.errors import InputError
 from xmnist.runs import Run
+from xmnist.schema import REFERENCE
 
 planned: list[Settings] = []
 """The unfinished jobs of the sweep that this process runs: those that differ in alpha alone are trained together."""
@@ -32,7 +33,7 @@ def main(settings: Settings, typed: str | None = None) -> dict[str, Any]:
             raise InputError("the processes do not have the same settings")
         if _several(settings):
             return _train_each(settings, typed).metrics()
-        if settings["model"]["name"] == "cladec" and not settings["force"]:  # else each job does its run again
+        if settings["model"]["name"] in REFERENCE and not settings["force"]:  # else each job does its run again
             together.side_by_side(_family(settings))
         return training.train(settings, typed).metrics()
 

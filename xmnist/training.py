@@ -26,6 +26,7 @@ from xmnist import (
     summary,
     tasks,
     trainer,
+    vae,
 )
 from xmnist.data.base import Data, Info
 from xmnist.data.files import BUILT_IN
@@ -34,14 +35,11 @@ from xmnist.errors import InputError
 from xmnist.layers import Encoder, derive_seed, fit_normalisation, freeze, place
 from xmnist.pictures import NAMES
 from xmnist.runs import Run
-from xmnist.schema import PRETRAINED
+from xmnist.schema import DECODERS, PRETRAINED, REFERENCE
 from xmnist.storage import digest
 from xmnist.wording import words
 
 log = logging.getLogger(__name__)
-
-DECODERS = ("cladec", "refae")
-"""Models that explain a classifier, which must be there."""
 
 
 def check(settings: Settings) -> None:
@@ -63,7 +61,11 @@ def check(settings: Settings) -> None:
             joint.check_gates(network, example)
         if model["name"] in DECODERS:
             code = Encoder(network, settings["layer"])(example)
-            decoders.build(model["decoder"], tuple(code.shape[1:]), info.shape, settings["neurons"])
+            shape, neurons = tuple(code.shape[1:]), settings["neurons"]
+            if "decoder" in model:
+                decoders.build(model["decoder"], shape, info.shape, neurons)
+            else:
+                vae.build(shape, info.shape, model["latent"], neurons)
     if model["name"] == "joint" and model["loss"] == "hybrid" and not info.masks:
         raise InputError(f"model.loss=hybrid needs a data set with masks, which {settings['dataset']['name']} has not")
     if model["name"] in DECODERS:
@@ -235,6 +237,10 @@ def _task(settings: Settings, images: Data, device: torch.device) -> tasks.Task:
             **options,
         ),
         "refae": lambda explained: tasks.refae(explained, fresh(), images, **options),
+        "cladec_vae": lambda explained: tasks.cladec_vae(
+            explained, images, alpha=settings["alpha"], keep=partial(_codes, settings, device, "fp32"), **options
+        ),
+        "refvae": lambda explained: tasks.refvae(explained, fresh(), images, **options),
     }
     explained = load_explained(settings, images, device) if name in DECODERS else None
     torch.manual_seed(derive_seed(settings["seed"], f"initial weights of {name}"))
@@ -362,6 +368,8 @@ def _write_results(run: Run, task: tasks.Task, images: Data, history: list[train
     if task.reconstruct is not None:
         with parallel.alone():
             draw_examples(run, images, [(run, task)])
+            if task.latent is not None:
+                pictures.latent(run, task.latent, images)
 
 
 def _write_table(run: Run, parts: list[tuple[tasks.Task, Settings]], info: Info) -> None:
@@ -408,15 +416,15 @@ def draw_examples(run: Run, images: Data, models: list[tuple[Run, tasks.Task]]) 
 
 
 def _reference(run: Run, images: Data) -> list[tuple[Run, tasks.Task]]:
-    """The finished RefAE to a ClaDec's run, if there is one that can be read."""
+    """The finished RefAE or RefVAE to a ClaDec's run, if there is one that can be read."""
     settings = run.settings
-    if settings["model"]["name"] == "refae":
+    if settings["model"]["name"] not in REFERENCE:
         return []
-    reference = Run("train", trained(settings, "refae"))
+    reference = Run("train", trained(settings, REFERENCE[settings["model"]["name"]]))
     try:
         if not reference.finished():
             return []
         return [(reference, fitted(reference, images, images.test.images.device))]
     except InputError as error:
-        log.warning("the picture is drawn without a RefAE: %s", error)
+        log.warning("the picture is drawn without a %s: %s", NAMES[reference.settings["model"]["name"]], error)
         return []

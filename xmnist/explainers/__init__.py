@@ -18,8 +18,8 @@ EXPLAINERS = {
     **{"deep_shap": "gradients.DeepShap", "gradient_shap": "gradients.GradientShap"},
     **{"lrp": "lrp.Lrp", "deep_taylor": "lrp.DeepTaylor", "occlusion": "gradients.Occlusion"},
     **{"activation_maximisation": "learned.ActivationMaximisation"},
-    **{"cladec": "learned.ClaDec", "refae": "learned.RefAE"},
-    **{"difference": "learned.Difference", "joint": "learned.InModel"},
+    **{"cladec": "learned.ClaDec", "cladec_vae": "learned.ClaDec", "joint": "learned.InModel"},
+    **{"refae": "learned.RefAE", "refvae": "learned.RefAE", "difference": "learned.Difference"},
 }
 """Method -> where it is."""
 
