@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from helpers import TINY
-from xmnist import classifiers, config, joint, summary, training
+from xmnist import classifiers, config, joint, named, summary, training
 from xmnist.data.base import Data, Info, Split
 from xmnist.layers import Dropout, Encoder, freeze
 from xmnist.runs import Run
@@ -137,7 +137,7 @@ def test_a_deep_resnet_has_its_named_layers_and_blocks() -> None:
     seen = summary.trace(model, lambda: model(image))
     text = summary.table("", model, seen, {"layer": model.layers, "gate": model.gates})
     table = rows(text)
-    assert [name for name, row in table.items() if "layer" in row[-1]] == list(classifiers.ResNet.layers)
+    assert [name for name, row in table.items() if "layer" in row[-1]] == list(named.LAYERS["resnet152"])
     assert sum("gate" in row[-1] for row in table.values()) == 51
     assert table["network.layer3"][:3] == ["Sequential", "1024x8x8", "(40,613,888)"]
     assert table["network.layer4.2.relu"][-1] == "3 times"
