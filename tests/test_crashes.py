@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from helpers import TINY, ended, started, type_
-from xmnist import config, interrupts, train, training
+from xmnist import config, fitting, interrupts, train, training
 from xmnist.errors import InputError
 from xmnist.identity import identity
 from xmnist.runs import Run, described
@@ -224,7 +224,7 @@ def test_a_full_disk_fails_the_run_and_says_so_and_room_lets_it_go_on(
         assert "File too large; what was saved last is there" in run.status()["error"]
     else:
         assert run.status()["state"] == "running"  # nobody could write that it is not
-    assert len(training._saved_state(run)["history"]) == 1  # type: ignore[index]
+    assert len(fitting.saved_state(run)["history"]) == 1  # type: ignore[index]
     assert not list(run.path.glob(".partial-*"))
     train.main(own)
     assert "going on after epoch 1" in caplog.text
@@ -297,7 +297,7 @@ def used(run: Run) -> Any:
         return None
     images = training.load_data(run.settings)
     parts = training._tasks(run.settings, images, torch.device("cpu"))
-    state = training._resumed(run, parts[0][0].model)
+    state = fitting._resumed(run, parts[0][0].model)
     return state, dict(parts[0][0].model.state_dict())
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from helpers import TINY
-from xmnist import cli, config, data, derived, evaluate, explaining, figures, measures, seeds, train, training
+from xmnist import cli, config, data, derived, evaluate, explaining, figures, fitting, measures, seeds, train, training
 from xmnist.data.base import Data, Info, Split
 from xmnist.errors import InputError, MeasurementError
 from xmnist.explainers.controls import Sobel
@@ -158,8 +158,8 @@ def test_an_evaluation_classifier_learns_from_reconstructions_alone(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Data] = []
-    own, fit = settings(*TINY, "model=evaluation", "alpha=0.5"), training._fit
-    monkeypatch.setattr(training, "_fit", lambda run, parts, images: seen.append(images) or fit(run, parts, images))
+    own, fit = settings(*TINY, "model=evaluation", "alpha=0.5"), fitting.fit
+    monkeypatch.setattr(fitting, "fit", lambda run, parts, images: seen.append(images) or fit(run, parts, images))
     training.train(own)
     cladec = settings(*TINY, "alpha=0.5")
     images = data.load(own["dataset"], own["data_dir"], own["seed"])

@@ -24,6 +24,7 @@ LEVELS = [
     {"explaining", "charts", "search", "listing"},
     {"tables", "together", "filters"},
     {"training", "selection", "found"},
+    {"fitting"},
     {"pictures"},
     {"latent_figures"},
     {"runs", "tasks", "trainer", "figures", "explainers", "pretrained", "summary"},

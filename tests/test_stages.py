@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from helpers import TINY, typed
-from xmnist import classifiers, config, data, pictures, train, training
+from xmnist import classifiers, config, data, fitting, pictures, train, training
 from xmnist.data.base import Data
 from xmnist.errors import InputError
 from xmnist.runs import Run
@@ -357,7 +357,7 @@ def test_what_a_killed_process_left_half_written_is_removed(settings: Settings) 
 def test_models_of_one_seed_start_from_different_weights(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """A RefAE's encoder starts neither from the trained classifier nor from what that one started from."""
     starts = {}
-    real = training._fit
+    real = fitting.fit
 
     def fit(run: Run, parts: Any, images: Any) -> Any:
         task = parts[0][0]
@@ -365,7 +365,7 @@ def test_models_of_one_seed_start_from_different_weights(settings: Settings, mon
         starts[run.settings["model"]["name"]] = weights["dense.0.weight"].clone()
         return real(run, parts, images)
 
-    monkeypatch.setattr(training, "_fit", fit)
+    monkeypatch.setattr(fitting, "fit", fit)
     train.main(settings(*TINY, "model=refae"))
     trained = Run("train", settings(*TINY, "model=classifier")).load("model.pt")
     assert trained is not None

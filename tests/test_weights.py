@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from helpers import TINY
-from xmnist import classifiers, config, identity, pretrained, trainer, training, wording
+from xmnist import classifiers, config, fitting, identity, pretrained, trainer, training, wording
 from xmnist.data.base import Data, Info, Split
 from xmnist.errors import InputError
 from xmnist.layers import freeze
@@ -386,7 +386,7 @@ def test_only_what_is_explained_begins_with_weights(
     monkeypatch.setattr(trainer, "fit", fit)
     monkeypatch.setattr(training, "load_explained", lambda *_: freeze(training.new_explained(own, images.info)))
     with pytest.raises(Begun):
-        training._fit(Run("train", own), training._tasks(own, images, torch.device("cpu")), images)
+        fitting.fit(Run("train", own), training._tasks(own, images, torch.device("cpu")), images)
     prefix = {"joint": "classifier.network.", "refae": "0.classifier.network."}.get(model, "network.")
     taken = [torch.equal(found[prefix + key], state[key]) for key in state if key.endswith("bn1.bias")]
     assert len(taken) == 9 and set(taken) == {model in ("classifier", "joint")}
@@ -399,7 +399,7 @@ def test_a_finished_run_needs_no_file(
 ) -> None:
     caplog.set_level(logging.INFO)
     row = {"epoch": 1, "lr": 0.1, "train_loss": 1.0, "val_loss": 1.0, "val_accuracy": 0.1, "seconds": 1.0}
-    monkeypatch.setattr(training, "_fit_part", lambda *_: [row])  # learning would take seconds
+    monkeypatch.setattr(fitting, "_fit_part", lambda *_: [row])  # learning would take seconds
     own = settings(*words(file, "model=classifier"))
     run = training.train(own)
     told = "freshly initialised: the last layer (1000 classes there, 10 here)"
@@ -428,5 +428,5 @@ def test_a_run_that_goes_on_needs_no_file_and_another_one_does(
         training.check({**own, "force": True})
     split = Split(torch.rand(4, 1, 28, 28), torch.arange(4))
     images = Data(split, split, split, Info((1, 28, 28), tuple("abcd")))
-    monkeypatch.setattr(training, "_fit_part", lambda *_: [{"epoch": 1}])
-    assert training._fit(run, training._tasks(own, images, torch.device("cpu")), images) == [{"epoch": 1}]
+    monkeypatch.setattr(fitting, "_fit_part", lambda *_: [{"epoch": 1}])
+    assert fitting.fit(run, training._tasks(own, images, torch.device("cpu")), images) == [{"epoch": 1}]

@@ -16,7 +16,7 @@ from xmnist import (
     devices,
     environment,
     figures,
-    interrupts,
+    fitting,
     joint,
     parallel,
     pictures,
@@ -36,7 +36,6 @@ from xmnist.layers import Encoder, derive_seed, fit_normalisation, freeze, place
 from xmnist.pictures import NAMES
 from xmnist.runs import Run
 from xmnist.schema import DECODERS, PRETRAINED, REFERENCE
-from xmnist.storage import digest
 from xmnist.wording import words
 
 log = logging.getLogger(__name__)
@@ -53,7 +52,7 @@ def check(settings: Settings) -> None:
     devices.find_precision(training(settings)["precision"], devices.find_device(settings["device"]))
     run = Run("train", settings)
     if not run.reusable() and not settings["force"]:
-        _saved_state(run)
+        fitting.saved_state(run)
     info, model = data.info(settings["dataset"]), settings["model"]
     with torch.device("meta"):
         network, example = new_explained(settings, info).eval(), torch.empty(1, *info.shape)
@@ -85,31 +84,12 @@ def check(settings: Settings) -> None:
         load_data(settings)
 
 
-def _begins(settings: Settings) -> bool:
-    """Whether a training's classifier begins with trained weights; a RefAE's, and one that judges, must be fresh."""
-    return settings["model"]["name"] in ("classifier", "joint") and bool(settings["classifier"].get("weights"))
-
-
 def _check_beginning(settings: Settings, info: Info) -> None:
-    saved = not settings["force"] and _begins(settings) and _saved_state(Run("train", settings)) is not None
-    if _begins(settings) and not saved:  # else it goes on from there
+    begins = fitting.begins(settings)
+    if begins and (settings["force"] or fitting.saved_state(Run("train", settings)) is None):  # else it goes on
         with torch.device("meta"):
             model = new_classifier(settings, info)
-        pretrained.find(model, **_beginning(settings))
-
-
-def _beginning(settings: Settings) -> dict[str, Any]:
-    own = settings["classifier"]
-    return {"name": own["name"], "source": own["weights"], "sha256": own["weights_sha256"]}
-
-
-def _begin(settings: Settings, model: nn.Module) -> None:
-    """Put the weights into a fresh classifier, or that of a joint model, that its training begins with."""
-    if not _begins(settings):
-        return
-    fresh = pretrained.begin(model.classifier if isinstance(model, joint.Joint) else model, **_beginning(settings))
-    told = f"; freshly initialised: {fresh}" if fresh else ""
-    log.info("the training begins with the weights of %s%s", settings["classifier"]["weights"], told)
+        pretrained.find(model, **fitting.beginning(settings))
 
 
 def check_needed(settings: Settings) -> Run:
@@ -143,7 +123,7 @@ def train(settings: Settings, typed: str | None = None) -> Run:
             images = _seen_in_training(settings, device)
             parts = _tasks(settings, images, device)
             _write_table(run, parts, images.info)
-            history = _fit(run, parts, images)
+            history = fitting.fit(run, parts, images)
             _write_results(run, parts[-1][0], images, history)
         run.tell("done" if needed else "already done")
     return run
@@ -260,90 +240,6 @@ def _codes(settings: Settings, device: torch.device, precision: str, make: Calla
         _last_codes.clear()
         _last_codes[key] = make()
     return _last_codes[key]
-
-
-def _fit(run: Run, parts: list[tuple[tasks.Task, Settings]], images: Data) -> list[trainer.Row]:
-    """Train one part after the other, from where a run that was stopped had come to; returns all rows."""
-    state = _resumed(run, parts[0][0].model)
-    first, before = (state["phase"], state["before"]) if state else (1, [])
-    if state is None:
-        _begin(run.settings, parts[0][0].model)
-    for phase, (task, options) in enumerate(parts, 1):
-        if phase >= first:
-            before = before + _fit_part(run, task, options, images, phase, before, len(parts), state)
-            state = None
-            if len(parts) > 1:
-                run.save(f"phase{phase}.pt", task.model.state_dict())
-                if not processes.rank():
-                    pictures.maps(run, task.model, images.validation, images.info.classes, phase)
-    return before
-
-
-def _resumed(run: Run, model: nn.Module) -> dict[str, Any] | None:
-    """Where a run that was stopped can go on; in a later phase of a joint model, its weights are put into it.
-
-    Raises:
-        InputError: what it would go on from was not written by this run.
-    """
-    state = _saved_state(run)
-    if state and state["phase"] > 1:  # maps that are made once, before the loop has put its state back, need these
-        for name, sealed in state["weights"].items():
-            if not (run.path / name).is_file() or digest(run.path / name) != sealed:
-                raise run.refused(name, "last.pt goes on from another one")
-        run.load_into(model, f"phase{state['phase'] - 1}.pt")
-    return state
-
-
-def _fit_part(
-    run: Run,
-    task: tasks.Task,
-    options: Settings,
-    images: Data,
-    phase: int,
-    before: list[trainer.Row],
-    phases: int,
-    state: dict[str, Any] | None,
-) -> list[trainer.Row]:
-    def numbered(rows: list[trainer.Row]) -> list[trainer.Row]:
-        return rows if phases == 1 else [{"phase": phase, **row} for row in rows]
-
-    def save(state: dict[str, Any]) -> None:
-        if processes.rank():
-            return
-        weights = {name: digest(run.path / name) for name in (f"phase{done}.pt" for done in range(1, phase))}
-        run.save("last.pt", {"run": run.path.name, "phase": phase, "before": before, "weights": weights, **state})
-        run.write_csv("history.csv", before + numbered(state["history"]))
-        interrupts.obey()
-
-    def watch() -> dict[str, float]:
-        return parallel.measured(task.watch, images.validation)
-
-    seed = run.settings["seed"]
-    if phases > 1:
-        log.info("phase %d of %d: %s", phase, phases, pictures.phase_title(run.settings, phase))
-        seed = derive_seed(seed, f"phase {phase}")
-    task.prepare()
-    precision = devices.find_precision(options["precision"], images.train.labels.device)
-    own = {"precision": precision, "seed": seed, "figures": task.figures, "state": state, "save": save}
-    try:
-        rows = trainer.fit(task.model, task.loss, task.rows(), watch, **(options | own))
-    except trainer.StateError as error:
-        raise run.refused("last.pt", str(error)) from None
-    return numbered(rows)
-
-
-def _saved_state(run: Run) -> dict[str, Any] | None:
-    """Where a run that was stopped can go on, if it can.
-
-    Raises:
-        InputError: there is a `last.pt`, but this run did not write it.
-    """
-    state = run.load("last.pt")
-    if state is not None and state.get("run") != run.path.name:
-        raise run.refused("last.pt", f"it was saved by {state.get('run', 'something else')}")
-    if state is not None and not {"phase", "before", "weights"} <= state.keys():
-        raise run.refused("last.pt", "it is not complete")
-    return state
 
 
 def write_environment(run: Run, device: torch.device) -> None:

@@ -1,0 +1,119 @@
+"""The training of a run's network: from trained weights, from where it was stopped, or from the start."""
+
+import logging
+from typing import Any
+
+from torch import nn
+
+from xmnist import devices, interrupts, joint, parallel, pictures, pretrained, processes, tasks, trainer
+from xmnist.data.base import Data
+from xmnist.derived import Settings
+from xmnist.layers import derive_seed
+from xmnist.runs import Run
+from xmnist.storage import digest
+
+log = logging.getLogger(__name__)
+
+
+def begins(settings: Settings) -> bool:
+    """Whether a training's classifier begins with trained weights; a RefAE's, and one that judges, must be fresh."""
+    return settings["model"]["name"] in ("classifier", "joint") and bool(settings["classifier"].get("weights"))
+
+
+def beginning(settings: Settings) -> dict[str, Any]:
+    """What a training begins with, as `pretrained` wants it."""
+    own = settings["classifier"]
+    return {"name": own["name"], "source": own["weights"], "sha256": own["weights_sha256"]}
+
+
+def _begin(settings: Settings, model: nn.Module) -> None:
+    """Put the weights into a fresh classifier, or that of a joint model, that its training begins with."""
+    if not begins(settings):
+        return
+    fresh = pretrained.begin(model.classifier if isinstance(model, joint.Joint) else model, **beginning(settings))
+    told = f"; freshly initialised: {fresh}" if fresh else ""
+    log.info("the training begins with the weights of %s%s", settings["classifier"]["weights"], told)
+
+
+def fit(run: Run, parts: list[tuple[tasks.Task, Settings]], images: Data) -> list[trainer.Row]:
+    """Train one part after the other, from where a run that was stopped had come to; returns all rows."""
+    state = _resumed(run, parts[0][0].model)
+    first, before = (state["phase"], state["before"]) if state else (1, [])
+    if state is None:
+        _begin(run.settings, parts[0][0].model)
+    for phase, (task, options) in enumerate(parts, 1):
+        if phase >= first:
+            before = before + _fit_part(run, task, options, images, phase, before, len(parts), state)
+            state = None
+            if len(parts) > 1:
+                run.save(f"phase{phase}.pt", task.model.state_dict())
+                if not processes.rank():
+                    pictures.maps(run, task.model, images.validation, images.info.classes, phase)
+    return before
+
+
+def _resumed(run: Run, model: nn.Module) -> dict[str, Any] | None:
+    """Where a run that was stopped can go on; in a later phase of a joint model, its weights are put into it.
+
+    Raises:
+        InputError: what it would go on from was not written by this run.
+    """
+    state = saved_state(run)
+    if state and state["phase"] > 1:  # maps that are made once, before the loop has put its state back, need these
+        for name, sealed in state["weights"].items():
+            if not (run.path / name).is_file() or digest(run.path / name) != sealed:
+                raise run.refused(name, "last.pt goes on from another one")
+        run.load_into(model, f"phase{state['phase'] - 1}.pt")
+    return state
+
+
+def _fit_part(
+    run: Run,
+    task: tasks.Task,
+    options: Settings,
+    images: Data,
+    phase: int,
+    before: list[trainer.Row],
+    phases: int,
+    state: dict[str, Any] | None,
+) -> list[trainer.Row]:
+    def numbered(rows: list[trainer.Row]) -> list[trainer.Row]:
+        return rows if phases == 1 else [{"phase": phase, **row} for row in rows]
+
+    def save(state: dict[str, Any]) -> None:
+        if processes.rank():
+            return
+        weights = {name: digest(run.path / name) for name in (f"phase{done}.pt" for done in range(1, phase))}
+        run.save("last.pt", {"run": run.path.name, "phase": phase, "before": before, "weights": weights, **state})
+        run.write_csv("history.csv", before + numbered(state["history"]))
+        interrupts.obey()
+
+    def watch() -> dict[str, float]:
+        return parallel.measured(task.watch, images.validation)
+
+    seed = run.settings["seed"]
+    if phases > 1:
+        log.info("phase %d of %d: %s", phase, phases, pictures.phase_title(run.settings, phase))
+        seed = derive_seed(seed, f"phase {phase}")
+    task.prepare()
+    precision = devices.find_precision(options["precision"], images.train.labels.device)
+    own = {"precision": precision, "seed": seed, "figures": task.figures, "state": state, "save": save}
+    try:
+        rows = trainer.fit(task.model, task.loss, task.rows(), watch, **(options | own))
+    except trainer.StateError as error:
+        raise run.refused("last.pt", str(error)) from None
+    return numbered(rows)
+
+
+def saved_state(run: Run) -> dict[str, Any] | None:
+    """Where a run that was stopped can go on, if it can.
+
+    Raises:
+        InputError: there is a `last.pt`, but this run did not write it.
+    """
+    state = run.load("last.pt")
+    if state is not None and state.get("run") != run.path.name:
+        raise run.refused("last.pt", f"it was saved by {state.get('run', 'something else')}")
+    if state is not None and not {"phase", "before", "weights"} <= state.keys():
+        raise run.refused("last.pt", "it is not complete")
+    return state
