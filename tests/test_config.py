@@ -7,9 +7,11 @@ from omegaconf import OmegaConf
 
 from helpers import composed
 from xmnist import config, derived, errors, rules, schema
+from xmnist.derived import trained
 from xmnist.errors import InputError
 from xmnist.identity import identity
 from xmnist.identity import label as label_of
+from xmnist.wording import words
 
 Settings = Callable[..., config.Settings]
 
@@ -122,3 +124,14 @@ def test_unknown_names_the_nearest_and_all() -> None:
     text = str(errors.unknown("stage", "trian", ["train", "explain"], "stages"))
     assert text == "no stage 'trian'; did you mean 'train'? (stages: train, explain)"
     assert str(errors.unknown("stage", "xyz", ["train"])) == "no stage 'xyz' (allowed: train)"
+
+
+def test_all_layers_are_asked_for_alone(settings: Settings) -> None:
+    with pytest.raises(InputError, match="layer=all stands for conv, dense, logits, and is given alone"):
+        settings("dataset=mnist", "layer=[all,conv]")
+
+
+def test_the_command_of_a_classifier_names_no_layer(settings: Settings) -> None:
+    own = settings("dataset=mnist", "layer=conv", "neurons=[3,1]", "alpha=0")
+    assert words(own) == ["dataset=mnist", "alpha=0", "layer=conv", "neurons=[1,3]", f"out_dir={own['out_dir']}"]
+    assert words(trained(own, "classifier")) == ["dataset=mnist", "model=classifier", f"out_dir={own['out_dir']}"]

@@ -18,7 +18,21 @@ from torch import Tensor
 from torch.nn import Module
 
 from helpers import TINY
-from xmnist import cli, config, data, derived, evaluate, explaining, figures, fitting, measures, seeds, train, training
+from xmnist import (
+    cli,
+    config,
+    data,
+    derived,
+    evaluate,
+    explaining,
+    figures,
+    fitting,
+    measures,
+    schema,
+    seeds,
+    train,
+    training,
+)
 from xmnist.data.base import Data, Info, Split
 from xmnist.errors import InputError, MeasurementError
 from xmnist.explainers.controls import Sobel
@@ -494,3 +508,14 @@ def test_a_ladder_of_layers(evaluated: Evaluated, monkeypatch: pytest.MonkeyPatc
     for series in first.series[1:]:
         expected = [summary.loc[f"{series.name},layer={layer}", "reconstruction_sse"] for layer in ("conv", "dense")]
         assert list(series.x) == [0, 1] and list(series.y) == pytest.approx(expected)
+
+
+def test_differences_of_several_layers_and_alphas_are_in_every_table(evaluated: Evaluated) -> None:
+    small = ("metrics.aopc.patch=14", "metrics.aopc.fill=black", "trainer.epochs=1")
+    words = ("metric=aopc", *small, "layer=[dense,conv]", "alpha=[0,0.5]")
+    run = evaluated("explainer=difference", *words)
+    names = [f"difference,layer={layer},alpha={alpha}" for layer in ("conv", "dense") for alpha in ("0", "0.5")]
+    summary = table(run, "summary").set_index("name")
+    assert [name for name in summary.index if name not in schema.CONTROLS] == names
+    assert summary.loc[names, "aopc"].notna().all()
+    assert all(name in (run.path / "aopc_table.md").read_text() for name in names)

@@ -115,6 +115,12 @@ def test_a_run_whose_config_was_edited_is_not_removed(made: Any, told: Any) -> N
     assert "stays: its config.yaml was edited" in told("seed=77", "--remove", "--yes") and path.is_dir()
 
 
+LADDER = """kind,name,reconstruction_sse
+model,classifier,0
+model,"refae,layer=a",1
+model,"cladec,layer=a",3
+model,"cladec,layer=b",4
+"""
 AOPC = "kind,name,accuracy,aopc\nmodel,classifier,0.9,\nexplainer,random,,0.9\nexplainer,lrp,,0.3\nexplainer,ig,,0.2\n"
 
 
@@ -141,6 +147,7 @@ AOPC = "kind,name,accuracy,aopc\nmodel,classifier,0.9,\nexplainer,random,,0.9\ne
         ("explain", [], {}, {"selection": "index,label\n7,1\n9,2\n"}, {"images": 2}),
         ("export", [], {"images": {"train": 20, "test": 5}}, {}, {"images": 25}),
         ("evaluate", [], {}, {"summary": AOPC}, {"aopc of lrp": 0.3}),
+        ("evaluate", [], {}, {"summary": LADDER}, {"reconstruction_sse of cladec,layer=a": 3.0}),
         ("evaluate", [], {}, {"summary": "kind,name,pompom\nexplainer,a,0.9\nexplainer,b,0.2\n"}, {"pompom of b": 0.2}),
         ("evaluate", [], {}, {"summary": "kind,name,accuracy\nmodel,classifier,0.9\n"}, {"accuracy": 0.9}),
         ("evaluate", [], {}, {"summary": "\0"}, {}),

@@ -76,9 +76,13 @@ def test_what_came_later_has_no_part_in_a_name_until_it_is_used(settings: Settin
     whole, half, listed = (settings("dataset=mnist", f"neurons={given}") for given in ("1", "0.5", "[5,2]"))
     assert runs.run_id("train", whole) == runs.run_id("train", settings("dataset=mnist"))
     assert runs.run_id("train", half).startswith("layer=dense,neurons=0.5,alpha=0.25,seed=0-")
-    assert runs.run_id("train", listed).startswith("layer=dense,neurons=5+2,alpha=0.25,seed=0-")
+    assert runs.run_id("train", listed).startswith("layer=dense,neurons=2+5,alpha=0.25,seed=0-")
     classifiers = {runs.run_id("train", trained(each, "classifier")) for each in (whole, half, listed)}
     assert len(classifiers) == 1
+    same = settings("dataset=mnist", "neurons=[2,5]"), settings("dataset=mnist", "neurons=[5,2]", "dataset.size=28")
+    assert {runs.run_id("train", each) for each in same} == {runs.run_id("train", listed)}
+    orders = [settings("dataset=mnist", f"layer={given}") for given in ("all", "[logits,conv,dense]")]
+    assert [each["layer"] for each in orders] == [["conv", "dense", "logits"]] * 2
     resized = settings("dataset=mnist", "dataset.size=32")
     assert runs.run_id("train", trained(resized, "classifier")) not in classifiers
 

@@ -478,12 +478,15 @@ def test_a_training_that_was_stopped_ends_bit_for_bit_alike(
         (["model=cladec_vae", "model.latent=1"], "model.latent must be a whole number of at least 2, got 1"),
         (["model=refvae", "model.beta=-1"], "model.beta must be a number of at least 0, got -1"),
         (
-            ["model=cladec_vae", "alpha=[0,0.5]"],
-            "alpha must be a number in [0, 1] with model=cladec_vae, got [0, 0.5]",
+            ["model=cladec_vae", "alpha=[0,2]"],
+            "alpha must be a number in [0, 1], or a list of different ones with model=cladec_vae, got [0, 2]",
         ),
         (["model=cladec_vae", "+beta=2"], "beta belongs to model=joint; here it is model.beta"),
         (["model=refvae", "alpha=0.5"], "alpha must be null with model=refvae, got 0.5"),
-        (["model=evaluation", "model.of=cladec_vae", "alpha=null"], "alpha must be a number in [0, 1] with model.of="),
+        (
+            ["model=evaluation", "model.of=cladec_vae", "alpha=null"],
+            "alpha must be a number in [0, 1], or a list of different ones with model.of=",
+        ),
         (["model=evaluation", "model.of=cladec_vae", "model.latent=0"], "model.latent must be a whole number of at "),
     ],
 )

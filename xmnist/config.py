@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from xmnist.data import files
-from xmnist.derived import JOINT_TRAINING, Settings, foreign, phases
+from xmnist.derived import JOINT_TRAINING, Settings, foreign, listed, phases
 from xmnist.errors import InputError, unknown
 from xmnist.named import LAYERS
 from xmnist.rules import Rule
@@ -105,10 +105,9 @@ def resolve(cfg: DictConfig, stage: str = "train") -> Settings:
         "joint": _check_keys("trainer.joint.", given.pop("joint", None) or {}, JOINT_TRAINING, partial=True),
     }
     out["trainer"] = _check_keys("trainer.", given, TRAINING) | parts
-    if out["layer"] in ("all", ["all"]):
-        out["layer"] = list(LAYERS[out["classifier"]["name"]])
-    if isinstance(out["layer"], list) and len(out["layer"]) == 1:
-        out["layer"] = out["layer"][0]
+    out["layer"] = _layers(out["layer"], LAYERS[out["classifier"]["name"]])
+    if files.native_size(out["dataset"]["name"]) == out["dataset"].get("size", 0):
+        out["dataset"]["size"] = None
     out["classifier"] = _with_checksum(out["classifier"])
     if joint:
         phases(out)
@@ -125,6 +124,16 @@ def resolve(cfg: DictConfig, stage: str = "train") -> Settings:
     if stage == "evaluate":
         out["metrics"] = _checked_metrics(top.get("metrics"))
     return out if stage == "train" else _with_explainers(out, top.get("explainers"))
+
+
+def _layers(given: str | list[str], named: Sequence[str]) -> str | list[str]:
+    """One layer, or a list of several; those with a name from the image on, whatever the order they were given in."""
+    found = list(named) if given in ("all", ["all"]) else listed(given)
+    if "all" in found:
+        raise InputError(f"layer=all stands for {', '.join(named)}, and is given alone")
+    if set(found) <= set(named):
+        found = [name for name in named if name in found]
+    return found if len(found) > 1 else found[0]
 
 
 def _check_all(top: Settings, groups: Sequence[str], rules: Mapping[str, Rule], more: Sequence[str] = ()) -> Settings:
@@ -244,7 +253,8 @@ def _measured(settings: Settings) -> Settings:
     metrics, given = settings["metrics"], settings["explainers"]
     maps = {n: options for n, options in given.items() if options["name"] not in IMAGES}
     decoded = {n: options for n, options in given.items() if options["name"] in DECODERS}
-    images = decoded | {n: options for n, options in given.items() if options["name"] in MADE_OF}
+    several = isinstance(settings["layer"], list)  # a ladder, in which what layers drop is drawn
+    images = decoded | {n: options for n, options in given.items() if options["name"] in MADE_OF and several}
     of_maps = [name for name in metrics if name in OF_MAPS]
     if of_maps and not maps:
         raise InputError(f"metric={of_maps[0]} measures maps, but no explainer here gives one: {', '.join(given)}")

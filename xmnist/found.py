@@ -113,7 +113,7 @@ def _best_score(path: Path) -> dict[str, float]:
     columns = [column for row in rows.values() for column in row]
     column = "aopc" if "aopc" in columns else next(iter(columns), "")
     scores = {name: row[column] for name, row in rows.items() if column in row}
-    kept = {name: score for name, score in scores.items() if name not in BESIDE} or scores
+    kept = {name: score for name, score in scores.items() if name.split(",")[0] not in BESIDE} or scores
     best = (min if LOWER.search(column) else max)(kept, key=lambda name: kept[name], default="")
     return {column if best == "classifier" else f"{column} of {best}": kept[best]} if kept else {}
 

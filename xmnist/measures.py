@@ -91,15 +91,16 @@ def _maps(scene: Scene, found: Findings, name: str, metrics: Settings) -> None:
         return {}
 
     found.attempt("maps", name, "explainer", make)
-    if made and name not in {subject.name for subject, _ in made}:
-        del found.names[name]  # several have names of their own
     if ("maps", name) in found.failures:
+        made.clear()
         reason = found.failures.pop(("maps", name))
         found.failures |= {(metric, name): reason for metric in metrics}
+    if made and name not in {subject.name for subject, _ in made}:
+        del found.names[name]  # several have names of their own
     for subject, maps in made:
         for metric, options in metrics.items():
             own = {key: value for key, value in options.items() if key != "name"}
-            found.attempt(metric, name, "explainer", partial(_of, metric, scene, subject, maps, **own))
+            found.attempt(metric, subject.name, "explainer", partial(_of, metric, scene, subject, maps, **own))
 
 
 def _of(metric: str, scene: Scene, subject: Subject, maps: Tensor, **options: Any) -> Tables:

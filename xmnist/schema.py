@@ -15,11 +15,13 @@ DEVICE = Rule(
 SEED = whole(0, 2**31 - 1)
 
 LAYER = text("a layer of the classifier, by its name or dotted path")
+LAYERS = one_or_more(LAYER)
+LAYERS = Rule(f"{LAYERS.text}, or all", LAYERS.convert)
 
 
 def _convert_neurons(value: Any) -> float | list[int] | None:
     if isinstance(value, list):
-        return list_of(whole(0)).convert(value)
+        return sorted(list_of(whole(0)).convert(value))
     share = number(0, 1, above=True).convert(value)
     return share if share < 1 else None
 
@@ -185,7 +187,7 @@ GROUPS: dict[str, dict[str, dict[str, Rule]]] = {
 
 ALPHA = {
     **{"classifier": NOTHING, "cladec": one_or_more(number(0, 1)), "refae": NOTHING},
-    **{"cladec_vae": number(0, 1), "refvae": NOTHING},
+    **{"cladec_vae": one_or_more(number(0, 1)), "refvae": NOTHING},
     "evaluation": maybe(number(0, 1)),
     "joint": three(number(0, 1)),
 }
@@ -201,7 +203,7 @@ WEIGHTS = {"beta": number(0, 1), "gamma": number(0)}
 """What only the joint model's loss has."""
 
 COMMON = {
-    "layer": one_or_more(LAYER),
+    "layer": LAYERS,
     "neurons": maybe(NEURONS),
     "seed": SEED,
     "device": DEVICE,

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 HEADINGS = ("layer", "type", "output", "parameters", "remark")
 
-LEGEND = """\
-layer: what layer=NAME calls it; any other line can be named too. gate: where model=joint multiplies its map.
-Outputs are of one image; parameters in brackets are those of the lines that follow."""
+LEGEND = "Outputs are of one image; parameters in brackets are those of the lines that follow."
+MARKS = "layer: what layer=NAME calls it; any other line can be named too. gate: where model=joint multiplies its map."
 
 
 @dataclass

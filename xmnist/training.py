@@ -59,12 +59,7 @@ def check(settings: Settings) -> None:
         if isinstance(network, joint.Joint):
             joint.check_gates(network, example)
         if model["name"] in DECODERS:
-            code = Encoder(network, settings["layer"])(example)
-            shape, neurons = tuple(code.shape[1:]), settings["neurons"]
-            if "decoder" in model:
-                decoders.build(model["decoder"], shape, info.shape, neurons)
-            else:
-                vae.build(shape, info.shape, model["latent"], neurons)
+            _check_decoder(settings, tuple(Encoder(network, settings["layer"])(example).shape[1:]), info)
     if model["name"] == "joint" and model["loss"] == "hybrid" and not info.masks:
         raise InputError(f"model.loss=hybrid needs a data set with masks, which {settings['dataset']['name']} has not")
     if model["name"] in DECODERS:
@@ -82,6 +77,17 @@ def check(settings: Settings) -> None:
             check(judged(settings))
     if settings["dataset"]["name"] not in BUILT_IN:  # those cannot be missing or damaged
         load_data(settings)
+
+
+def _check_decoder(settings: Settings, code: tuple[int, ...], info: Info) -> None:
+    model, neurons = settings["model"], settings["neurons"]
+    try:
+        if "decoder" in model:
+            decoders.build(model["decoder"], code, info.shape, neurons)
+        else:
+            vae.build(code, info.shape, model["latent"], neurons)
+    except InputError as error:
+        raise InputError(f"layer={settings['layer']}: {error}") from None
 
 
 def _check_beginning(settings: Settings, info: Info) -> None:
@@ -280,6 +286,8 @@ def _write_table(run: Run, parts: list[tuple[tasks.Task, Settings]], info: Info)
         head += f"; a code, which is the output of layer {run.settings['layer']}: {summary.shape(code)}"
     head += f"\n{summary.count(task.model.parameters()):,} parameters in all" if task.parts else ""
     seen = summary.trace(task.model, lambda: (task.reconstruct or task.model)(pixels))
+    classifies = any(hasattr(network, "layers") for network in (task.model, *task.parts.values()))
+    legend = [*([summary.MARKS] if classifies else []), summary.LEGEND]
     tables = []
     for name, network in (task.parts or {"": task.model}).items():
         marked = {"layer": getattr(network, "layers", ()), "gate": () if name else getattr(network, "gates", ())}
@@ -289,7 +297,7 @@ def _write_table(run: Run, parts: list[tuple[tasks.Task, Settings]], info: Info)
             name += f": learns in phase {' and '.join(learns)}" if learns else ": does not learn"
         tables.append(summary.table(name, network, seen, marked))
     with runs.atomic(run.path / "model.txt") as file:
-        file.write_text("\n\n\n".join([head, *tables, summary.LEGEND]) + "\n")
+        file.write_text("\n\n\n".join([head, *tables, "\n".join(legend)]) + "\n")
 
 
 def fitted(run: Run, images: Data, device: torch.device) -> tasks.Task:

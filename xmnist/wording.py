@@ -29,8 +29,11 @@ def words(settings: Settings) -> list[str]:
     rules = JOINT_TRAINING if part == "joint" else TRAINING
     usual = {key: rules[key].convert(value) for key, value in trainer[part].items()}
     out += _changed(f"trainer.{part}.", own | own[part], own | usual)
-    common = {key: settings[key] for key in COMMON if settings[key] != top[key]}
-    return out + [f"{key}={_value(value)}" for key, value in common.items() if key not in ("force", "train_missing")]
+    untold = ["force", "train_missing"]
+    if settings["model"]["name"] in ("classifier", "joint"):
+        untold += ["layer", "neurons"]  # a decoder's
+    common = {key: settings[key] for key in COMMON if settings[key] != top[key] and key not in untold}
+    return out + [f"{key}={_value(value)}" for key, value in common.items()]
 
 
 def _changed(where: str, settings: Settings, file: Settings) -> list[str]:

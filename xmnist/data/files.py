@@ -27,6 +27,11 @@ def expected(name: str, data_dir: str, split: str = "balanced") -> list[Path]:
     return [raw / f"{part}-{kind}-ubyte" for part in (train, test) for kind in ("images-idx3", "labels-idx1")]
 
 
+def native_size(name: str) -> int | None:
+    """How many pixels a side the published images of a data set have; None for others."""
+    return 32 if name in CIFAR_FOLDERS else 28 if name in IDX_FOLDERS else None
+
+
 def present(name: str, data_dir: str, split: str = "balanced") -> bool:
     """Whether all files of data set `name` are there."""
     return all(path.is_file() for path in expected(name, data_dir, split))
