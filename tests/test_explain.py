@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from helpers import TINY
-from xmnist import config, data, derived, explain, explainers, figures, train, training
+from xmnist import config, data, derived, explain, explainers, figures, schema, train, training
 from xmnist.errors import InputError
 from xmnist.runs import Run
 
@@ -173,7 +173,7 @@ def test_all_heatmap_explainers_from_one_command(settings: Settings) -> None:
     explain.main(own, "xmnist explain ...")
     arrays = dict(np.load(Run("explain", own).path / "explanations.npz"))
     maps = {name: array for name, array in arrays.items() if name not in config.RESERVED}
-    posthoc = set(explainers.EXPLAINERS) - {"activation_maximisation", "cladec", "refae", "difference", "joint"}
+    posthoc = set(explainers.EXPLAINERS) - {"activation_maximisation", *schema.LEARNED}
     assert set(maps) == posthoc | {"simple_taylor"}
     assert all(array.shape == (8, 1, 28, 28) and np.isfinite(array).all() for array in maps.values())
     np.testing.assert_array_equal(maps["simple_taylor"], maps["input_x_gradient"])
@@ -361,13 +361,13 @@ def test_several_layers_and_part_of_one(explained: Explained, monkeypatch: pytes
     monkeypatch.setattr(training, "draw_examples", lambda *_: None)
     words = ("explainer=[cladec,difference,saliency]", "layer=[logits,conv]", "trainer.epochs=1")
     folder, both = explained(*words, "alpha=[0,0.5]")
-    variants = [f"layer={layer},alpha={alpha}" for layer in ("logits", "conv") for alpha in ("0", "0.5")]
+    variants = [f"layer={layer},alpha={alpha}" for layer in ("conv", "logits") for alpha in ("0", "0.5")]
     names = [f"{name},{each}" for name in ("cladec", "difference") for each in variants]
-    in_order = ["saliency", *(name for layer in ("logits", "conv") for name in names if f"layer={layer}," in name)]
-    assert list(both)[5:] == in_order and "layer=logits+conv,alpha=0+0.5" in folder.name
+    in_order = ["saliency", *(name for layer in ("conv", "logits") for name in names if f"layer={layer}," in name)]
+    assert list(both)[5:] == in_order and "layer=conv+logits,alpha=0+0.5" in folder.name
     titles = [row.name.split("\n") for row in drawn[0]]
-    assert titles[3:5] == [["ClaDec", "layer logits", "alpha 0"], ["ClaDec", "layer logits", "alpha 0.5"]]
-    assert titles[5] == ["RefAE - ClaDec", "layer logits", "alpha 0"]
+    assert titles[3:5] == [["ClaDec", "layer conv", "alpha 0"], ["ClaDec", "layer conv", "alpha 0.5"]]
+    assert titles[5] == ["RefAE - ClaDec", "layer conv", "alpha 0"]
     alone = explained("explainer=cladec", "layer=conv", "alpha=0.5", "trainer.epochs=1")[1]["cladec"]
     np.testing.assert_array_equal(both["cladec,layer=conv,alpha=0.5"], alone)
     part = explained("explainer=cladec", "layer=conv", "alpha=0.5", "trainer.epochs=1", "neurons=0.5")[1]["cladec"]
