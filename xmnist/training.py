@@ -158,7 +158,7 @@ def found_or_trained(settings: Settings) -> Run:
     """The finished run of these settings, which another one needs."""
     run = check_needed(settings)
     if not parallel.agreed(run.finished()):
-        log.info("this needs a %s that is not there yet: it is trained first", NAMES[settings["model"]["name"]])
+        log.info("the %s that this needs is not there yet: it is trained first", NAMES[settings["model"]["name"]])
         train(settings)
     return run
 
