@@ -73,8 +73,8 @@ def scores(summary: pd.DataFrame, kind: str, columns: Sequence[str], title: str)
     return lambda path: figures.bars(panels, title, path)
 
 
-def ladder(summary: pd.DataFrame, layers: Sequence[str], columns: Sequence[str], title: str) -> Chart:
-    """What decoders of each layer keep, from the image on; the classifier itself is a level line."""
+def ladder(summary: pd.DataFrame, layers: Sequence[str], columns: Sequence[str], title: str, x: str) -> Chart:
+    """What decoders of each layer keep; `x` says in which order these are. The classifier itself is a level line."""
     series: dict[str, list[tuple[int, pd.Series]]] = {}
     for _, row in summary[summary["kind"] == "model"].iterrows():
         parts = str(row["name"]).split(",")
@@ -86,13 +86,11 @@ def ladder(summary: pd.DataFrame, layers: Sequence[str], columns: Sequence[str],
     for column in (column for column in columns if column in summary):
         lines = []
         for name, rows in series.items():
-            shown = [
-                (place, row) for place, row in rows if isinstance(row[column], float) and row[column] == row[column]
-            ]
+            shown = [(place, row) for place, row in rows if isinstance(row[column], float) and pd.notna(row[column])]
             bounds = [row[f"{column}_low"] for _, row in shown], [row[f"{column}_high"] for _, row in shown]
             values = [row[column] for _, row in shown]
             lines.append(Series(name, [place for place, _ in shown], values, bounds, name == "classifier"))
-        panels.append(Panel(column.replace("_", " "), "layer, from the image on", "", lines, layers))
+        panels.append(Panel(column.replace("_", " "), x, "", lines, layers))
     return _lines([panels[:2], panels[2:]] if len(panels) > 2 else [panels], title, markers=True)
 
 

@@ -62,19 +62,19 @@ def auto(code: Shape, image: Shape) -> nn.Sequential:
     vector = math.prod(code[1:]) == 1
     if vector:
         width, size = min(max(code[0], 128), 1024), (1, 1)
-        entry = [nn.Flatten(), nn.Linear(code[0], width), nn.ReLU(), nn.Unflatten(1, (width, 1, 1))]
+        parts = [nn.Flatten(), nn.Linear(code[0], width), nn.ReLU(), nn.Unflatten(1, (width, 1, 1))]
     else:
         width, size = code[0], (code[1], code[2])
-        entry = [nn.Conv2d(width, width, 3, padding=1), nn.ReLU()]
+        parts = [nn.Conv2d(width, width, 3, padding=1), nn.ReLU()]
     doublings = max(0, round(math.log2(max(image[1] / size[0], image[2] / size[1]))))
     steps, stride = max(doublings, 1), 2 if doublings else 1
     widths = [width, *(min(64 << left, 512) for left in reversed(range(steps - 1))), image[0]]
     sizes = [size, *((-(-image[1] >> left), -(-image[2] >> left)) for left in reversed(range(steps)))]
     for step in range(steps):
-        kinds = ThinConvTranspose2d if step == steps - 1 else nn.ConvTranspose2d
+        kind = ThinConvTranspose2d if step == steps - 1 else nn.ConvTranspose2d
         kernels, paddings = zip(*(_fitted(sizes[step][i], sizes[step + 1][i], stride) for i in (0, 1)), strict=True)
-        entry += [kinds(widths[step], widths[step + 1], kernels, stride=stride, padding=paddings), nn.ReLU()]
-    return nn.Sequential(*entry[:-1], nn.Sigmoid())
+        parts += [kind(widths[step], widths[step + 1], kernels, stride=stride, padding=paddings), nn.ReLU()]
+    return nn.Sequential(*parts[:-1], nn.Sigmoid())
 
 
 def _fitted(before: int, after: int, stride: int) -> tuple[int, int]:

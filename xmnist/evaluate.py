@@ -12,6 +12,7 @@ from xmnist.errors import InputError, MeasurementError
 from xmnist.explaining import Scene
 from xmnist.layers import batched
 from xmnist.measures import Findings
+from xmnist.named import LAYERS
 from xmnist.runs import Run
 from xmnist.schema import MASKED
 
@@ -139,7 +140,9 @@ def _charts(scene: Scene, found: Findings, summary: pd.DataFrame) -> dict[str, c
         full = pictures.explained_title(scene.settings)
         if isinstance(layers := scene.settings["layer"], list):
             told = f", alpha {plain(alphas(scene.settings)[0])}" if len(alphas(scene.settings)) == 1 else ""
-            out["depth.png"] = charts.ladder(summary, layers, columns, full + told)
+            ordered = set(layers) <= set(LAYERS[scene.settings["classifier"]["name"]])
+            across = f"layer, {'from the image on' if ordered else 'in the order given'}"
+            out["depth.png"] = charts.ladder(summary, layers, columns, full + told, across)
         else:
             out["reconstruction.png"] = charts.scores(summary, "model", columns, full)
     if "aopc_curves" in found.tables:
