@@ -81,9 +81,10 @@ def learned(settings: Settings, method: str) -> list[Settings]:
 
 def variant(settings: Settings, run: Settings) -> list[str]:
     """What tells a `train` run from the others that these settings stand on: its layer and alpha, of several."""
-    several = len(listed(settings["layer"])) > 1, run["alpha"] is not None and len(alphas(settings)) > 1
-    parts = f"layer={run['layer']}", f"alpha={plain(run['alpha'])}" if several[1] else ""
-    return [part for part, told in zip(parts, several, strict=True) if told]
+    parts = [f"layer={run['layer']}"] if len(listed(settings["layer"])) > 1 else []
+    if run["alpha"] is not None and len(alphas(settings)) > 1:
+        parts.append(f"alpha={plain(run['alpha'])}")
+    return parts
 
 
 def needed(settings: Settings) -> list[Settings]:

@@ -2,10 +2,8 @@
 
 import io
 import re
-import socket
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import redirect_stdout
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from xmnist.data.files import patient
 from xmnist.errors import InputError, one_line
 from xmnist.storage import digest, load_checkpoint
 
@@ -129,21 +128,10 @@ def _imagenet(name: str) -> dict[str, Tensor]:
     if file.is_file() and promised and not digest(file).startswith(promised[1]):
         raise InputError(f"classifier.weights=imagenet: {file} is damaged; remove it, and it is fetched again")
     try:
-        with _patient(), redirect_stdout(io.StringIO()):  # PyTorch says there what it fetches
+        with patient(SECONDS), redirect_stdout(io.StringIO()):  # PyTorch says there what it fetches
             return weights.get_state_dict(map_location="cpu", check_hash=True, weights_only=True)
     except (OSError, HTTPException, RuntimeError) as error:  # the last if what came has another checksum
         raise InputError(
             f"classifier.weights=imagenet: {weights.url} cannot be fetched ({one_line(error)}); with that file at "
             f"hand: classifier.weights=FILE, or put it into {file.parent}"
         ) from None
-
-
-@contextmanager
-def _patient() -> Iterator[None]:
-    """Wait in this block for no server longer than `SECONDS`; PyTorch would wait for ever."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(SECONDS)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

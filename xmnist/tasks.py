@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -104,10 +105,7 @@ def cladec(
         return _coded(train, encoder, first.to(dtype), keep)
 
     def loss(images: Tensor, labels: Tensor, codes: Tensor | None = None) -> Tensor:
-        if codes is None:
-            with torch.no_grad():
-                codes = encoder(images)
-        return losses.cladec(explained, images, model(codes), labels, alpha, reconstruction)
+        return losses.cladec(explained, images, model(_code(encoder, images, codes)), labels, alpha, reconstruction)
 
     def reconstruct(images: Tensor) -> Tensor:
         return batched(lambda part: model(encoder(part)), images)
@@ -168,10 +166,7 @@ def cladec_vae(
     model = _vae(first, data, latent, neurons, seed)
 
     def loss(images: Tensor, labels: Tensor, codes: Tensor | None = None) -> Tensor:
-        if codes is None:
-            with torch.no_grad():
-                codes = encoder(images)
-        logits, means, logvars = model.parts(codes)
+        logits, means, logvars = model.parts(_code(encoder, images, codes))
         return losses.variational(explained, images, logits, labels, means, logvars, alpha, beta)
 
     def rows() -> Source:
@@ -202,10 +197,8 @@ def refvae(
         logits, means, logvars = decoder.parts(encoder(images))
         return losses.bce(images, logits).mean() + beta * losses.kl(means, logvars).mean()
 
-    def rows() -> Source:
-        return data.train.source("images")
-
     parts = {"encoder": fresh, "decoder": decoder}
+    rows = partial(data.train.source, "images")
     return _variational(model, loss, rows, encoder, decoder, explained, 0.0, beta, parts)
 
 
@@ -274,6 +267,14 @@ def _allowed(masks: Tensor) -> Tensor:
 def _fit(row: Tensor, count: int) -> bool:
     """Whether `count` such rows may be kept."""
     return row.numel() * row.element_size() * count <= CODES_AT_MOST
+
+
+def _code(encoder: nn.Module, images: Tensor, codes: Tensor | None) -> Tensor:
+    """The codes of a batch, made now where they were not kept."""
+    if codes is not None:
+        return codes
+    with torch.no_grad():
+        return encoder(images)
 
 
 def _coded(train: Split, encoder: nn.Module, first: Tensor, keep: Callable[[Callable[[], Tensor]], Tensor]) -> Source:

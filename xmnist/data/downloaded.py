@@ -1,9 +1,7 @@
 """The published data sets that torchvision fetches and reads, with their official splits."""
 
-import socket
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
 from tarfile import TarError
@@ -96,17 +94,6 @@ def _line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-@contextmanager
-def _timeout(seconds: float) -> Iterator[None]:
-    """torchvision opens its connections without one."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
-
-
 def _download(name: str, data_dir: str, options: dict[str, str]) -> None:
     """Let torchvision fetch, show progress and compare checksums; the files appear only once all of them are whole."""
     folder = Path(data_dir).absolute()
@@ -114,7 +101,7 @@ def _download(name: str, data_dir: str, options: dict[str, str]) -> None:
     created = [p for p in (folder, *folder.parents) if not p.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=folder) as partial, _timeout(TIMEOUT):
+        with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=folder) as partial, files.patient(TIMEOUT):
             SOURCES[name](partial, train=True, download=True, **options)
             for path in Path(partial).rglob("*"):
                 if path.is_file() and path.suffix not in (".gz", ".zip"):

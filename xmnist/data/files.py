@@ -2,7 +2,10 @@
 
 import http.client
 import math
+import socket
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from xmnist.errors import InputError
@@ -44,6 +47,17 @@ def reachable(name: str, seconds: float = 3.0) -> bool:
             return True
     except (OSError, http.client.HTTPException):
         return False
+
+
+@contextmanager
+def patient(seconds: float) -> Iterator[None]:
+    """Wait in this block for no server that is silent for longer; torchvision and PyTorch would wait for ever."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def check_idx(path: Path) -> tuple[int, ...]:
