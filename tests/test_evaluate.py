@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -83,7 +84,8 @@ def test_the_command_as_a_user_types_it(xmnist: Xmnist, tmp_path: Path) -> None:
     (folder,) = (tmp_path / "work" / "outputs" / "evaluate" / "glyphs" / "classifier").iterdir()
     assert folder.name.startswith("metric=classification+aopc+pompom+localisation,explainer=random+sobel+otsu+saliency")
     common = {"config.yaml", "status.json", "environment.json", "evaluate.log", ".hydra", ".lock"}
-    tables = {"classification.csv", "aopc.csv", "aopc_curves.csv", "aopc_table.csv", "pompom.csv", "localisation.csv"}
+    tables = {"classification.csv", "confusion.csv", "classification_curves.csv", "pompom.csv", "localisation.csv"}
+    tables |= {"aopc.csv", "aopc_curves.csv", "aopc_table.csv"}
     pictures = {"confusion.png", "classes.png", "roc.png", "precision_recall.png", "aopc.png", "mean_f.png"}
     pictures |= {"pompom.png", "localisation.png"}
     both = {"summary.csv", "summary.md", "aopc_table.md"}
@@ -129,6 +131,13 @@ def test_rows_are_observations_and_the_summary_their_means(evaluated: Evaluated)
     assert (curves[curves["step"] == 0].groupby("fill")["f"].nunique() == 1).all()  # x_0 is the image itself
     report = table(run, "classification").set_index("class")
     assert summary.loc["classifier", "accuracy"] == pytest.approx(report.loc["micro", "recall"])
+    confusion = table(run, "confusion").set_index("true")
+    assert confusion.to_numpy().trace() / 100 == pytest.approx(summary.loc["classifier", "accuracy"])
+    np.testing.assert_array_equal(confusion.sum(axis=1), report["support"].iloc[:10])
+    drawn = table(run, "classification_curves")
+    roc = drawn[(drawn["curve"] == "roc") & (drawn["class"] == "micro")]
+    assert np.trapezoid(roc["y"], roc["x"]) == pytest.approx(report.loc["micro", "auc"], abs=1e-6)
+    assert roc["area"].unique() == pytest.approx(report.loc["micro", "auc"])
 
 
 def test_controls_can_be_switched_off(evaluated: Evaluated, settings: Settings) -> None:

@@ -76,6 +76,8 @@ def test_the_command_as_a_user_types_it(xmnist: Xmnist, tmp_path: Path) -> None:
     assert [row["label"] for row in rows] == [str(i) for i in range(10)]
     assert all(row["class"] == row["label"] and abs(float(row["integrated_gradients gap"])) < 1 for row in rows)
     assert first.stdout.count("completeness gap at most") == 1
+    assert all(row[f"{name} predicted_class"] in map(str, range(10)) for row in rows for name in ("refae", "cladec"))
+    assert "lrp predicted_class" not in rows[0]
 
     again = xmnist(*words)
     assert again.returncode == 0 and "already done: " in again.stdout and "explaining" not in again.stdout

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from xmnist.metrics.classification import classification, report
+from xmnist.metrics.classification import POINTS, Curve, classification, corners, report
 from xmnist.metrics.localisation import mass_inside, pointing_game, rank_inside
 from xmnist.metrics.pompom import pompom
 from xmnist.metrics.reconstruction import reconstruction
@@ -111,6 +111,21 @@ def test_report_by_hand() -> None:
     assert rows["micro"]["ap"] == pytest.approx((precision * order).sum().item() / 6, abs=0.02)  # up to ties
     assert [curve.name for curve in found.roc] == ["a", "b", "c", "micro"]
     assert all(curve.x[0] == 0 and curve.x[-1] == 1 for curve in found.roc)
+
+
+def test_a_curve_keeps_its_corners_and_its_area() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.tensor([0.0, 0.0, 0.0, 0.5, 0.75, 1.0, 1.0])
+    y = torch.tensor([0.0, 0.25, 0.5, 0.5, 0.75, 1.0, 1.0])
+    kept = corners(Curve("a", x, y, 0.7))
+    assert kept.x.tolist() == [0, 0, 0.5, 1] and kept.y.tolist() == [0, 0.5, 0.5, 1] and kept.area == 0.7
+    steps = torch.rand(2, 5000, generator=generator).cumsum(1)
+    x, y = steps / steps[:, -1:]
+    kept = corners(Curve("many", x, y, 0.5))
+    assert len(kept.x) == POINTS and kept.x[[0, -1]].tolist() == x[[0, -1]].tolist()
+    assert torch.trapezoid(kept.y, kept.x) == pytest.approx(torch.trapezoid(y, x).item(), abs=1e-3)
+    empty = Curve("none", torch.empty(0), torch.empty(0), float("nan"))
+    assert not len(corners(empty).x)
 
 
 def test_a_class_without_an_image_has_no_figures() -> None:

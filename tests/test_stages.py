@@ -28,7 +28,7 @@ Xmnist = Callable[..., "subprocess.CompletedProcess[str]"]
 
 FILES = {
     *("config.yaml", "status.json", "environment.json", "train.log", "history.csv", "metrics.json", "model.pt"),
-    *("curves.png", "model.txt", ".hydra", ".lock"),
+    *("curves.png", "model.txt", "data.json", ".hydra", ".lock"),
 }
 
 
@@ -41,7 +41,7 @@ def read(path: Path) -> Any:
     return json.loads(path.read_text())
 
 
-SEALED = {"model.pt", "metrics.json", "history.csv", "environment.json"}
+SEALED = {"model.pt", "metrics.json", "history.csv", "environment.json", "data.json"}
 
 
 def test_the_main_job_as_a_user_types_it(xmnist: Xmnist, tmp_path: Path) -> None:
@@ -68,6 +68,10 @@ def test_the_main_job_as_a_user_types_it(xmnist: Xmnist, tmp_path: Path) -> None
         environment = read(folder / "environment.json")
         assert {"versions", "device", "threads", "seed", "commit"} <= environment.keys()
         assert environment["precision"] == "fp32"
+        about = read(folder / "data.json")
+        assert about["shape"] == [1, 28, 28] and about["classes"] == [*map(str, range(10))] and about["masks"]
+        splits = {name: sum(counts) for name, counts in about["images"].items()}
+        assert splits == {"train": 283, "validation": 17, "test": 100}
         rows = list(csv.DictReader((folder / "history.csv").open()))
         assert [row["epoch"] for row in rows] == ["1", "2"] and float(rows[-1]["val_loss"]) > 0
         for picture in folder.glob("*.png"):

@@ -7,7 +7,7 @@ import pandas as pd
 
 from xmnist import figures
 from xmnist.figures import Panel, Series
-from xmnist.metrics.classification import Curve, Report
+from xmnist.metrics.classification import Curve, Report, corners
 from xmnist.schema import CONTROLS
 from xmnist.tables import MEANING
 
@@ -126,6 +126,18 @@ def classification(report: Report, classes: Sequence[str], title: str) -> dict[s
         "roc.png": _lines([[roc]], title),
         "precision_recall.png": _lines([[pr]], title),
     }
+
+
+def points(report: Report, classes: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """What the same figures show, as tables by name: the confusion matrix, and points of the curves."""
+    confusion = pd.DataFrame(report.confusion.numpy(), columns=list(classes))
+    confusion.insert(0, "true", list(classes), allow_duplicates=True)
+    parts = [
+        pd.DataFrame({"curve": kind, "class": c.name, "area": c.area, "x": c.x.numpy(), "y": c.y.numpy()})
+        for kind, curves in (("roc", report.roc), ("precision_recall", report.precision_recall))
+        for c in map(corners, curves)
+    ]
+    return {"confusion": confusion, "classification_curves": pd.concat(parts)}
 
 
 def _curves(curves: Sequence[Curve], area: str) -> list[Series]:

@@ -96,6 +96,9 @@ def _write(run: Run, scene: Scene, found: Findings) -> None:
         _write_table(run, "aopc_table", detailed)
         with runs.atomic(run.path / "aopc_table.md") as file:
             file.write_text(tables.grid(detailed, "aopc"))
+    if found.report is not None:
+        for name, rows in charts.points(found.report, scene.images.info.classes).items():
+            _write_table(run, name, rows)
     for name, draw in _charts(scene, found, summary).items():
         with runs.atomic(run.path / name) as file:
             draw(file)

@@ -84,10 +84,12 @@ def _write(run: Run, scene: Scene, made: list[Explanation]) -> None:
     arrays |= {each.subject.name: each.answers for each in made}
     with runs.atomic(run.path / "explanations.npz") as file:
         np.savez_compressed(file, **{name: array.cpu().numpy() for name, array in arrays.items()})  # type: ignore[arg-type]
-    run.write_csv("selection.csv", _table(rows, labels, logits, names, made))
-
-    def seen_in(answers: Tensor) -> list[str]:
-        return [names[i] for i in batched(scene.classifier, answers).argmax(1).tolist()]
+    seen = {
+        each.subject.name: [names[i] for i in batched(scene.classifier, each.answers).argmax(1).tolist()]
+        for each in made
+        if each.subject.explainer.kind == "image"
+    }
+    run.write_csv("selection.csv", _table(rows, labels, logits, names, made, seen))
 
     shown, truth = slice(SHOWN), [names[i] for i in labels[:SHOWN].tolist()]
     grid = [figures.Row("original", chosen.images[shown].cpu().numpy(), [names[i] for i in predicted[shown].tolist()])]
@@ -95,8 +97,8 @@ def _write(run: Run, scene: Scene, made: list[Explanation]) -> None:
         grid.append(figures.Row("ground truth", chosen.masks[shown].float().cpu().numpy(), None, "mask"))
     for each in made:
         answers, kind = each.answers[shown], each.subject.explainer.kind
-        seen = seen_in(answers) if kind == "image" else None
-        grid.append(figures.Row(each.subject.title, answers.cpu().numpy(), seen, kind))
+        told = seen[each.subject.name][shown] if kind == "image" else None
+        grid.append(figures.Row(each.subject.title, answers.cpu().numpy(), told, kind))
     if len(rows) > SHOWN:
         log.info("the picture shows the first %d of %d images; explanations.npz has all", SHOWN, len(rows))
     with runs.atomic(run.path / f"grid.{run.settings['format']}") as file:
@@ -104,19 +106,26 @@ def _write(run: Run, scene: Scene, made: list[Explanation]) -> None:
 
 
 def _table(
-    rows: Tensor, labels: Tensor, logits: Tensor, names: tuple[str, ...], made: list[Explanation]
+    rows: Tensor,
+    labels: Tensor,
+    logits: Tensor,
+    names: tuple[str, ...],
+    made: list[Explanation],
+    seen: dict[str, list[str]],
 ) -> list[dict[str, Any]]:
-    """One line an image: what it is, what the classifier sees in it, and the completeness gaps of its maps."""
-    sure, seen = logits.softmax(1).max(1)
+    """One line an image: what it is, what the classifier sees in it, the completeness gaps of its maps, and what the
+    classifier sees in the images that explainers answer with."""
+    sure, guesses = logits.softmax(1).max(1)
     gaps = {f"{each.subject.name} gap": each.gap.tolist() for each in made if each.gap is not None}
     return [
         {
             **{"index": index, "label": label, "class": names[label], "prediction": guess},
             **{"predicted_class": names[guess], "probability": round(probability, 6)},
             **{name: gap[place] for name, gap in gaps.items()},
+            **{f"{name} predicted_class": own[place] for name, own in seen.items()},
         }
         for place, (index, label, guess, probability) in enumerate(
-            zip(rows.tolist(), labels.tolist(), seen.tolist(), sure.tolist(), strict=True)
+            zip(rows.tolist(), labels.tolist(), guesses.tolist(), sure.tolist(), strict=True)
         )
     ]
 

@@ -129,6 +129,7 @@ def train(settings: Settings, typed: str | None = None) -> Run:
             images = _seen_in_training(settings, device)
             parts = _tasks(settings, images, device)
             _write_table(run, parts, images.info)
+            run.write_json("data.json", images.description())
             history = fitting.fit(run, parts, images)
             _write_results(run, parts[-1][0], images, history)
         run.tell("done" if needed else "already done")

@@ -1,8 +1,8 @@
 """What every data set yields."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Protocol
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -108,6 +108,13 @@ class Data:
     test: Split
     info: Info
     class_weights: Tensor | None = None
+
+    def description(self) -> dict[str, Any]:
+        """Shape, classes, masks, and how many images of each class every split has, as plain values."""
+        count = len(self.info.classes)
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        counts = {name: split.labels.bincount(minlength=count).tolist() for name, split in splits.items()}
+        return asdict(self.info) | {"images": counts}
 
     def balanced(self) -> "Data":
         """The same data with class weights N / (K n_k): in training, all classes count alike."""
