@@ -29,6 +29,7 @@ LEVELS = [
     {"latent_figures"},
     {"runs", "tasks", "trainer", "figures", "explainers", "pretrained", "summary"},
     {"identity", "wording"},
+    {"titles"},
     {"config", "environment", "devices"},
     {"derived", "storage"},
     {"schema"},

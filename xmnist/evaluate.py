@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from xmnist import charts, data, devices, explaining, figures, measures, pictures, runs, seeds, tables, training
+from xmnist import charts, data, devices, explaining, figures, measures, pictures, runs, seeds, tables, titles, training
 from xmnist.derived import Settings, alphas, listed, plain, selects
 from xmnist.errors import InputError, MeasurementError
 from xmnist.explaining import Scene
@@ -121,7 +121,7 @@ def _draw_ladder(scene: Scene, path: Path) -> None:
             )
             rows.append(figures.Row(subject.title, answers.cpu().numpy(), told, kind))
     truth = [names[i] for i in test.labels[shown].tolist()]
-    figures.grid(rows, truth, pictures.explained_title(scene.settings), path)
+    figures.grid(rows, truth, titles.explained_title(scene.settings), path)
 
 
 def _write_table(run: Run, name: str, table: pd.DataFrame) -> None:
@@ -131,7 +131,7 @@ def _write_table(run: Run, name: str, table: pd.DataFrame) -> None:
 
 def _charts(scene: Scene, found: Findings, summary: pd.DataFrame) -> dict[str, charts.Chart]:
     """All figures of what was measured, by file name."""
-    title, out = pictures.explained_title(scene.settings, decoded=False), dict[str, charts.Chart]()
+    title, out = titles.explained_title(scene.settings, decoded=False), dict[str, charts.Chart]()
 
     def of(images: int) -> str:
         return f"{title}, {images} test images"
@@ -140,7 +140,7 @@ def _charts(scene: Scene, found: Findings, summary: pd.DataFrame) -> dict[str, c
         out |= charts.classification(found.report, scene.images.info.classes, title)
     if "reconstruction" in found.tables:
         columns = ["reconstruction_sse", "classification_loss", "accuracy", "evaluation_accuracy"]
-        full = pictures.explained_title(scene.settings)
+        full = titles.explained_title(scene.settings)
         if isinstance(layers := scene.settings["layer"], list):
             told = f", alpha {plain(alphas(scene.settings)[0])}" if len(alphas(scene.settings)) == 1 else ""
             ordered = set(layers) <= set(LAYERS[scene.settings["classifier"]["name"]])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from xmnist import explaining, figures, pictures, runs, training
+from xmnist import explaining, figures, runs, titles, training
 from xmnist.derived import Settings
 from xmnist.explaining import Scene, Subject, check
 from xmnist.layers import batched
@@ -135,4 +135,4 @@ def _title(settings: Settings) -> str:
     explained = f", explained class: {' and '.join(explaining.CLASS[target] for target in targets)}"
     if all(options["name"] in LEARNED for options in settings["explainers"].values()):
         explained = ""
-    return f"{pictures.explained_title(settings)}{explained}"
+    return f"{titles.explained_title(settings)}{explained}"

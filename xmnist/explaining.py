@@ -16,33 +16,9 @@ from xmnist.joint import Joint, SeenThrough
 from xmnist.layers import batched
 from xmnist.runs import Run
 from xmnist.schema import DECODERS, LEARNED, REFERENCE
+from xmnist.titles import TITLES
 
 log = logging.getLogger(__name__)
-
-TITLES = {
-    "joint": "joint model's map",
-    "cladec": "ClaDec",
-    "refae": "RefAE",
-    "difference": "RefAE - ClaDec",
-    "cladec_vae": "variational\nClaDec",
-    "refvae": "RefVAE",
-    "cam": "CAM",
-    "gradcam": "Grad-CAM",
-    "guided_gradcam": "guided Grad-CAM",
-    "lrp": "LRP",
-    "lrp_shifted": "LRP\naveraged over shifts",
-    "deep_taylor": "deep Taylor",
-    "simple_taylor": "simple Taylor",
-    "input_x_gradient": "input x gradient",
-    "smoothgrad": "SmoothGrad",
-    "deeplift": "DeepLIFT",
-    "deep_shap": "Deep SHAP",
-    "gradient_shap": "Gradient SHAP",
-    "sobel": "Sobel",
-    "otsu": "Otsu",
-}
-"""Explainers whose name is not spelled as people spell it."""
-
 
 CLASS = {"predicted": "predicted", "label": "true"}
 """How pictures call the class of a target."""

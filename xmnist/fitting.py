@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from xmnist import devices, interrupts, joint, parallel, pictures, pretrained, processes, tasks, trainer
+from xmnist import devices, interrupts, joint, parallel, pictures, pretrained, processes, tasks, titles, trainer
 from xmnist.data.base import Data
 from xmnist.derived import Settings
 from xmnist.layers import derive_seed
@@ -93,7 +93,7 @@ def _fit_part(
 
     seed = run.settings["seed"]
     if phases > 1:
-        log.info("phase %d of %d: %s", phase, phases, pictures.phase_title(run.settings, phase))
+        log.info("phase %d of %d: %s", phase, phases, titles.phase_title(run.settings, phase))
         seed = derive_seed(seed, f"phase {phase}")
     task.prepare()
     precision = devices.find_precision(options["precision"], images.train.labels.device)

@@ -8,17 +8,13 @@ from torch import Tensor, nn
 
 from xmnist import figures, latent_figures, runs
 from xmnist.data.base import Data, Split
-from xmnist.derived import Settings, listed, phases, plain
+from xmnist.derived import Settings, plain
 from xmnist.joint import Joint
 from xmnist.layers import batched
 from xmnist.runs import Run
-from xmnist.schema import DECODERS, REFERENCE
+from xmnist.schema import REFERENCE
 from xmnist.tasks import Latent
-
-NAMES = {
-    **{"classifier": "classifier", "cladec": "ClaDec", "refae": "RefAE", "joint": "joint model"},
-    **{"evaluation": "evaluation classifier", "cladec_vae": "variational ClaDec", "refvae": "RefVAE"},
-}
+from xmnist.titles import NAMES, phase_title, title
 
 EXAMPLES = 8
 """How many images, of as many classes as there are, a picture shows, with up to half as many misclassified ones."""
@@ -121,47 +117,6 @@ def choose(labels: Tensor, predicted: Tensor) -> Tensor:
     return torch.cat([*right, wrong])
 
 
-def phase_title(settings: Settings, phase: int) -> str:
-    """What learns in a phase, counted from 1, and its alpha."""
-    learns = [part for part, rate in phases(settings)[phase - 1]["lr"].items() if rate]
-    alone = " alone" if len(learns) == 1 else ""
-    return f"{' and '.join(learns)}{alone}, alpha {plain(settings['alpha'][phase - 1])}"
-
-
-def title(settings: Settings) -> str:
-    """What a run's picture is of."""
-    title = NAMES[settings["model"]["name"]]
-    title = title[0].upper() + title[1:]
-    if settings["model"]["name"] in DECODERS:
-        title += f" of {_layer(settings)}"
-    if settings["model"]["name"] == "evaluation":
-        title += f" of {NAMES[settings['model']['of']]}, {_layer(settings)}"
-    if settings["model"]["name"] == "joint":
-        title = f"Joint model, {settings['model']['loss']}"
-    if isinstance(settings["alpha"], float):
-        title += f", alpha {plain(settings['alpha'])}"
-    return f"{title}: {settings['classifier']['name']} on {settings['dataset']['name']}, seed {settings['seed']}"
-
-
 def _row_title(settings: Settings, layers: bool) -> str:
     lines = [NAMES[settings["model"]["name"]], *([f"layer {settings['layer']}"] if layers else [])]
     return "\n".join([*lines, *([f"alpha {plain(settings['alpha'])}"] if settings["alpha"] is not None else [])])
-
-
-def _layer(settings: Settings) -> str:
-    """What decoders look at."""
-    layers, neurons = listed(settings["layer"]), settings["neurons"]
-    name = f"layer {layers[0]}" if len(layers) == 1 else f"{len(layers)} layers"
-    if isinstance(neurons, list):
-        return f"{len(neurons)} units of {name}"
-    return f"{100 * neurons:g} % of {name}" if neurons else name
-
-
-def explained_title(settings: Settings, decoded: bool = True) -> str:
-    """What a picture of explanations is of; a layer has a part in them where it is decoded."""
-    model, layer = settings["model"], ""
-    if model["name"] == "joint":
-        layer = f"{model['loss']} joint model, "
-    elif decoded and model["name"] != "classifier":
-        layer = f"{_layer(settings)} of "
-    return f"{layer}{settings['classifier']['name']} on {settings['dataset']['name']}, seed {settings['seed']}"

@@ -21,8 +21,8 @@ import torch
 from xmnist import devices, interrupts, processes, training
 from xmnist.derived import Settings, plain, trained
 from xmnist.errors import one_line
-from xmnist.pictures import NAMES
 from xmnist.runs import Run
+from xmnist.titles import NAMES
 
 log = logging.getLogger(__name__)
 

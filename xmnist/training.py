@@ -33,9 +33,9 @@ from xmnist.data.files import BUILT_IN
 from xmnist.derived import Settings, judged, phases, trained, training
 from xmnist.errors import InputError
 from xmnist.layers import Encoder, derive_seed, fit_normalisation, freeze, place
-from xmnist.pictures import NAMES
 from xmnist.runs import Run
 from xmnist.schema import DECODERS, PRETRAINED, REFERENCE
+from xmnist.titles import NAMES, title
 from xmnist.wording import words
 
 log = logging.getLogger(__name__)
@@ -267,7 +267,7 @@ def _write_results(run: Run, task: tasks.Task, images: Data, history: list[train
     if processes.rank():
         return
     with runs.atomic(run.path / "curves.png") as file:
-        figures.curves(history, pictures.title(run.settings), file)
+        figures.curves(history, title(run.settings), file)
     if task.reconstruct is not None:
         with parallel.alone():
             draw_examples(run, images, [(run, task)])
@@ -280,7 +280,7 @@ def _write_table(run: Run, parts: list[tuple[tasks.Task, Settings]], info: Info)
     if processes.rank():
         return
     task, pixels = parts[0][0], torch.zeros(1, *info.shape, device=next(parts[0][0].model.parameters()).device)
-    head = f"{pictures.title(run.settings)}\nimages {summary.shape(pixels)}, {len(info.classes)} classes"
+    head = f"{title(run.settings)}\nimages {summary.shape(pixels)}, {len(info.classes)} classes"
     if task.explained is not None:
         with torch.no_grad():
             code = Encoder(task.explained, run.settings["layer"])(pixels)
