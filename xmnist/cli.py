@@ -17,6 +17,7 @@ STAGES = {
     "train": "fit a classifier, a ClaDec decoder, a reference autoencoder or a joint explainer-classifier",
     "explain": "draw explanations of chosen images side by side; trains what it needs",
     "evaluate": "measure which explanations are worth trusting; trains what it needs",
+    "report": "put all finished runs into one page: pictures, tables, curves, settings",
     "export": "write a data set as images, masks and boxes that dataset=folder reads",
 }
 OTHERS = {"runs": "list the runs with their figures, or remove some"}
@@ -44,6 +45,7 @@ examples:
   xmnist train +experiment=smoke                         everything once, in seconds
   xmnist explain explainer=[lrp,gradcam,cladec]          what the classifier has seen, by three methods
   xmnist evaluate explainer=[lrp,gradcam] metric=aopc    which of them finds what the classifier looks at
+  xmnist report open=true                                everything that was made, in the browser
 
 flags:
   --help            this text; after a stage: its groups, options and defaults
@@ -83,6 +85,8 @@ def _main() -> None:
     if stage not in STAGES:
         fail(unknown("stage", stage, [*STAGES, *OTHERS], "stages"), 2)
     overrides, flags = _sorted(argv)
+    if stage == "report":  # where a group's name is a filter, which composes nothing
+        overrides = [re.sub(r"^\+*(dataset|model|experiment)=", r"only.\1=", word) for word in overrides]
     sys.argv[1:] = overrides + flags
 
     import hydra

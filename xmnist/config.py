@@ -25,7 +25,7 @@ from xmnist.schema import (
     COMMON,
     CONTROLS,
     DECODERS,
-    EXPORTED,
+    FEWER,
     GROUPS,
     IMAGES,
     LEARNED,
@@ -33,6 +33,7 @@ from xmnist.schema import (
     METHODS,
     METRICS,
     OF_MAPS,
+    ONLY,
     OWN,
     PHASES,
     PRETRAINED,
@@ -80,8 +81,12 @@ def resolve(cfg: DictConfig, stage: str = "train") -> Settings:
     """
     top = _plain(cfg)
     groups, own = STAGES[stage]
-    if stage == "export":
-        return _check_all(top, groups, {key: COMMON[key] for key in EXPORTED})
+    if stage in FEWER:
+        rules = {key: COMMON[key] for key in FEWER[stage]} | own
+        found = _check_all(top, groups, rules, ["only"] if stage == "report" else [])
+        if stage == "report":  # which is of whatever there is, and so is never done
+            found |= {"only": _check_keys("only.", top["only"], ONLY), "force": True}
+        return found
     top = {k: v for k, v in top.items() if k not in foreign(stage)}
     joint = isinstance(top.get("model"), dict) and top["model"].get("name") == "joint"
     for key in WEIGHTS:
@@ -280,8 +285,9 @@ def describe(stage: str, chosen: Mapping[str, str], explainers: Mapping[str, str
         chosen: the option taken in each group.
         explainers: the method of each explainer.
     """
-    common = COMMON if "model" in chosen else {key: COMMON[key] for key in EXPORTED}
-    lines = {key: rule.text for key, rule in (common | STAGES[stage][1]).items()}
+    common = {key: COMMON[key] for key in FEWER.get(stage, COMMON)}
+    lines = {f"only.{key}": rule.text for key, rule in ONLY.items()} if stage == "report" else {}
+    lines |= {key: rule.text for key, rule in (common | STAGES[stage][1]).items()}
     for group, name in chosen.items():
         lines |= {f"{group}.{key}": rule.text for key, rule in GROUPS[group][name].items()}
     lines |= _described(chosen["model"], explainers) if "model" in chosen else {}

@@ -7,7 +7,7 @@ from typing import Any
 from xmnist.derived import dotted, plain
 from xmnist.errors import InputError, report, unknown
 from xmnist.found import STATES, Found
-from xmnist.schema import COMMON, GROUPS, STAGES, WEIGHTS
+from xmnist.schema import COMMON, GROUPS, RUNS, WEIGHTS
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 AGES = ("older", "newer")
@@ -18,7 +18,7 @@ TOLD = ("state", "stage", "dataset", "model")
 WORDS = (*TOLD, *AGES, "out_dir", "explainer", "metric", "alpha", *GROUPS, *COMMON, *WEIGHTS)
 """Keys that are known without looking at any run."""
 
-CLOSED = {"state": STATES, "stage": tuple(STAGES), **{group: tuple(names) for group, names in GROUPS.items()}}
+CLOSED = {"state": STATES, "stage": RUNS, **{group: tuple(names) for group, names in GROUPS.items()}}
 """Keys with a closed list of values."""
 
 

@@ -6,7 +6,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,11 +19,14 @@ from filelock import FileLock
 from xmnist import runs
 from xmnist.derived import Settings
 from xmnist.errors import one_line
-from xmnist.schema import CONTROLS, DECODERS, REFERENCE, STAGES
+from xmnist.schema import CONTROLS, DECODERS, REFERENCE, RUNS
 from xmnist.storage import digest
 
 STATES = ("done", "failed", "interrupted", "running", "killed", "damaged")
 """`killed`: running, but its process is gone; `damaged`: its status.json cannot be read."""
+
+FIGURES = ("metrics.json", "summary.csv", "selection.csv")
+"""The files that the figures of a run are from."""
 
 SOUND: dict[str, Callable[[Any], bool]] = {
     "state": lambda value: value in STATES[:4],
@@ -69,7 +72,7 @@ class Found:
 
 def below(out_dir: Path) -> list[Found]:
     """All runs below a folder, newest last."""
-    places = [path for stage in STAGES for path in (out_dir / stage).glob("*/*" if stage == "export" else "*/*/*")]
+    places = [path for stage in RUNS for path in (out_dir / stage).glob("*/*" if stage == "export" else "*/*/*")]
     named = [path for path in places if NAME.search(path.name)]
     there = [path for path in named if (path / "status.json").exists() or (path / "config.yaml").exists()]
     return sorted(map(read, there), key=lambda run: (_began(run.path, run.started), run.path))
@@ -182,9 +185,15 @@ def _status(path: Path) -> tuple[dict[str, Any], str, str]:
     return {**{key: content.get(key) for key in SOUND if key not in wrong}, "files": files}, state, reason
 
 
-def _altered(path: Path, files: Mapping[str, Any]) -> str:
+def altered(path: Path) -> str:
+    """Why what a run has written, its weights apart, is not to be shown; empty if it is what it wrote."""
+    status, _, reason = _status(path)
+    return reason or _altered(path, status["files"], [name for name in status["files"] if not name.endswith(".pt")])
+
+
+def _altered(path: Path, files: Mapping[str, Any], names: Iterable[str] = FIGURES) -> str:
     """Why a run's figures are not to be believed; empty if they are what it wrote."""
-    for name in ("metrics.json", "summary.csv", "selection.csv"):
+    for name in names:
         with suppress(OSError):
             if name in files and digest(path / name) != files[name]:
                 return f"{name} is not the file that this run wrote"

@@ -50,7 +50,7 @@ def typed(hydra: Any, run: runs.Run) -> str:
     """The command that makes a job's run, from its `hydra` config: what was typed, and which data set was taken."""
     own = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
     words = list(hydra.overrides.task)
-    if not any(word.startswith("dataset=") for word in words):
+    if "dataset" in run.settings and not any(word.startswith("dataset=") for word in words):
         words.insert(0, f"dataset={run.settings['dataset']['name']}")
     return runs.command(run.stage, [*words, *(word for path in own for word in ("--config-dir", path))])
 

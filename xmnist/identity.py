@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 from xmnist.derived import Settings, alphas, judged, listed, needed, plain, selects, trained, training
 from xmnist.schema import PRETRAINED, REFERENCE, WEIGHTS
@@ -11,7 +12,13 @@ UNSEEN = ("workers", "stream")
 
 
 def place(stage: str, settings: Settings) -> str:
-    """Where a run lies below OUT/STAGE: DATASET/MODEL/ID, or DATASET/ID where no model has a part in it."""
+    """Where a run lies below OUT/STAGE: DATASET/MODEL/ID, or DATASET/ID where no model has a part in it.
+
+    A report lies in OUT/report itself, or below it in a folder that says of which runs it is.
+    """
+    if stage == "report":
+        chosen = [f"{key}={'+'.join(listed(value))}" for key, value in settings["only"].items() if value]
+        return ",".join([f"run={Path(settings['run']).resolve().name}"] if settings["run"] else chosen)
     model = [settings["model"]["name"]] if "model" in settings else []
     return "/".join((settings["dataset"]["name"], *model, run_id(stage, settings)))
 

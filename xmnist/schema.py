@@ -14,6 +14,10 @@ DEVICE = Rule(
 )
 SEED = whole(0, 2**31 - 1)
 
+EXPERIMENT = Rule(
+    "an experiment's name: letters, digits, _ and -",
+    lambda value: raise_unless(re.fullmatch(r"[\w-]+", value) is not None, value),
+)
 LAYER = text("a layer of the classifier, by its name or dotted path")
 LAYERS = one_or_more(LAYER)
 LAYERS = Rule(f"{LAYERS.text}, or all", LAYERS.convert)
@@ -214,8 +218,14 @@ COMMON = {
     "fail_fast": YES_NO,
 }
 
-EXPORTED = ("data_dir", "out_dir", "force", "fail_fast")
-"""What of `COMMON` a stage uses that fits and explains nothing."""
+FEWER = {"export": ("data_dir", "out_dir", "force", "fail_fast"), "report": ("out_dir", "fail_fast")}
+"""What of `COMMON` those stages use that fit and explain nothing."""
+
+ONLY = {
+    **{group: maybe(one_or_more(choice(*GROUPS[group]))) for group in ("dataset", "model")},
+    "experiment": maybe(one_or_more(EXPERIMENT)),
+}
+"""What `only` holds in stage `report`: which runs it is of."""
 
 STAGES: dict[str, tuple[tuple[str, ...], dict[str, Rule]]] = {
     "train": (("dataset", "classifier", "model"), {}),
@@ -236,8 +246,18 @@ STAGES: dict[str, tuple[tuple[str, ...], dict[str, Rule]]] = {
             "controls": YES_NO,
         },
     ),
+    "report": (
+        (),
+        {
+            **{"run": maybe(text("a run's folder")), "images": whole(1), "megabytes": number(0, above=True)},
+            "open": YES_NO,
+        },
+    ),
 }
 """Stage -> the groups that it uses, and its own keys beside `COMMON`."""
+
+RUNS = tuple(stage for stage in STAGES if stage != "report")
+"""The stages whose runs are named by what they are, and found again; a report is a look at them."""
 
 _EXPLAINING = ("explainer", "explainers", "select", "target", "map")
 OWN = {"explain": (*_EXPLAINING, "format"), "evaluate": (*_EXPLAINING, "metric", "metrics", "controls")}

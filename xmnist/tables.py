@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from xmnist.layers import derive_seed
 from xmnist.metrics.statistics import holm, interval, paired_test
 
 CONTROL = "random"
@@ -42,6 +41,15 @@ MEANING = {
     "reset_ssim": "structural similarity with the map of that network; near 0 is best",
 }
 """Score -> what it says."""
+
+BEST = {
+    **dict.fromkeys(("accuracy", "agreement", "evaluation_accuracy", "aopc", "abpc", "aopc_recomputed"), "high"),
+    **dict.fromkeys(("abpc_recomputed", "mass", "rank", "pointing", "sensitivity_a"), "high"),
+    **dict.fromkeys(("loss", "reconstruction_sse", "reconstruction_mse", "reconstruction_bce"), "low"),
+    **dict.fromkeys(("classification_loss", "pompom", "completeness_gap", "conservation_gap", "invariance_gap"), "low"),
+    **dict.fromkeys(("reset_rank_correlation", "reset_ssim"), "near 0"),
+}
+"""Score -> which of its values is best; `kl` and `total_loss` say nothing of who is better than whom."""
 
 _COLUMNS = {
     "classifier": ["accuracy", "loss"],
@@ -79,6 +87,8 @@ def summarised(values: pd.DataFrame, names: Iterable[str], seed: int, tested: bo
         names: the rows, in this order.
         tested: whether each is tested against `CONTROL`, if that is there; paired by image, corrected over the others.
     """
+    from xmnist.layers import derive_seed  # and torch, for which nobody who only reads tables should wait
+
     names = [name for name in names if name in values.index.get_level_values(0)]
     out = pd.DataFrame(index=names)
     for score in values:
@@ -204,14 +214,14 @@ def _cell(row: pd.Series, score: str) -> str:
     if value is None or math.isnan(value):
         return ""
     if not math.isnan(row.get(f"{score}_sd", math.nan)):
-        return " ± ".join(_numbers(value, row[f"{score}_sd"]))
+        return " ± ".join(numbers(value, row[f"{score}_sd"]))
     same = f"{score}_p" in row and row[f"{score}_p"] >= LEVEL
     bounds = [row.get(f"{score}_{side}", math.nan) for side in ("low", "high")]
-    text, *inside = _numbers(value, *(bounds if not any(map(math.isnan, bounds)) else []))
+    text, *inside = numbers(value, *(bounds if not any(map(math.isnan, bounds)) else []))
     return f"{text}{f' [{inside[0]}, {inside[1]}]' if inside else ''}{' ≈' if same else ''}"
 
 
-def _numbers(*values: float) -> list[str]:
+def numbers(*values: float) -> list[str]:
     """Numbers that belong together, alike in their digits: three decimals; three digits where all are tiny or huge."""
     largest = max(map(abs, values))
     return [f"{value:.3f}" if not largest or 0.01 <= largest < 100 else f"{value:.3g}" for value in values]

@@ -53,3 +53,14 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(made) - before) * p_values[place]))
         out[place] = largest
     return out
+
+
+def share_interval(hits: int, count: int) -> tuple[float, float]:
+    """The 95 % interval of a share, `hits` of `count`.
+
+    Source: Wilson, "Probable inference, the law of succession, and statistical inference", J. ASA 22 (1927).
+    """
+    from scipy import stats
+
+    found = stats.binomtest(hits, count).proportion_ci(CONFIDENCE, method="wilson")
+    return float(found.low), float(found.high)

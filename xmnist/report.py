@@ -1,0 +1,101 @@
+"""Stage `report`: one page of all finished runs."""
+
+import logging
+import webbrowser
+from collections.abc import Sequence
+from typing import Any
+
+from xmnist import environment, runs
+from xmnist.derived import Settings
+from xmnist.errors import InputError
+from xmnist.found import Found
+from xmnist.reporting import cards, collected, curves, gallery, page, standings
+from xmnist.runs import Run
+
+log = logging.getLogger(__name__)
+
+SIZES = ((None, 1.0), (64, 1.0), (48, 1.0), (32, 1.0), (32, 0.5), (24, 0.5), (24, 0.25), (16, 0.1))
+"""How a page is made to fit: pixels of a picture's longer side, and which share of the images is shown."""
+
+
+def check(settings: Settings) -> None:
+    """Find out, before anything is written, whether there is anything to show.
+
+    Raises:
+        InputError: there is no finished run that is asked for; a run is asked for, and filters are given.
+    """
+    if settings["run"] and any(settings["only"].values()):
+        given = " ".join(key for key, value in settings["only"].items() if value)
+        raise InputError(f"run={settings['run']} is one run, which needs no filter: leave {given} out")
+    collected.chosen(settings)
+
+
+def main(settings: Settings, typed: str) -> dict[str, Any]:
+    """Make the page, and open it if that is asked for.
+
+    Args:
+        typed: the command that asked for it.
+
+    Raises:
+        InputError: there is nothing to show.
+    """
+    run, several = Run("report", settings), collected.chosen(settings)
+    with runs.claim(run, typed):
+        run.write_json("environment.json", environment.describe("cpu", 1, 0))
+        text, told = _made(several, settings)
+        path = run.path / "index.html"
+        with runs.atomic(path) as file:
+            file.write_text(text, encoding="utf-8")
+        log.info("%s: %d runs, %.1f MB%s", path, len(several), len(text.encode()) / 1e6, told)
+    if settings["open"] and not webbrowser.open(path.resolve().as_uri()):
+        log.warning("no browser could be started: open %s", path.resolve())
+    return {"runs": len(several)}
+
+
+def _made(several: Sequence[Found], settings: Settings) -> tuple[str, str]:
+    """The page, and what had to be left out of it."""
+    parts = {
+        "title": _title(settings),
+        "tables": [*standings.standings(several), *standings.over_seeds(several)],
+        "charts": curves.charts(several),
+        "cards": cards.cards(several),
+    }
+    pictures = [page.pictures(run) for run in several]
+    bare = [page.entry(run, [], 0) for run in several]
+    fixed = len(page.render(**parts, entries=bare, networks=[], chunks=[], note="").encode())
+    room = settings["megabytes"] * 1e6 - fixed
+    networks, tiles, note = _fitting(several, settings["images"], room)
+    described = gallery.described(networks)
+    room -= tiles.size + 200 * len(tiles.chunks) + sum(len(str(network)) for network in described)
+    entries, left = [], 0
+    for run, own in zip(several, pictures, strict=True):
+        shown = []
+        for picture in own:
+            if len(picture.source) <= room:
+                shown.append(picture)
+                room -= len(picture.source) + 200
+        left += len(own) - len(shown)
+        entries.append(page.entry(run, shown, len(own) - len(shown)))
+    told = "; ".join(each for each in (note, f"{left} pictures of runs had no room" if left else "") if each)
+    text = page.render(**parts, entries=entries, networks=described, chunks=tiles.chunks, note=note)
+    return text, f" ({told}: megabytes={settings['megabytes']:g})" if told else ""
+
+
+def _fitting(several: Sequence[Found], images: int, room: float) -> tuple[list[gallery.Network], gallery.Tiles, str]:
+    """The networks and their pictures, as large and as many as there is room for, and what was done to make it enough."""
+    for side, share in SIZES:
+        tiles, limit = gallery.Tiles(side), max(1, round(share * images))
+        networks = gallery.networks(several, limit, tiles)
+        if tiles.size <= room:
+            break
+    notes = []
+    if side and any(max(network.size) > side for network in networks):
+        notes.append(f"pictures are at most {side} pixels high and wide")
+    if hidden := sum(len(network.hidden) for network in networks):
+        notes.append(f"of each network's images the first {limit} are shown, {hidden} are not (images={images})")
+    return networks, tiles, "; ".join(notes)
+
+
+def _title(settings: Settings) -> str:
+    chosen = [f"{key} {' and '.join(value) if isinstance(value, list) else value}" for key, value in settings["only"].items() if value]
+    return ", ".join(chosen) or ("one run" if settings["run"] else "all runs")

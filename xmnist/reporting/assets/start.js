@@ -1,0 +1,15 @@
+// When everything is there.
+document.addEventListener("DOMContentLoaded", () => {
+  const { networks, charts } = JSON.parse($("#data").textContent);
+  tiles.chunks = $$("script.chunk").map((element) => {
+    const { start, count, height, width, channels } = element.dataset;
+    return { element, start: Number(start), count: Number(count), height: Number(height), width: Number(width), channels: Number(channels) };
+  });
+  startGallery(networks);
+  startCharts(charts);
+  startTables();
+  startRuns();
+  addEventListener("hashchange", show);
+  show();
+  document.documentElement.dataset.ready = "yes";
+});

@@ -1,0 +1,70 @@
+// Tables that can be sorted by any column, and the list of runs.
+
+function sort(table, column, descending) {
+  const rows = $$("tbody tr", table), value = (row) => row.cells[column].dataset.v;
+  rows.sort((a, b) => {
+    if (!column) return (descending ? -1 : 1) * (a.cells[0].textContent.localeCompare(b.cells[0].textContent, "en", { numeric: true }));
+    const [x, y] = [value(a), value(b)];
+    if (x === undefined || y === undefined) return (x === undefined) - (y === undefined); // the empty ones last
+    return (descending ? -1 : 1) * (Number(x) - Number(y));
+  });
+  $("tbody", table).append(...rows);
+  $$("thead th", table).forEach((head, place) => {
+    if (place === column) head.setAttribute("aria-sort", descending ? "descending" : "ascending");
+    else head.removeAttribute("aria-sort");
+  });
+}
+
+function startTables() {
+  const sorted = (table, view) => {
+    $$("thead button", table).forEach((button, column) => button.addEventListener("click", () => {
+      const descending = column ? button.parentNode.getAttribute("aria-sort") !== "descending" : button.parentNode.getAttribute("aria-sort") === "ascending";
+      sort(table, column, descending);
+      remember(view, { sort: `${table.id}:${column}:${descending ? "down" : "up"}` });
+    }));
+  };
+  for (const view of ["tables", "cards"]) {
+    for (const table of $$(`#view-${view} .sortable`)) sorted(table, view);
+    views[view] = (choices) => {
+      const [id, column, order] = (choices.get("sort") ?? "").split(":"), table = document.getElementById(id);
+      if (table && $("thead", table).rows[0].cells[Number(column)]) sort(table, Number(column), order === "down");
+      document.getElementById(`card-${choices.get("card")}`)?.scrollIntoView();
+    };
+  }
+}
+
+function startRuns() {
+  const { find, found } = $("#view-runs form").elements, runs = $$("#view-runs details.run");
+  function look() {
+    const words = find.value.toLowerCase().split(/\s+/).filter(Boolean);
+    for (const run of runs) run.hidden = !words.every((word) => `${run.textContent}`.toLowerCase().includes(word));
+    const left = runs.filter((run) => !run.hidden).length;
+    found.value = left === runs.length ? `${left} runs` : `${left} of ${runs.length} runs`;
+  }
+  const store = () => remember("runs", { find: find.value, run: runs.find((run) => run.open)?.id.slice(4) ?? null });
+  find.addEventListener("input", () => { look(); store(); });
+  $("#view-runs form").addEventListener("submit", (event) => event.preventDefault());
+  for (const run of runs) $("summary", run).addEventListener("click", () => setTimeout(store));
+  for (const button of $$("#view-runs .copy")) button.addEventListener("click", () => copy(button, $("code", button.parentNode)));
+  views.runs = (choices) => {
+    find.value = choices.get("find") ?? "";
+    look();
+    const run = document.getElementById(`run-${choices.get("run")}`);
+    if (!run || run.open) return;
+    run.open = true;
+    run.scrollIntoView();
+  };
+}
+
+/** Copy a text; where the browser does not let a page do that, it is selected, ready to be copied by hand. */
+async function copy(button, code) {
+  let done = true;
+  try {
+    await navigator.clipboard.writeText(code.textContent);
+  } catch {
+    getSelection().selectAllChildren(code);
+    done = document.execCommand("copy");
+  }
+  button.textContent = done ? "copied" : "selected";
+  setTimeout(() => { button.textContent = "copy"; }, 1500);
+}

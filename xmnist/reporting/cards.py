@@ -1,0 +1,182 @@
+"""A card of each network that was trained to classify: its data, how it was trained, what it gets wrong, its limits."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from xmnist import runs, titles
+from xmnist.derived import listed, plain, training
+from xmnist.found import Found
+from xmnist.metrics.statistics import share_interval
+from xmnist.reporting.collected import content, rows, stands_on
+
+LEARNT = ("classifier", "joint")
+"""The models that have a card."""
+
+DRAWN = ("glyphs", "cluttered_glyphs", "cluttered_mnist", "polygons")
+"""Data sets that are made by a program, at least in part."""
+
+FEW = 1000
+"""Fewer test images say little of what happens seldom."""
+
+
+@dataclass
+class Card:
+    """What there is to know of a network; `facts` are sections of names and what is said of them."""
+
+    id: str
+    title: str
+    facts: dict[str, dict[str, str]]
+    limits: list[str]
+    classes: list[dict[str, str]] = field(default_factory=list)
+    confusion: list[list[int]] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    missing: str = ""
+
+    def shade(self, row: int, column: int) -> int:
+        """How dark a cell of the confusion matrix is, 0 to 9: its share of the row; any image shows."""
+        share = self.confusion[row][column] / max(1, sum(self.confusion[row]))
+        return min(9, int(share * 9) + (share > 0))
+
+
+def cards(several: Sequence[Found]) -> list[Card]:
+    """The cards of all classifiers and joint models; of the tables of `evaluate` the newest counts."""
+    measured: dict[str, Found] = {}
+    for run in several:
+        needs = stands_on(run) if run.stage == "evaluate" else []
+        if needs and (run.path / "confusion.csv").is_file():
+            measured[runs.run_id("train", needs[0])] = run
+    learnt = [run for run in several if run.stage == "train" and run.model in LEARNT]
+    seeds = [_seedless(run) for run in learnt]
+    return [_card(run, measured.get(run.path.name), seeds.count(_seedless(run))) for run in learnt]
+
+
+def _seedless(run: Found) -> str:
+    return runs.run_id("train", {**run.settings, "seed": 0})
+
+
+def _card(run: Found, measured: Found | None, seeds: int) -> Card:
+    data, metrics = content(run.path / "data.json"), content(run.path / "metrics.json")
+    title = titles.title(run.settings)
+    card = Card(run.path.name[-8:], title, {}, [])
+    counts = {name: sum(each) for name, each in data.get("images", {}).items()}
+    card.facts["Data"] = _data(run, data, counts)
+    card.facts["Network"] = _network(run)
+    card.facts["Training"] = _trained(run, metrics)
+    card.facts["On the test set"] = _tested(metrics, counts, measured)
+    if measured is not None:
+        table = rows(measured.path / "confusion.csv")
+        card.names = [row["true"] for row in table] if table else []
+        card.confusion = [[int(value) for value in list(row.values())[1:]] for row in table]
+        card.classes = [{key: _figure(key, value) for key, value in row.items()} for row in rows(measured.path / "classification.csv")]
+    else:
+        card.missing = f"xmnist evaluate {_words(run)}metric=classification"
+    card.limits = _limits(run, counts, seeds, card)
+    return card
+
+
+def _data(run: Found, data: dict[str, Any], counts: dict[str, int]) -> dict[str, str]:
+    own, out = run.settings["dataset"], {"data set": run.dataset}
+    if data:
+        height, width = data["shape"][1:]
+        out["images"] = f"{height} x {width} pixels, {'gray' if data['shape'][0] == 1 else 'RGB'}, values from 0 to 1"
+        out["classes"] = f"{len(data['classes'])}: {', '.join(data['classes'][:20])}{', ...' if len(data['classes']) > 20 else ''}"
+        out["split"] = ", ".join(f"{count:,} {name}" for name, count in counts.items())
+        if data["masks"]:
+            out["ground truth"] = "masks of the objects"
+    out["validation"] = f"{100 * own['validation']:g} % of the training images, the same of every class, by the run's seed"
+    out["settings"] = ", ".join(f"{k}={_value(v)}" for k, v in own.items() if k not in ("name", "validation", "path") and v is not None)
+    return {name: text for name, text in out.items() if text}
+
+
+def _network(run: Found) -> dict[str, str]:
+    own, out = run.settings["classifier"], {"classifier": run.settings["classifier"]["name"]}
+    out["settings"] = ", ".join(f"{k}={_value(v)}" for k, v in own.items() if k != "name" and v is not None)
+    text = (run.path / "model.txt").read_text(encoding="utf-8") if (run.path / "model.txt").is_file() else ""
+    if totals := re.findall(r"^([\d,]+) parameters", text, re.MULTILINE):
+        out["parameters"] = max(totals, key=lambda each: int(each.replace(",", "")))
+    if run.model == "joint":
+        out["loss"] = f"{run.settings['model']['loss']}, alpha {_value(run.settings['alpha'])}, beta {_value(run.settings['beta'])}"
+    return {name: text for name, text in out.items() if text}
+
+
+def _trained(run: Found, metrics: dict[str, Any]) -> dict[str, str]:
+    own, environment = training(run.settings), content(run.path / "environment.json")
+    out = {"optimiser": f"{own['optimizer']}, {own['schedule'].replace('_', ' ')}, batches of {own['batch_size']}"}
+    if "lr" in own:
+        out["rate"] = f"{_value(own['lr'])}, weight decay {_value(own['weight_decay'])}"
+    out |= {"epochs": str(metrics["epochs"])} if "epochs" in metrics else {}
+    out["seed"] = str(run.settings["seed"])
+    if environment:
+        versions = environment.get("versions", {})
+        out["made with"] = f"xmnist {versions.get('xmnist')}, torch {versions.get('torch')}, {environment.get('device')}"
+    if run.seconds:
+        out["seconds"] = f"{run.seconds:.0f}"
+    return out
+
+
+def _tested(metrics: dict[str, Any], counts: dict[str, int], measured: Found | None) -> dict[str, str]:
+    out, accuracy = {}, metrics.get("accuracy")
+    if accuracy is not None:
+        out["accuracy"] = f"{accuracy:.4f}"
+        if count := counts.get("test"):
+            low, high = share_interval(round(accuracy * count), count)
+            out["accuracy"] += f" [{low:.4f}, {high:.4f}], {round((1 - accuracy) * count):,} of {count:,} wrong"
+    out |= {key.replace("_", " "): f"{metrics[key]:.4f}" for key in ("loss", "explanation_loss") if key in metrics}
+    means = {row["class"]: row for row in rows(measured.path / "classification.csv")} if measured else {}
+    if "macro" in means:
+        out["F1, mean over classes"] = f"{float(means['macro']['f1']):.4f}"
+    return out
+
+
+def _limits(run: Found, counts: dict[str, int], seeds: int, card: Card) -> list[str]:
+    """What must not be concluded from the figures of a card."""
+    own, out = run.settings["dataset"], list[str]()
+    parts = [f"{own[key]:,} {name} images" for key, name in (("train", "training"), ("test", "test")) if own.get(key)]
+    if parts and run.dataset not in DRAWN:
+        out.append(f"Only {' and '.join(parts)} of the data set were used.")
+    if run.dataset in DRAWN:
+        out.append("The images are made by a program; nothing is known of photographs, or of writing by hand.")
+    if counts.get("test", FEW) < FEW:
+        out.append(f"It was tested on {counts['test']} images: what happens seldom may not have been seen.")
+    if seeds == 1:
+        out.append("It was trained once, with one seed: intervals are over test images, not over trainings.")
+    if confused := _most_confused(card):
+        out.append(confused)
+    scored = [row for row in card.classes if row["class"] in card.names and row.get("recall")]
+    if len(scored) > 1:
+        worst = min(scored, key=lambda row: float(row["recall"]))
+        out.append(f"It is worst at class {worst['class']}, of whose images it recognises {100 * float(worst['recall']):.1f} %.")
+    out.append("It knows the classes of its data set only, and calls any image one of them.")
+    out.append("Test images are from the same source as training images: how it does on others was not measured.")
+    return out
+
+
+def _most_confused(card: Card) -> str:
+    pairs = [(count, i, j) for i, row in enumerate(card.confusion) for j, count in enumerate(row) if i != j and count]
+    if not pairs:
+        return ""
+    count, true, seen = max(pairs)
+    return f"Most often, {count} times, it takes {card.names[true]} for {card.names[seen]}."
+
+
+def _words(run: Found) -> str:
+    """The overrides by which another command finds a network with the usual settings."""
+    own = [f"dataset={run.dataset}", f"classifier={run.settings['classifier']['name']}"]
+    own += ["model=joint"] if run.model == "joint" else []
+    own += [f"seed={run.settings['seed']}"] if run.settings["seed"] else []
+    return " ".join(own) + " "
+
+
+def _figure(key: str, value: str) -> str:
+    if key == "class" or not value:
+        return value
+    return f"{float(value):.0f}" if key == "support" else f"{float(value):.4f}"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_value, listed(value)))
+    return plain(value) if isinstance(value, float) else str(value)
+

@@ -1,0 +1,116 @@
+"""Which runs a page is of."""
+
+import csv
+import json
+import logging
+import re
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from xmnist import found, runs
+from xmnist.derived import Settings, judged, listed, needed, trained
+from xmnist.errors import InputError
+from xmnist.found import Found
+from xmnist.schema import DECODERS
+
+log = logging.getLogger(__name__)
+
+
+def chosen(settings: Settings) -> list[Found]:
+    """The finished runs that a report's settings ask for, oldest first; those that are left out are told of.
+
+    Raises:
+        InputError: there is none, or the one that is asked for is not finished.
+    """
+    out_dir, only = Path(settings["out_dir"]), {k: v for k, v in settings["only"].items() if v}
+    if settings["run"]:
+        return _one(Path(settings["run"]).resolve())
+    everything = found.below(out_dir)
+    done = [run for run in everything if run.state == "done" and run.stage != "export"]
+    left = [run for run in done if all(_fits(run, key, listed(words)) for key, words in only.items())]
+    left = [run for run in done if run in left or run.path.name in _needed_by(left)] if "experiment" in only else left
+    if not left:
+        raise InputError(_nothing(out_dir, everything, done, only))
+    if not only and len(done) < len(everything):
+        others = sum(run.state != "done" for run in everything)
+        if others:
+            log.info("%d of %d runs are not finished, and left out: xmnist runs lists them", others, len(everything))
+    return _sound(left)
+
+
+def _nothing(out_dir: Path, everything: Sequence[Found], done: Sequence[Found], only: Settings) -> str:
+    if not done:
+        beside = f": {len(everything)} that are not (xmnist runs lists them)" if everything else " yet"
+        return f"no finished runs below {out_dir}/{beside}"
+    asked = " ".join(f"{key}={','.join(listed(words))}" for key, words in only.items())
+    there = [f"{key}={', '.join(sorted({v for run in done for v in _values(run, key)})) or 'none'}" for key in only]
+    return f"no finished run fits {asked} (there: {'; '.join(there)})"
+
+
+def _one(path: Path) -> list[Found]:
+    """A run and those that it stands on, as far as they are there."""
+    if not (path / "status.json").is_file():
+        raise InputError(f"run={path} is no run's folder: it has no status.json (xmnist runs lists them)")
+    run = found.read(path)
+    if run.state != "done":
+        raise InputError(f"run={path} is not finished: {run.state}{f' ({run.error})' if run.error else ''}")
+    if run.stage == "export":
+        raise InputError(f"run={path} is of xmnist export, of which there is nothing to show")
+    if not _sound([run]):
+        raise InputError(f"run={path} cannot be shown: {run.error or 'one of its files is not what it wrote'}")
+    names = _needed_by([run])
+    return [*_sound(each for each in found.below(path.parents[3]) if each.state == "done" and each.path.name in names), run]
+
+
+def _values(run: Found, key: str) -> list[str]:
+    if key == "experiment":
+        return re.findall(r"(?<=[+ ]experiment=)[\w-]+", run.command or "")
+    value = run.dataset if key == "dataset" else run.model
+    return [value] if value else []
+
+
+def _fits(run: Found, key: str, words: Iterable[str]) -> bool:
+    return any(value in words for value in _values(run, key))
+
+
+def _needed_by(several: Iterable[Found]) -> set[str]:
+    """The names of the `train` runs that runs stand on."""
+    return {runs.run_id("train", each) for run in several for each in stands_on(run)}
+
+
+def stands_on(run: Found) -> list[Settings]:
+    """The settings of the `train` runs that a run stands on, what is explained first; none for what explains nothing."""
+    with suppress(Exception):  # settings of another version may lack anything
+        if run.stage != "train":
+            return needed(run.settings)
+        if run.model == "evaluation":
+            return [trained(run.settings, "classifier"), judged(run.settings)]
+        return [trained(run.settings, "classifier")] if run.model in DECODERS else []
+    return []
+
+
+def _sound(several: Iterable[Found]) -> list[Found]:
+    """The runs whose files are those that they wrote; the others are told of."""
+    out = []
+    for run in several:
+        reason = run.error if run.edited else found.altered(run.path)
+        if reason:
+            log.warning("%s is left out: %s", run.path, reason)
+        else:
+            out.append(run)
+    return out
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file; none where it is not there."""
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def content(path: Path) -> dict[str, Any]:
+    """What a JSON file holds; nothing where it is not there."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

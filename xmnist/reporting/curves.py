@@ -1,0 +1,102 @@
+"""The lines of the page's charts: trainings, AOPC by patch size and fill, ROC, precision and recall."""
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from xmnist import titles
+from xmnist.found import Found
+from xmnist.schema import CONTROLS
+
+POINTS = 100
+"""How many points a line has at most: a chart on the page is not wider than a few hundred pixels."""
+
+AOPC = (
+    ("AOPC(L), most relevant patches first", "morf", "aopc"),
+    ("mean f(x), most relevant patches first", "morf", "f"),
+    ("mean f(x), least relevant patches first", "lerf", "f"),
+)
+CLASSES = (("roc", "ROC", "false positive rate", "true positive rate"),
+           ("precision_recall", "precision and recall", "recall", "precision"))  # fmt: skip
+
+
+def charts(several: Iterable[Found]) -> list[dict[str, Any]]:
+    """All charts, each with its kind, its run, and panels of lines, as the page's script reads them."""
+    out = []
+    for run in several:
+        if run.stage == "train" and (run.path / "history.csv").is_file():
+            out.append(_training(run))
+        if run.stage == "evaluate" and (run.path / "aopc_curves.csv").is_file():
+            out += _aopc(run)
+        if run.stage == "evaluate" and (run.path / "classification_curves.csv").is_file():
+            out.append(_classification(run))
+    return out
+
+
+def _chart(run: Found, kind: str, label: str, panels: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"id": f"{kind.split()[0].lower()}-{run.path.name[-8:]}", "kind": kind, "label": label, "panels": panels}
+
+
+def _panel(title: str, x: str, lines: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+    return {"title": title, "x": x, "lines": lines, **more}
+
+
+def _line(name: str, x: Sequence[float], y: Sequence[float], quiet: bool = False) -> dict[str, Any]:
+    """A line with at most `POINTS` points, the first and the last among them; a gap is null."""
+    kept = np.unique(np.linspace(0, len(x) - 1, min(len(x), POINTS)).round().astype(int))
+    both = [[_short(values[place]) for place in kept] for values in (np.asarray(x), np.asarray(y))]
+    return {"name": name, "x": both[0], "y": both[1], **({"quiet": True} if quiet else {})}
+
+
+def _short(value: float) -> float | int | None:
+    number = float(f"{value:.5g}")
+    return None if not np.isfinite(number) else int(number) if number.is_integer() else number
+
+
+def _training(run: Found) -> dict[str, Any]:
+    """Each figure by epoch, in training and validation; where a joint model's phases begin."""
+    history = pd.read_csv(run.path / "history.csv")
+    epochs, phases = np.arange(1, len(history) + 1), history.get("phase", pd.Series([1] * len(history)))
+    marks = [epoch + 0.5 for epoch, (a, b) in enumerate(pairwise(phases), 1) if a != b]
+    panels = []
+    for figure in (column.removeprefix("val_") for column in history if column.startswith("val_")):
+        both = (("training", f"train_{figure}"), ("validation", f"val_{figure}"))
+        lines = [_line(name, epochs, history[column]) for name, column in both if column in history]
+        panels.append(_panel(figure.replace("_", " "), "epoch", lines, marks=marks))
+    return _chart(run, "Training", titles.title(run.settings), panels)
+
+
+def _aopc(run: Found) -> list[dict[str, Any]]:
+    curves = pd.read_csv(run.path / "aopc_curves.csv")
+    where = [column for column in ("map", "patch", "fill") if column in curves]
+    out, label = [], titles.explained_title(run.settings, decoded=False)
+    for number, (name, order, column) in enumerate(AOPC):
+        panels = []
+        for key, part in curves[curves["order"] == order].groupby(where, sort=False):
+            *kind, patch, fill = key
+            title = ", ".join([*(f"map {each}" for each in kind), f"{patch}x{patch} patches", str(fill).replace("_", " ")])
+            lines = [
+                _line(str(explainer), rows["step"], rows[column], explainer in CONTROLS)
+                for explainer, rows in ((n, r.reset_index()) for n, r in part.groupby("explainer", sort=False))
+            ]
+            panels.append(_panel(title, "patches covered", lines))
+        chart = _chart(run, "AOPC", f"{label}: {name}", panels)
+        out.append(chart | {"id": f"{chart['id']}-{number}"})
+    return out
+
+
+def _classification(run: Found) -> dict[str, Any]:
+    curves = pd.read_csv(run.path / "classification_curves.csv", dtype={"class": str})
+    panels = []
+    for kind, title, x, y in CLASSES:
+        own = curves[curves["curve"] == kind]
+        lines = [
+            _line(str(name), rows["x"], rows["y"], name == "micro") | {"area": _short(rows["area"].iloc[0])}
+            for name, rows in ((n, r.reset_index()) for n, r in own.groupby("class", sort=False))
+        ]
+        area = {"area": "AUC" if kind == "roc" else "AP"}
+        panels.append(_panel(title, x, lines, y=y, square=True, **area))
+    return _chart(run, "ROC and PR", titles.explained_title(run.settings, decoded=False), panels)

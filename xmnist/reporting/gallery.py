@@ -1,0 +1,220 @@
+"""What explainers have answered, network by network: images as columns, a row for each explainer, layer and alpha."""
+
+import base64
+import hashlib
+import json
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from xmnist import runs
+from xmnist.derived import Settings, learned, listed, plain, variant
+from xmnist.found import Found
+from xmnist.reporting.collected import rows, stands_on
+from xmnist.schema import IMAGES, LEARNED
+from xmnist.titles import TITLES, explained_title
+
+KINDS = {**dict.fromkeys(IMAGES, "image"), "difference": "difference", "joint": "map"}
+"""Explanation method -> what its answers are, if they are no heatmaps."""
+
+
+class Tiles:
+    """Pictures as bytes, each of them kept once; `chunks` is what the page holds of them.
+
+    Images, maps and masks in [0, 1] become 0 to 255; differences in [-1, 1], and heatmaps, each divided by its largest
+    value, become 1 to 255, with 128 for zero.
+
+    Args:
+        side: pictures that are higher or wider are made smaller.
+    """
+
+    def __init__(self, side: int | None) -> None:
+        self.side, self.count, self.size = side, 0, 0
+        self.chunks: list[dict[str, Any]] = []
+        self._places: dict[bytes, int] = {}
+
+    def add(self, pictures: NDArray[np.floating], kind: str) -> tuple[list[int], list[float] | None]:
+        """The numbers of pictures (N, C, H, W), and of heatmaps the largest size of a value in each.
+
+        What comes here for the first time is one chunk: it is unpacked when one of its pictures is shown.
+        """
+        pictures = np.asarray(pictures, np.float32)
+        if self.side and max(pictures.shape[2:]) > self.side:
+            pictures = _smaller(pictures, self.side)
+        scales = None
+        if kind == "heatmap":
+            largest = np.abs(pictures).max((1, 2, 3))
+            scales = [float(f"{value:.4g}") for value in largest]
+            pictures = pictures / np.where(largest, largest, 1)[:, None, None, None]
+        signed = kind in ("heatmap", "difference")
+        found = 128 + 127 * pictures.clip(-1, 1) if signed else 255 * pictures.clip(0, 1)
+        found = np.ascontiguousarray(found.round().astype(np.uint8).transpose(0, 2, 3, 1))
+        return self._kept(found), scales
+
+    def _kept(self, pictures: NDArray[np.uint8]) -> list[int]:
+        numbers, fresh = [], []
+        for picture in pictures:
+            key = hashlib.sha256(str(picture.shape).encode() + picture.tobytes()).digest()
+            if key not in self._places:
+                self._places[key] = self.count + len(fresh)
+                fresh.append(picture)
+            numbers.append(self._places[key])
+        if fresh:
+            packed = base64.b64encode(zlib.compress(b"".join(each.tobytes() for each in fresh), 9)).decode()
+            height, width, channels = fresh[0].shape
+            shape = {"height": height, "width": width, "channels": channels}
+            self.chunks.append({"start": self.count, "count": len(fresh), **shape, "data": packed})
+            self.count, self.size = self.count + len(fresh), self.size + len(packed)
+        return numbers
+
+
+def _smaller(pictures: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    """Pictures (N, C, H, W) whose longer side is `side`; each value is the mean of those that it stands for."""
+    factor = side / max(pictures.shape[2:])
+    height, width = (max(1, round(each * factor)) for each in pictures.shape[2:])
+    flat = pictures.reshape(-1, *pictures.shape[2:])
+    made = [np.asarray(Image.fromarray(each).resize((width, height), Image.Resampling.BOX)) for each in flat]
+    return np.stack(made).reshape(*pictures.shape[:2], height, width)
+
+
+@dataclass
+class Row:
+    """One explainer's answers, by the number of the image that they are for.
+
+    `seen` is what the classifier sees in answers that are images; `gap` what a map misses of what it should add up to.
+    """
+
+    name: str
+    title: str
+    kind: str
+    layer: str | None
+    alpha: float | None
+    options: Settings
+    cells: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+
+@dataclass
+class Network:
+    """An explained network, the chosen test images by number, and what explainers make of them."""
+
+    id: str
+    label: str
+    size: tuple[int, int]
+    images: dict[int, dict[str, Any]] = field(default_factory=dict)
+    rows: dict[str, Row] = field(default_factory=dict)
+    hidden: set[int] = field(default_factory=set)
+
+
+def networks(several: Iterable[Found], images: int, tiles: Tiles) -> list[Network]:
+    """All explained networks, with at most so many images of each."""
+    out: dict[str, Network] = {}
+    for run in several:
+        needs = stands_on(run)
+        if run.stage != "explain" or not needs or not (run.path / "explanations.npz").is_file():
+            continue
+        name = runs.run_id("train", needs[0])
+        with np.load(run.path / "explanations.npz", allow_pickle=False) as arrays:
+            if name not in out:
+                out[name] = Network(name[-8:], explained_title(needs[0]), arrays["images"].shape[2:])
+            _take_up(out[name], run, dict(arrays), images, tiles)
+    alike = [network.label for network in out.values()]
+    for network in out.values():
+        if alike.count(network.label) > 1:
+            network.label += f" ({network.id})"
+        _tell_apart(network.rows.values())
+    return list(out.values())
+
+
+def _take_up(network: Network, run: Found, arrays: Mapping[str, NDArray[Any]], limit: int, tiles: Tiles) -> None:
+    table, numbers = rows(run.path / "selection.csv"), arrays["indices"].tolist()
+    places = [place for place, number in enumerate(numbers) if number in network.images]
+    fresh = [place for place in range(len(numbers)) if place not in places]
+    room = max(0, limit - len(network.images))
+    network.hidden |= {numbers[place] for place in fresh[room:]}
+    if fresh := fresh[:room]:
+        drawn, _ = tiles.add(arrays["images"][fresh], "image")
+        truth = tiles.add(arrays["masks"][fresh], "mask")[0] if "masks" in arrays else [None] * len(fresh)
+        for place, tile, mask in zip(fresh, drawn, truth, strict=True):
+            told = table[place]
+            network.images[numbers[place]] = {
+                **{"index": numbers[place], "label": told["class"], "predicted": told["predicted_class"]},
+                **{"probability": float(told["probability"]), "tile": tile, "mask": mask},
+            }
+    places = sorted(places + fresh)
+    if not places:
+        return
+    for name, row in _rows(run.settings, arrays).items():
+        key = json.dumps([row.name, row.layer, row.alpha, row.options], sort_keys=True)
+        kept = network.rows.setdefault(key, row)
+        missing = [place for place in places if numbers[place] not in kept.cells]
+        if not missing:
+            continue
+        drawn, scales = tiles.add(arrays[name][missing], row.kind)
+        for order, (place, tile) in enumerate(zip(missing, drawn, strict=True)):
+            seen, gap = table[place].get(f"{name} predicted_class"), table[place].get(f"{name} gap")
+            cell = {"tile": tile, "scale": scales[order] if scales else None, "seen": seen}
+            kept.cells[numbers[place]] = {**cell, "gap": float(gap) if gap else None}
+
+
+def _rows(settings: Settings, arrays: Mapping[str, Any]) -> dict[str, Row]:
+    """The rows of a run, without what is in them, by the name of their array."""
+    out = {}
+    for name, options in settings["explainers"].items():
+        method = options["name"]
+        kind, title = KINDS.get(method, "heatmap"), TITLES.get(name, name.replace("_", " ")).replace("\n", " ")
+        own = {key: value for key, value in options.items() if key != "batch_size"}
+        if method in LEARNED and method != "joint":
+            for needs in learned(settings, method):
+                trained = {"run": runs.run_id("train", needs), "neurons": settings.get("neurons")}
+                row = Row(name, title, kind, needs["layer"], needs["alpha"], own | trained)
+                out[",".join([name, *variant(settings, needs)])] = row
+            continue
+        several = listed(settings["target"])
+        for target in several:
+            more = {"target": target, "map": settings["map"]} if method != "joint" else {}
+            key = f"{name},target={target}" if len(several) > 1 and method != "joint" else name
+            out[key] = Row(name, title, kind, None, None, own | more)
+    return {name: row for name, row in out.items() if name in arrays}
+
+
+def _tell_apart(several: Iterable[Row]) -> None:
+    """Add to the titles of rows that have the same one what they differ in."""
+    alike: dict[tuple[Any, ...], list[Row]] = {}
+    for row in several:
+        alike.setdefault((row.title, row.layer, row.alpha), []).append(row)
+    for group in alike.values():
+        keys = {key for row in group for key in row.options if any(o.options.get(key) != row.options[key] for o in group)}
+        keys = keys - {"run"} or keys
+        for row in group if len(group) > 1 else ():
+            told = (f"{key}={_said(row.options[key])}" for key in sorted(keys & row.options.keys()))
+            row.title += f" ({', '.join(told)})"
+
+
+def _said(value: Any) -> str:
+    return plain(value) if isinstance(value, float) else str(value)
+
+
+def described(several: Sequence[Network]) -> list[dict[str, Any]]:
+    """The networks as the page's script reads them: rows in the order of the images."""
+    out = []
+    for network in several:
+        columns = list(network.images.values())
+        drawn = [
+            {
+                **{key: getattr(row, key) for key in ("name", "title", "kind", "layer", "alpha")},
+                **{key: [row.cells.get(image["index"], {}).get(key) for image in columns] for key in ("tile", "scale", "seen", "gap")},
+            }
+            for row in network.rows.values()
+        ]
+        for row in drawn:
+            for key in ("scale", "seen", "gap"):
+                if not any(value is not None for value in row[key]):
+                    del row[key]
+        told = {"id": network.id, "label": network.label, "size": list(network.size), "hidden": len(network.hidden)}
+        out.append({**told, "images": columns, "rows": drawn})
+    return out

@@ -1,0 +1,131 @@
+"""The page itself: one file that asks nobody for anything."""
+
+import base64
+import hashlib
+import io
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from PIL import Image
+
+from xmnist import __version__, found, tables
+from xmnist.found import Found
+from xmnist.reporting.collected import content
+from xmnist.reporting.standings import Cell
+
+ASSETS = Path(__file__).parent / "assets"
+
+DRAWN = ("grid", "curves", "aopc", "mean_f", "roc", "precision_recall", "confusion", "classes", "reconstruction")
+"""Pictures of runs that the page has others for, which can be asked."""
+
+ELSEWHERE = re.compile(r"^(data_dir|out_dir|device|train_missing|force|fail_fast): .*\n", re.MULTILINE)
+"""Lines of a config.yaml that change no result, and tell of somebody's machine."""
+
+WIDEST = 1400
+"""Pixels that a run's picture has at most."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of a run, small enough for the page."""
+
+    name: str
+    width: int
+    height: int
+    source: str
+
+
+def pictures(run: Found) -> list[Picture]:
+    """The pictures of a run, such as a latent space, that the page does not draw itself."""
+    return [_picture(path) for path in sorted(run.path.glob("*.png")) if path.stem not in DRAWN]
+
+
+def _picture(path: Path) -> Picture:
+    with Image.open(path) as image:
+        image.thumbnail((WIDEST, WIDEST * 4))
+        out = io.BytesIO()
+        image.convert("RGB").save(out, "webp", quality=80, method=4)
+        data = base64.b64encode(out.getvalue()).decode()
+        return Picture(path.name, *image.size, f"data:image/webp;base64,{data}")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A run in the list of runs; `left` of its pictures had no room."""
+
+    run: Found
+    name: str
+    figures: str
+    command: str
+    config: str
+    environment: dict[str, str]
+    pictures: Sequence[Picture]
+    left: int = 0
+
+    @property
+    def id(self) -> str:
+        """The eight digits that end the run's name."""
+        return self.run.path.name[-8:]
+
+
+def entry(run: Found, shown: Sequence[Picture], left: int) -> Entry:
+    """A run as the list tells of it, without the folders of the machine where it was made."""
+    told = content(run.path / "environment.json")
+    versions = ", ".join(f"{name} {number}" for name, number in told.pop("versions", {}).items() if number)
+    environment = {"versions": versions, **{key: str(value) for key, value in told.items() if value is not None}}
+    words = [word for word in shlex.split(run.command or "") if not re.match(r"(out_dir|data_dir)=", word)]
+    config = ELSEWHERE.sub("", (run.path / "config.yaml").read_text(encoding="utf-8"))
+    figures = ", ".join(f"{value:.4g} {name.replace('_', ' ')}" for name, value in run.figures.items())
+    return Entry(run, found.NAME.sub("", run.path.name), figures, shlex.join(words), config, environment, shown, left)
+
+
+def render(**context: Any) -> str:
+    """The page; whatever is in the context stands in it as text."""
+    environment = jinja2.Environment(
+        autoescape=True,
+        loader=jinja2.FileSystemLoader(ASSETS),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False, "ensure_ascii": False}
+    environment.filters |= {"numbers": numbers}
+    style, head, script = (_asset(*names) for names in (["page.css"], ["head.js"], SCRIPTS))
+    own = {"version": __version__, "style": style, "head": head, "script": script, "csp": _policy(style, [head, script])}
+    return environment.get_template("index.html.jinja").render(**own, **context)
+
+
+def numbers(cell: Cell) -> tuple[str, str]:
+    """A cell's figure, and how sure it is, alike in their digits."""
+    assert cell.value is not None
+    if cell.spread is not None:
+        value, spread = tables.numbers(cell.value, cell.spread)
+        return value, f"± {spread}"
+    if cell.low is None or cell.high is None:
+        return tables.numbers(cell.value)[0], ""
+    value, low, high = tables.numbers(cell.value, cell.low, cell.high)
+    return value, f"[{low}, {high}]"
+
+
+SCRIPTS = ("page.js", "gallery.js", "charts.js", "tables.js", "start.js")
+
+
+def _asset(*names: str) -> str:
+    return "\n" + "".join((ASSETS / name).read_text(encoding="utf-8") for name in names)
+
+
+def _policy(style: str, scripts: Iterable[str]) -> str:
+    """What a browser may do for the page: run its own scripts, by their checksums, and load nothing."""
+
+    def allowed(text: str) -> str:
+        return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+    return (
+        f"default-src 'none'; img-src data:; style-src {allowed(style)}; "
+        f"script-src {' '.join(map(allowed, scripts))}; base-uri 'none'; form-action 'none'"
+    )
