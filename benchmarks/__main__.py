@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 
-from benchmarks import aopc, commands, explainers, joint, peers, train
+from benchmarks import aopc, commands, explainers, joint, peers, report, train
 from benchmarks.timing import Ratio
 
 MEASURED: dict[str, Callable[[int, int], Iterator[Ratio]]] = {
@@ -26,7 +26,11 @@ MEASURED: dict[str, Callable[[int, int], Iterator[Ratio]]] = {
     "explainers": explainers.ratios,
     "commands": commands.ratios,
     "peers": peers.ratios,
+    "report": lambda rounds, images: iter(()),
 }
+
+WAITS = {"commands": commands.waits, "report": report.waits}
+"""What has no floor, and is told in seconds."""
 
 
 def main() -> None:
@@ -47,9 +51,8 @@ def main() -> None:
         for ratio in MEASURED[name](args.rounds, args.images):
             print(ratio, flush=True)
             found.append(ratio)
-        if name == "commands":
-            for what, seconds in commands.waits(args.rounds):
-                print(f"{what}: {seconds:.2f} s", flush=True)
+        for what, seconds in WAITS[name](args.rounds) if name in WAITS else ():
+            print(f"{what}: {seconds:.2f} s", flush=True)
     print(f"peak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
     if args.out:
         args.out.mkdir(parents=True, exist_ok=True)

@@ -82,7 +82,7 @@ def _made(several: Sequence[Found], settings: Settings) -> tuple[str, str]:
 
 
 def _fitting(several: Sequence[Found], images: int, room: float) -> tuple[list[gallery.Network], gallery.Tiles, str]:
-    """The networks and their pictures, as large and as many as there is room for, and what was done to make it enough."""
+    """The networks and their pictures, as large and as many as there is room for; and how they were made to fit."""
     for side, share in SIZES:
         tiles, limit = gallery.Tiles(side), max(1, round(share * images))
         networks = gallery.networks(several, limit, tiles)
@@ -97,5 +97,9 @@ def _fitting(several: Sequence[Found], images: int, room: float) -> tuple[list[g
 
 
 def _title(settings: Settings) -> str:
-    chosen = [f"{key} {' and '.join(value) if isinstance(value, list) else value}" for key, value in settings["only"].items() if value]
+    chosen = [
+        f"{key} {' and '.join(value) if isinstance(value, list) else value}"
+        for key, value in settings["only"].items()
+        if value
+    ]
     return ", ".join(chosen) or ("one run" if settings["run"] else "all runs")

@@ -5,17 +5,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from xmnist import runs, titles
-from xmnist.derived import listed, plain, training
+from xmnist import runs, titles, wording
+from xmnist.derived import Settings, listed, plain, training
 from xmnist.found import Found
 from xmnist.metrics.statistics import share_interval
-from xmnist.reporting.collected import content, rows, stands_on
+from xmnist.reporting.collected import content, grid, rows, stands_on
 
 LEARNT = ("classifier", "joint")
 """The models that have a card."""
 
-DRAWN = ("glyphs", "cluttered_glyphs", "cluttered_mnist", "polygons")
-"""Data sets that are made by a program, at least in part."""
+DRAWN = ("glyphs", "cluttered_glyphs", "polygons")
+"""Data sets that are made by a program."""
 
 FEW = 1000
 """Fewer test images say little of what happens seldom."""
@@ -66,12 +66,14 @@ def _card(run: Found, measured: Found | None, seeds: int) -> Card:
     card.facts["Training"] = _trained(run, metrics)
     card.facts["On the test set"] = _tested(metrics, counts, measured)
     if measured is not None:
-        table = rows(measured.path / "confusion.csv")
-        card.names = [row["true"] for row in table] if table else []
-        card.confusion = [[int(value) for value in list(row.values())[1:]] for row in table]
-        card.classes = [{key: _figure(key, value) for key, value in row.items()} for row in rows(measured.path / "classification.csv")]
+        table = grid(measured.path / "confusion.csv")[1:]
+        card.names, card.confusion = [row[0] for row in table], [[int(value) for value in row[1:]] for row in table]
+        card.classes = [
+            {key: _figure(key, value) for key, value in row.items()}
+            for row in rows(measured.path / "classification.csv")
+        ]
     else:
-        card.missing = f"xmnist evaluate {_words(run)}metric=classification"
+        card.missing = _measuring(run)
     card.limits = _limits(run, counts, seeds, card)
     return card
 
@@ -81,23 +83,25 @@ def _data(run: Found, data: dict[str, Any], counts: dict[str, int]) -> dict[str,
     if data:
         height, width = data["shape"][1:]
         out["images"] = f"{height} x {width} pixels, {'gray' if data['shape'][0] == 1 else 'RGB'}, values from 0 to 1"
-        out["classes"] = f"{len(data['classes'])}: {', '.join(data['classes'][:20])}{', ...' if len(data['classes']) > 20 else ''}"
+        names = data["classes"]
+        out["classes"] = f"{len(names)}: {', '.join(names[:20])}{', ...' if len(names) > 20 else ''}"
         out["split"] = ", ".join(f"{count:,} {name}" for name, count in counts.items())
         if data["masks"]:
             out["ground truth"] = "masks of the objects"
-    out["validation"] = f"{100 * own['validation']:g} % of the training images, the same of every class, by the run's seed"
-    out["settings"] = ", ".join(f"{k}={_value(v)}" for k, v in own.items() if k not in ("name", "validation", "path") and v is not None)
+    out["validation"] = f"{100 * own['validation']:g} % of each class's training images, by the run's seed"
+    out["settings"] = _settings({key: value for key, value in own.items() if key not in ("validation", "path")})
     return {name: text for name, text in out.items() if text}
 
 
 def _network(run: Found) -> dict[str, str]:
     own, out = run.settings["classifier"], {"classifier": run.settings["classifier"]["name"]}
-    out["settings"] = ", ".join(f"{k}={_value(v)}" for k, v in own.items() if k != "name" and v is not None)
+    out["settings"] = _settings(own)
     text = (run.path / "model.txt").read_text(encoding="utf-8") if (run.path / "model.txt").is_file() else ""
     if totals := re.findall(r"^([\d,]+) parameters", text, re.MULTILINE):
         out["parameters"] = max(totals, key=lambda each: int(each.replace(",", "")))
     if run.model == "joint":
-        out["loss"] = f"{run.settings['model']['loss']}, alpha {_value(run.settings['alpha'])}, beta {_value(run.settings['beta'])}"
+        weights = ", ".join(f"{key} {_value(run.settings[key])}" for key in ("alpha", "beta", "gamma"))
+        out["loss"] = f"{run.settings['model']['loss']}, {weights}"
     return {name: text for name, text in out.items() if text}
 
 
@@ -110,7 +114,9 @@ def _trained(run: Found, metrics: dict[str, Any]) -> dict[str, str]:
     out["seed"] = str(run.settings["seed"])
     if environment:
         versions = environment.get("versions", {})
-        out["made with"] = f"xmnist {versions.get('xmnist')}, torch {versions.get('torch')}, {environment.get('device')}"
+        out["made with"] = (
+            f"xmnist {versions.get('xmnist')}, torch {versions.get('torch')}, {environment.get('device')}"
+        )
     if run.seconds:
         out["seconds"] = f"{run.seconds:.0f}"
     return out
@@ -147,7 +153,8 @@ def _limits(run: Found, counts: dict[str, int], seeds: int, card: Card) -> list[
     scored = [row for row in card.classes if row["class"] in card.names and row.get("recall")]
     if len(scored) > 1:
         worst = min(scored, key=lambda row: float(row["recall"]))
-        out.append(f"It is worst at class {worst['class']}, of whose images it recognises {100 * float(worst['recall']):.1f} %.")
+        recall = 100 * float(worst["recall"])
+        out.append(f"It is worst at class {worst['class']}, of whose images it recognises {recall:.1f} %.")
     out.append("It knows the classes of its data set only, and calls any image one of them.")
     out.append("Test images are from the same source as training images: how it does on others was not measured.")
     return out
@@ -158,15 +165,16 @@ def _most_confused(card: Card) -> str:
     if not pairs:
         return ""
     count, true, seen = max(pairs)
-    return f"Most often, {count} times, it takes {card.names[true]} for {card.names[seen]}."
+    of = sum(card.confusion[true])
+    return f"Its most frequent mistake: {card.names[true]} taken for {card.names[seen]}, {count:,} of {of:,} times."
 
 
-def _words(run: Found) -> str:
-    """The overrides by which another command finds a network with the usual settings."""
-    own = [f"dataset={run.dataset}", f"classifier={run.settings['classifier']['name']}"]
-    own += ["model=joint"] if run.model == "joint" else []
-    own += [f"seed={run.settings['seed']}"] if run.settings["seed"] else []
-    return " ".join(own) + " "
+def _measuring(run: Found) -> str:
+    """The command that measures what a network confuses."""
+    untold = ("model=classifier", "out_dir=", "data_dir=", "device=", "fail_fast=")
+    words = [word for word in wording.words(run.settings) if not word.startswith(untold)]
+    words += ["explainer=joint"] if run.model == "joint" else []
+    return runs.command("evaluate", [*words, "metric=classification"])
 
 
 def _figure(key: str, value: str) -> str:
@@ -175,8 +183,11 @@ def _figure(key: str, value: str) -> str:
     return f"{float(value):.0f}" if key == "support" else f"{float(value):.4f}"
 
 
+def _settings(own: Settings) -> str:
+    return ", ".join(f"{key}={_value(value)}" for key, value in own.items() if key != "name" and value is not None)
+
+
 def _value(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(_value, listed(value)))
     return plain(value) if isinstance(value, float) else str(value)
-

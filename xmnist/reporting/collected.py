@@ -61,7 +61,10 @@ def _one(path: Path) -> list[Found]:
     if not _sound([run]):
         raise InputError(f"run={path} cannot be shown: {run.error or 'one of its files is not what it wrote'}")
     names = _needed_by([run])
-    return [*_sound(each for each in found.below(path.parents[3]) if each.state == "done" and each.path.name in names), run]
+    return [
+        *_sound(each for each in found.below(path.parents[3]) if each.state == "done" and each.path.name in names),
+        run,
+    ]
 
 
 def _values(run: Found, key: str) -> list[str]:
@@ -81,7 +84,7 @@ def _needed_by(several: Iterable[Found]) -> set[str]:
 
 
 def stands_on(run: Found) -> list[Settings]:
-    """The settings of the `train` runs that a run stands on, what is explained first; none for what explains nothing."""
+    """The settings of the `train` runs that a run stands on, what is explained first."""
     with suppress(Exception):  # settings of another version may lack anything
         if run.stage != "train":
             return needed(run.settings)
@@ -109,6 +112,12 @@ def rows(path: Path) -> list[dict[str, str]]:
         return []
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
+
+
+def grid(path: Path) -> list[list[str]]:
+    """The cells of a CSV file, whose columns may be called anything, its header among them."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file))
 
 
 def content(path: Path) -> dict[str, Any]:

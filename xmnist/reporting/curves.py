@@ -59,7 +59,7 @@ def _short(value: float) -> float | int | None:
 def _training(run: Found) -> dict[str, Any]:
     """Each figure by epoch, in training and validation; where a joint model's phases begin."""
     history = pd.read_csv(run.path / "history.csv")
-    epochs, phases = np.arange(1, len(history) + 1), history.get("phase", pd.Series([1] * len(history)))
+    epochs, phases = range(1, len(history) + 1), history.get("phase", pd.Series([1] * len(history)))
     marks = [epoch + 0.5 for epoch, (a, b) in enumerate(pairwise(phases), 1) if a != b]
     panels = []
     for figure in (column.removeprefix("val_") for column in history if column.startswith("val_")):
@@ -77,13 +77,15 @@ def _aopc(run: Found) -> list[dict[str, Any]]:
         panels = []
         for key, part in curves[curves["order"] == order].groupby(where, sort=False):
             *kind, patch, fill = key
-            title = ", ".join([*(f"map {each}" for each in kind), f"{patch}x{patch} patches", str(fill).replace("_", " ")])
+            title = ", ".join(
+                [*(f"map {each}" for each in kind), f"{patch}x{patch} patches", str(fill).replace("_", " ")]
+            )
             lines = [
                 _line(str(explainer), rows["step"], rows[column], explainer in CONTROLS)
                 for explainer, rows in ((n, r.reset_index()) for n, r in part.groupby("explainer", sort=False))
             ]
             panels.append(_panel(title, "patches covered", lines))
-        chart = _chart(run, "AOPC", f"{label}: {name}", panels)
+        chart = _chart(run, "AOPC", f"{name}: {label}", panels)
         out.append(chart | {"id": f"{chart['id']}-{number}"})
     return out
 

@@ -57,7 +57,7 @@ class Tiles:
         return self._kept(found), scales
 
     def _kept(self, pictures: NDArray[np.uint8]) -> list[int]:
-        numbers, fresh = [], []
+        numbers, fresh = list[int](), list[NDArray[np.uint8]]()
         for picture in pictures:
             key = hashlib.sha256(str(picture.shape).encode() + picture.tobytes()).digest()
             if key not in self._places:
@@ -188,7 +188,9 @@ def _tell_apart(several: Iterable[Row]) -> None:
     for row in several:
         alike.setdefault((row.title, row.layer, row.alpha), []).append(row)
     for group in alike.values():
-        keys = {key for row in group for key in row.options if any(o.options.get(key) != row.options[key] for o in group)}
+        keys = {
+            key for row in group for key in row.options if any(o.options.get(key) != row.options[key] for o in group)
+        }
         keys = keys - {"run"} or keys
         for row in group if len(group) > 1 else ():
             told = (f"{key}={_said(row.options[key])}" for key in sorted(keys & row.options.keys()))
@@ -207,7 +209,10 @@ def described(several: Sequence[Network]) -> list[dict[str, Any]]:
         drawn = [
             {
                 **{key: getattr(row, key) for key in ("name", "title", "kind", "layer", "alpha")},
-                **{key: [row.cells.get(image["index"], {}).get(key) for image in columns] for key in ("tile", "scale", "seen", "gap")},
+                **{
+                    key: [row.cells.get(image["index"], {}).get(key) for image in columns]
+                    for key in ("tile", "scale", "seen", "gap")
+                },
             }
             for row in network.rows.values()
         ]

@@ -96,7 +96,13 @@ def render(**context: Any) -> str:
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False, "ensure_ascii": False}
     environment.filters |= {"numbers": numbers}
     style, head, script = (_asset(*names) for names in (["page.css"], ["head.js"], SCRIPTS))
-    own = {"version": __version__, "style": style, "head": head, "script": script, "csp": _policy(style, [head, script])}
+    own = {
+        "version": __version__,
+        "style": style,
+        "head": head,
+        "script": script,
+        "csp": _policy(style, [head, script]),
+    }
     return environment.get_template("index.html.jinja").render(**own, **context)
 
 

@@ -1,8 +1,9 @@
 """Tables of what was measured, with what is best in them where that is no chance."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -12,13 +13,13 @@ from xmnist.found import Found
 from xmnist.metrics.statistics import holm, paired_test
 from xmnist.tables import BEST, LEVEL, MEANING
 
-MEASURED = ("classifier", "reconstruction", "aopc", "pompom", "localisation", "axioms")
+MEASURED = ("reconstruction", "aopc", "pompom", "localisation", "axioms")
 """The tables of observations that `summary.csv` is made of."""
 
 
 @dataclass
 class Cell:
-    """A mean with its interval; `same` if it is not told apart from a random map's, `best` if better than all others."""
+    """A mean with its interval; `same`: not told apart from a random map's, `best`: better than all others."""
 
     value: float | None = None
     low: float | None = None
@@ -141,10 +142,12 @@ def _by_patch_and_fill(run: Found) -> Table:
 
 def over_seeds(several: Iterable[Found]) -> list[Table]:
     """The tables that `evaluate` has written of runs that differ in their seed alone."""
-    places: Mapping[Any, None] = dict.fromkeys(
-        path for run in several if run.stage == "evaluate" for path in sorted(run.path.parent.glob("*seeds-*/summary.csv"))
-        if path.parent.name.rpartition(",seeds-")[0] == run.path.name.rpartition(",seed=")[0]
-    )  # fmt: skip
+    places: dict[Path, None] = {}
+    for run in (run for run in several if run.stage == "evaluate"):
+        alike = f"{run.path.name.rpartition(',seed=')[0]},seeds-"
+        places |= dict.fromkeys(
+            path for path in sorted(run.path.parent.glob("*/summary.csv")) if path.parent.name.startswith(alike)
+        )
     out = []
     for path in places:
         summary = pd.read_csv(path, dtype={"seeds": str})
@@ -155,4 +158,3 @@ def over_seeds(several: Iterable[Found]) -> list[Table]:
             title = f"{path.parent.name.rpartition(',seeds-')[0]}, over seeds {seeds}"
             out.append(Table(title, str(kind), None, columns, rows, {c: MEANING[c] for c in columns}))
     return out
-

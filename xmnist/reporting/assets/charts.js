@@ -26,8 +26,8 @@ function startCharts(charts) {
   const names = () => [...new Map(chart.panels.flatMap((panel) => panel.lines.map((line) => [line.name, line])))];
 
   function look(name, quiet) {
-    if (quiet) return { stroke: "var(--quiet)", "stroke-dasharray": "4 3" };
-    const loud = names().filter(([, line]) => !line.quiet).map(([each]) => each), order = loud.indexOf(name);
+    const alike = names().filter(([, line]) => Boolean(line.quiet) === Boolean(quiet)).map(([each]) => each), order = alike.indexOf(name);
+    if (quiet) return { stroke: "var(--quiet)", "stroke-dasharray": ["5 3", "2 3", "9 3 2 3"][order % 3] };
     return { stroke: COLOURS[order % 10], "stroke-dasharray": DASHES[Math.floor(order / 10) % 3] };
   }
 
@@ -51,8 +51,8 @@ function startCharts(charts) {
     const points = lines.map((line) => line.x.map((x, i) => [x, line.y[i]]).filter(([x, y]) => x !== null && good(y)));
     const flat = points.flat();
     const range = (values) => { const low = Math.min(...values), high = Math.max(...values); return low < high ? [low, high] : [low - 0.5, high + 0.5]; };
-    const wider = ([low, high]) => (panel.square ? [Math.min(low, 0), Math.max(high, 1.01)] : [low - 0.04 * (high - low), high + 0.04 * (high - low)]);
-    const full = flat.length ? [range(flat.map(([x]) => x)), wider(range(flat.map(([, y]) => scale(y))))] : [[0, 1], [0, 1]];
+    const wider = ([low, high]) => (panel.square ? [-0.01, 1.01] : [low - 0.04 * (high - low), high + 0.04 * (high - low)]);
+    const full = flat.length ? [(panel.square ? wider : (each) => each)(range(flat.map(([x]) => x))), wider(range(flat.map(([, y]) => scale(y))))] : [[0, 1], [0, 1]];
     const [[x0, x1], [y0, y1]] = zooms.get(number) ?? full;
     const X = (x) => left + ((x - x0) / (x1 - x0)) * (W - left - right), Y = (y) => H - bottom - ((y - y0) / (y1 - y0)) * (H - top - bottom);
     const svg = make("svg", { viewBox: `0 0 ${W} ${H}`, role: "img", tabindex: 0 });
@@ -91,7 +91,7 @@ function startCharts(charts) {
       const found = points.map((own, i) => [lines[i], own.reduce((best, point) => (best && Math.abs(best[0] - x) <= Math.abs(point[0] - x) ? best : point), null)])
         .filter(([, point]) => point).sort((a, b) => b[1][1] - a[1][1]);
       tip.replaceChildren(make("b", {}, `${panel.x} ${short(x)}`), ...found.slice(0, 14).map(([line, point]) =>
-        make("span", {}, make("svg", { width: 14, height: 8 }, make("line", { x1: 0, x2: 14, y1: 4, y2: 4, "stroke-width": 2, ...look(line.name, line.quiet) })), ` ${said(point[1])} ${line.name}`)));
+        make("span", {}, make("svg", { width: 14, height: 8 }, make("line", { x1: 0, x2: 14, y1: 4, y2: 4, "stroke-width": 2, ...look(line.name, line.quiet) })), ` ${said(point[1])} ${line.name}${line.area === undefined ? "" : ` (${panel.area} ${said(line.area)})`}`)));
       tip.hidden = false;
       tip.style.left = X(x) > W / 2 ? "auto" : `${(100 * (X(x) + 8)) / W}%`;
       tip.style.right = X(x) > W / 2 ? `${(100 * (W - X(x) + 8)) / W}%` : "auto";

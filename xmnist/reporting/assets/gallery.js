@@ -173,11 +173,14 @@ function startGallery(networks) {
     buttonAt(...at)?.setAttribute("tabindex", 0);
   }
 
-  function draw(entries) {
+  async function draw(entries) {
+    const waiting = [];
     for (const entry of entries.filter((each) => each.isIntersecting)) {
       drawn.unobserve(entry.target);
-      for (const canvas of $$("canvas", entry.target)) paint(canvas, Number(canvas.dataset.tile), canvas.dataset.kind);
+      for (const canvas of $$("canvas", entry.target)) waiting.push(paint(canvas, Number(canvas.dataset.tile), canvas.dataset.kind));
     }
+    await Promise.all(waiting);
+    document.documentElement.dataset.drawn = "yes";
   }
 
   const buttonAt = (down, across) => $(`[data-at="${down}:${across}"]`, grid);
