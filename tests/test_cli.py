@@ -66,7 +66,7 @@ def test_flags_may_stand_anywhere(xmnist: Xmnist) -> None:
 MISSING = "it would be trained by: xmnist train dataset=glyphs model=classifier"
 RANGE = "alpha must be a number in [0, 1], or a list of different ones with model=cladec, got 7"
 WRONG = [
-    (["trian"], "no stage 'trian'; did you mean 'train'? (stages: train, explain, evaluate, export, runs)"),
+    (["trian"], "no stage 'trian'; did you mean 'train'? (stages: train, explain, evaluate, report, export, runs)"),
     (["train", "modle=cladec"], "no key 'modle'; did you mean 'model'?"),
     (
         ["train", "model=cladc"],

@@ -19,9 +19,10 @@ LEVELS = [
     {"cli"},
     {"hooks"},
     {"sweeps"},
-    {"train", "explain", "evaluate", "export"},
+    {"train", "explain", "evaluate", "export", "report"},
     {"measures", "seeds"},
     {"explaining", "charts", "search", "listing"},
+    {"reporting"},
     {"tables", "together", "filters"},
     {"training", "selection", "found"},
     {"fitting"},
@@ -44,6 +45,9 @@ LEVELS = [
     {"processes"},
 ]
 """From the top: a module imports from levels below its own; `data` and `metrics` are packages."""
+
+
+PANDAS = {"charts", "evaluate", "measures", "search", "seeds", "tables"}
 
 
 def top(module: str) -> str:
@@ -86,7 +90,8 @@ def test_imports_go_down(module: str) -> None:
         ("captum", {"explainers.gradients", "explainers.cam"}),
         ("zennit", {"explainers.lrp", "explainers.folding"}),
         ("torchvision", {"data.downloaded", "data.streamed", "classifiers", "layers", "pretrained"}),
-        ("pandas", {"charts", "evaluate", "measures", "search", "seeds", "tables"}),
+        ("jinja2", {"reporting.page"}),
+        ("pandas", {*PANDAS, "reporting.curves", "reporting.standings"}),
         ("scipy", {"metrics.similarity", "metrics.statistics"}),
         ("torchmetrics", {"metrics.classification", "metrics.similarity"}),
         ("tqdm", {"trainer"}),
@@ -106,7 +111,20 @@ def test_nothing_is_printed_by_the_library() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["cli", "hooks", "config", "derived", "schema", "runs", "explainers", "data", "data.files", "errors", "listing"],
+    [
+        "cli",
+        "hooks",
+        "config",
+        "derived",
+        "schema",
+        "runs",
+        "explainers",
+        "data",
+        "data.files",
+        "errors",
+        "listing",
+        "report",
+    ],
 )
 def test_modules_of_the_command_line_import_no_torch(module: str) -> None:
     code = f"import sys, xmnist.{module}; sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)"

@@ -85,8 +85,8 @@ def _main() -> None:
     if stage not in STAGES:
         fail(unknown("stage", stage, [*STAGES, *OTHERS], "stages"), 2)
     overrides, flags = _sorted(argv)
-    if stage == "report":  # where a group's name is a filter, which composes nothing
-        overrides = [re.sub(r"^\+*(dataset|model|experiment)=", r"only.\1=", word) for word in overrides]
+    if stage == "report":
+        overrides = [_of_report(word) for word in overrides]
     sys.argv[1:] = overrides + flags
 
     import hydra
@@ -188,6 +188,15 @@ def _sorted(argv: list[str]) -> tuple[list[str], list[str]]:
         else:
             flags.append(word)
     return overrides, flags
+
+
+def _of_report(word: str) -> str:
+    """A word of `xmnist report` as Hydra reads it: there, groups are filters, and a run's folder has = and commas."""
+    key, _, value = word.partition("=")
+    if key == "run" and value != "null" and not value.startswith(("'", '"')):
+        quoted = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'run="{quoted}"'
+    return re.sub(r"^\+*(dataset|model|experiment)=", r"only.\1=", word)
 
 
 def _completed_stage() -> str:

@@ -1,5 +1,6 @@
 """Stage `report`: one page of all finished runs."""
 
+import json
 import logging
 import webbrowser
 from collections.abc import Sequence
@@ -16,6 +17,10 @@ log = logging.getLogger(__name__)
 
 SIZES = ((None, 1.0), (64, 1.0), (48, 1.0), (32, 1.0), (32, 0.5), (24, 0.5), (24, 0.25), (16, 0.1))
 """How a page is made to fit: pixels of a picture's longer side, and which share of the images is shown."""
+
+
+WRAPPED = 200
+"""What the page needs about each picture, or each part of them, in bytes."""
 
 
 def check(settings: Settings) -> None:
@@ -64,36 +69,38 @@ def _made(several: Sequence[Found], settings: Settings) -> tuple[str, str]:
     bare = [page.entry(run, [], 0) for run in several]
     fixed = len(page.render(**parts, entries=bare, networks=[], chunks=[], note="").encode())
     room = settings["megabytes"] * 1e6 - fixed
-    networks, tiles, note = _fitting(several, settings["images"], room)
-    described = gallery.described(networks)
-    room -= tiles.size + 200 * len(tiles.chunks) + sum(len(str(network)) for network in described)
+    networks, tiles, note, taken = _fitting(several, settings["images"], room)
+    room -= taken
     entries, left = [], 0
     for run, own in zip(several, pictures, strict=True):
         shown = []
         for picture in own:
-            if len(picture.source) <= room:
+            if len(picture.source) + WRAPPED <= room:
                 shown.append(picture)
-                room -= len(picture.source) + 200
+                room -= len(picture.source) + WRAPPED
         left += len(own) - len(shown)
         entries.append(page.entry(run, shown, len(own) - len(shown)))
     told = "; ".join(each for each in (note, f"{left} pictures of runs had no room" if left else "") if each)
-    text = page.render(**parts, entries=entries, networks=described, chunks=tiles.chunks, note=note)
+    text = page.render(**parts, entries=entries, networks=networks, chunks=tiles.chunks, note=note)
     return text, f" ({told}: megabytes={settings['megabytes']:g})" if told else ""
 
 
-def _fitting(several: Sequence[Found], images: int, room: float) -> tuple[list[gallery.Network], gallery.Tiles, str]:
-    """The networks and their pictures, as large and as many as there is room for; and how they were made to fit."""
+def _fitting(
+    several: Sequence[Found], images: int, room: float
+) -> tuple[list[dict[str, Any]], gallery.Tiles, str, float]:
+    """The networks and their pictures, as large and as many as there is room for; how that was done; what they take."""
     for side, share in SIZES:
         tiles, limit = gallery.Tiles(side), max(1, round(share * images))
-        networks = gallery.networks(several, limit, tiles)
-        if tiles.size <= room:
+        networks = gallery.described(gallery.networks(several, limit, tiles))
+        taken = tiles.size + WRAPPED * len(tiles.chunks) + len(json.dumps(networks, separators=(",", ":")))
+        if taken <= room:
             break
     notes = []
-    if side and any(max(network.size) > side for network in networks):
+    if side and any(max(network["size"]) > side for network in networks):
         notes.append(f"pictures are at most {side} pixels high and wide")
-    if hidden := sum(len(network.hidden) for network in networks):
+    if hidden := sum(network["hidden"] for network in networks):
         notes.append(f"of each network's images the first {limit} are shown, {hidden} are not (images={images})")
-    return networks, tiles, "; ".join(notes)
+    return networks, tiles, "; ".join(notes), taken
 
 
 def _title(settings: Settings) -> str:
