@@ -323,6 +323,9 @@ def test_a_page_is_not_larger_than_asked(drawn: Made, tmp_path: Path, caplog: py
     smaller, data = paged(tmp_path, "megabytes=0.12")
     assert smaller.stat().st_size < 120_000 and len(data["networks"][0]["images"]) < 30
     assert "are shown" in Parsed(smaller).said()
+    caplog.clear()
+    paged(tmp_path, "megabytes=0.01")
+    assert "its tables, curves and settings cannot be made smaller: megabytes=0.01" in caplog.text
 
 
 def observed(names: Sequence[str], count: int = 60, spread: float = 1.0, seed: int = 0, **shift: float) -> list[Any]:

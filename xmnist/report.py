@@ -67,7 +67,7 @@ def _made(several: Sequence[Found], settings: Settings) -> tuple[str, str]:
     }
     pictures = [page.pictures(run) for run in several]
     bare = [page.entry(run, [], 0) for run in several]
-    fixed = len(page.render(**parts, entries=bare, networks=[], chunks=[], note="").encode())
+    fixed = len(page.render(**parts, entries=bare, networks=[{}], chunks=[], note="").encode())
     room = settings["megabytes"] * 1e6 - fixed
     networks, tiles, note, taken = _fitting(several, settings["images"], room)
     room -= taken
@@ -80,8 +80,10 @@ def _made(several: Sequence[Found], settings: Settings) -> tuple[str, str]:
                 room -= len(picture.source) + WRAPPED
         left += len(own) - len(shown)
         entries.append(page.entry(run, shown, len(own) - len(shown)))
-    told = "; ".join(each for each in (note, f"{left} pictures of runs had no room" if left else "") if each)
     text = page.render(**parts, entries=entries, networks=networks, chunks=tiles.chunks, note=note)
+    notes = [note, f"{left} pictures of runs had no room" if left else ""]
+    notes += ["its tables, curves and settings cannot be made smaller"] if room < 0 else []
+    told = "; ".join(each for each in notes if each)
     return text, f" ({told}: megabytes={settings['megabytes']:g})" if told else ""
 
 
