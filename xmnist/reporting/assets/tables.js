@@ -37,7 +37,7 @@ function startRuns() {
   const { find, found } = $("#view-runs form").elements, runs = $$("#view-runs details.run");
   function look() {
     const words = find.value.toLowerCase().split(/\s+/).filter(Boolean);
-    for (const run of runs) run.hidden = !words.every((word) => `${run.textContent}`.toLowerCase().includes(word));
+    for (const run of runs) run.hidden = !words.every((word) => `${$("summary", run).textContent} ${$("code", run)?.textContent}`.toLowerCase().includes(word));
     const left = runs.filter((run) => !run.hidden).length;
     found.value = left === runs.length ? `${left} runs` : `${left} of ${runs.length} runs`;
   }
