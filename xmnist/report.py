@@ -44,7 +44,7 @@ def main(settings: Settings, typed: str) -> dict[str, Any]:
     Raises:
         InputError: there is nothing to show.
     """
-    run, several = Run("report", settings), collected.chosen(settings)
+    run, several = Run("report", settings), collected.chosen(settings, tell=True)
     with runs.claim(run, typed):
         run.write_json("environment.json", environment.describe("cpu", 1, 0))
         text, told = _made(several, settings)
@@ -65,7 +65,7 @@ def _made(several: Sequence[Found], settings: Settings) -> tuple[str, str]:
         "charts": curves.charts(several),
         "cards": cards.cards(several),
     }
-    pictures = [page.pictures(run) for run in several]
+    pictures = [next(iter(collected.each("the pictures of", [run], page.pictures)), []) for run in several]
     bare = [page.entry(run, [], 0) for run in several]
     fixed = len(page.render(**parts, entries=bare, networks=[{}], chunks=[], note="").encode())
     room = settings["megabytes"] * 1e6 - fixed

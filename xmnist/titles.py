@@ -58,7 +58,7 @@ def title(settings: Settings) -> str:
 
 def _layer(settings: Settings) -> str:
     """What decoders look at."""
-    layers, neurons = listed(settings["layer"]), settings["neurons"]
+    layers, neurons = listed(settings["layer"]), settings.get("neurons")
     name = f"layer {layers[0]}" if len(layers) == 1 else f"{len(layers)} layers"
     if isinstance(neurons, list):
         return f"{len(neurons)} units of {name}"

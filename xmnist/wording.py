@@ -32,7 +32,7 @@ def words(settings: Settings) -> list[str]:
     untold = ["force", "train_missing"]
     if settings["model"]["name"] in ("classifier", "joint"):
         untold += ["layer", "neurons"]  # a decoder's
-    common = {key: settings[key] for key in COMMON if settings[key] != top[key] and key not in untold}
+    common = {key: settings[key] for key in COMMON if settings.get(key, top[key]) != top[key] and key not in untold}
     return out + [f"{key}={_value(value)}" for key, value in common.items()]
 
 

@@ -9,7 +9,7 @@ from xmnist import runs, titles, wording
 from xmnist.derived import Settings, listed, plain, training
 from xmnist.found import Found
 from xmnist.metrics.statistics import share_interval
-from xmnist.reporting.collected import content, grid, rows, stands_on
+from xmnist.reporting.collected import content, each, grid, rows, stands_on
 
 LEARNT = ("classifier", "joint")
 """The models that have a card."""
@@ -49,7 +49,9 @@ def cards(several: Sequence[Found]) -> list[Card]:
             measured[runs.run_id("train", needs[0])] = run
     learnt = [run for run in several if run.stage == "train" and run.model in LEARNT]
     seeds = [_seedless(run) for run in learnt]
-    return [_card(run, measured.get(run.path.name), seeds.count(_seedless(run))) for run in learnt]
+    return list(
+        each("the card of", learnt, lambda run: _card(run, measured.get(run.path.name), seeds.count(_seedless(run))))
+    )
 
 
 def _seedless(run: Found) -> str:

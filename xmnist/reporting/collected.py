@@ -4,40 +4,44 @@ import csv
 import json
 import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from xmnist import found, runs
 from xmnist.derived import Settings, judged, listed, needed, trained
-from xmnist.errors import InputError
+from xmnist.errors import InputError, one_line
 from xmnist.found import Found
 from xmnist.schema import DECODERS
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
-def chosen(settings: Settings) -> list[Found]:
-    """The finished runs that a report's settings ask for, oldest first; those that are left out are told of.
+def chosen(settings: Settings, tell: bool = False) -> list[Found]:
+    """The finished runs that a report's settings ask for, oldest first.
+
+    Args:
+        tell: log which are left out, and why.
 
     Raises:
         InputError: there is none, or the one that is asked for is not finished.
     """
     out_dir, only = Path(settings["out_dir"]), {k: v for k, v in settings["only"].items() if v}
     if settings["run"]:
-        return _one(Path(settings["run"]).resolve())
+        return _one(Path(settings["run"]).resolve(), tell)
     everything = found.below(out_dir)
     done = [run for run in everything if run.state == "done" and run.stage != "export"]
     left = [run for run in done if all(_fits(run, key, listed(words)) for key, words in only.items())]
     left = [run for run in done if run in left or run.path.name in _needed_by(left)] if "experiment" in only else left
     if not left:
         raise InputError(_nothing(out_dir, everything, done, only))
-    if not only and len(done) < len(everything):
-        others = sum(run.state != "done" for run in everything)
-        if others:
-            log.info("%d of %d runs are not finished, and left out: xmnist runs lists them", others, len(everything))
-    return _sound(left)
+    if tell and not only and (others := sum(run.state != "done" for run in everything)):
+        log.info("%d of %d runs are not finished, and left out: xmnist runs lists them", others, len(everything))
+    if not (sound := _sound(left, tell)):
+        raise InputError(f"no run below {out_dir}/ can be shown: {left[0].path}: {_wrong(left[0])}")
+    return sound
 
 
 def _nothing(out_dir: Path, everything: Sequence[Found], done: Sequence[Found], only: Settings) -> str:
@@ -49,7 +53,7 @@ def _nothing(out_dir: Path, everything: Sequence[Found], done: Sequence[Found], 
     return f"no finished run fits {asked} (there: {'; '.join(there)})"
 
 
-def _one(path: Path) -> list[Found]:
+def _one(path: Path, tell: bool) -> list[Found]:
     """A run and those that it stands on, as far as they are there."""
     if not (path / "status.json").is_file():
         raise InputError(f"run={path} is no run's folder: it has no status.json (xmnist runs lists them)")
@@ -58,13 +62,11 @@ def _one(path: Path) -> list[Found]:
         raise InputError(f"run={path} is not finished: {run.state}{f' ({run.error})' if run.error else ''}")
     if run.stage == "export":
         raise InputError(f"run={path} is of xmnist export, of which there is nothing to show")
-    if not _sound([run]):
-        raise InputError(f"run={path} cannot be shown: {run.error or 'one of its files is not what it wrote'}")
+    if wrong := _wrong(run):
+        raise InputError(f"run={path} cannot be shown: {wrong}")
     names = _needed_by([run])
-    return [
-        *_sound(each for each in found.below(path.parents[3]) if each.state == "done" and each.path.name in names),
-        run,
-    ]
+    around = [each for each in found.below(path.parents[3]) if each.state == "done" and each.path.name in names]
+    return [*_sound(around, tell), run]
 
 
 def _values(run: Found, key: str) -> list[str]:
@@ -94,16 +96,30 @@ def stands_on(run: Found) -> list[Settings]:
     return []
 
 
-def _sound(several: Iterable[Found]) -> list[Found]:
-    """The runs whose files are those that they wrote; the others are told of."""
-    out = []
+def _sound(several: Iterable[Found], tell: bool) -> list[Found]:
+    """The runs whose files are those that they wrote."""
+    several = list(several)
+    wrong = {run.path: _wrong(run) for run in several}
+    for path, reason in wrong.items():
+        if tell and reason:
+            log.warning("%s is left out: %s", path, reason)
+    return [run for run in several if not wrong[run.path]]
+
+
+def _wrong(run: Found) -> str | None:
+    """Why a run cannot be shown, if so."""
+    return run.error if run.edited else found.altered(run.path)
+
+
+def each(what: str, several: Iterable[Found], make: Callable[[Found], T]) -> Iterator[T]:
+    """What is made of each run; one whose files are not what this version writes is told of, and left out."""
     for run in several:
-        reason = run.error if run.edited else found.altered(run.path)
-        if reason:
-            log.warning("%s is left out: %s", run.path, reason)
+        try:
+            made = make(run)
+        except Exception as error:  # such files make readers raise almost anything
+            log.warning("%s %s cannot be shown: %s", what, run.path, one_line(error))
         else:
-            out.append(run)
-    return out
+            yield made
 
 
 def rows(path: Path) -> list[dict[str, str]]:

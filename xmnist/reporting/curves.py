@@ -9,6 +9,7 @@ import pandas as pd
 
 from xmnist import titles
 from xmnist.found import Found
+from xmnist.reporting.collected import each
 from xmnist.schema import CONTROLS
 
 POINTS = 100
@@ -25,14 +26,17 @@ CLASSES = (("roc", "ROC", "false positive rate", "true positive rate"),
 
 def charts(several: Iterable[Found]) -> list[dict[str, Any]]:
     """All charts, each with its kind, its run, and panels of lines, as the page's script reads them."""
+    return [chart for found in each("the curves of", several, _of) for chart in found]
+
+
+def _of(run: Found) -> list[dict[str, Any]]:
     out = []
-    for run in several:
-        if run.stage == "train" and (run.path / "history.csv").is_file():
-            out.append(_training(run))
-        if run.stage == "evaluate" and (run.path / "aopc_curves.csv").is_file():
-            out += _aopc(run)
-        if run.stage == "evaluate" and (run.path / "classification_curves.csv").is_file():
-            out.append(_classification(run))
+    if run.stage == "train" and (run.path / "history.csv").is_file():
+        out.append(_training(run))
+    if run.stage == "evaluate" and (run.path / "aopc_curves.csv").is_file():
+        out += _aopc(run)
+    if run.stage == "evaluate" and (run.path / "classification_curves.csv").is_file():
+        out.append(_classification(run))
     return out
 
 
@@ -78,7 +82,7 @@ def _aopc(run: Found) -> list[dict[str, Any]]:
         for key, part in curves[curves["order"] == order].groupby(where, sort=False):
             *kind, patch, fill = key
             title = ", ".join(
-                [*(f"map {each}" for each in kind), f"{patch}x{patch} patches", str(fill).replace("_", " ")]
+                [*(f"map {name}" for name in kind), f"{patch}x{patch} patches", str(fill).replace("_", " ")]
             )
             lines = [
                 _line(str(explainer), rows["step"], rows[column], explainer in CONTROLS)

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from xmnist import runs
+from xmnist import runs, titles
 from xmnist.derived import Settings, learned, listed, plain, variant
 from xmnist.found import Found
-from xmnist.reporting.collected import rows, stands_on
+from xmnist.reporting.collected import each, rows, stands_on
 from xmnist.schema import IMAGES, LEARNED
-from xmnist.titles import TITLES, explained_title
+from xmnist.titles import TITLES
 
 KINDS = {**dict.fromkeys(IMAGES, "image"), "difference": "difference", "joint": "map"}
 """Explanation method -> what its answers are, if they are no heatmaps."""
@@ -113,15 +113,9 @@ class Network:
 def networks(several: Iterable[Found], images: int, tiles: Tiles) -> list[Network]:
     """All explained networks, with at most so many images of each."""
     out: dict[str, Network] = {}
-    for run in several:
-        needs = stands_on(run)
-        if run.stage != "explain" or not needs or not (run.path / "explanations.npz").is_file():
-            continue
-        name = runs.run_id("train", needs[0])
-        with np.load(run.path / "explanations.npz", allow_pickle=False) as arrays:
-            if name not in out:
-                out[name] = Network(name[-8:], explained_title(needs[0]), arrays["images"].shape[2:])
-            _take_up(out[name], run, dict(arrays), images, tiles)
+    drawn = [run for run in several if run.stage == "explain" and (run.path / "explanations.npz").is_file()]
+    for _ in each("the pictures of", drawn, lambda run: _take_up(out, run, images, tiles)):
+        pass
     alike = [network.label for network in out.values()]
     for network in out.values():
         if alike.count(network.label) > 1:
@@ -130,7 +124,13 @@ def networks(several: Iterable[Found], images: int, tiles: Tiles) -> list[Networ
     return list(out.values())
 
 
-def _take_up(network: Network, run: Found, arrays: Mapping[str, NDArray[Any]], limit: int, tiles: Tiles) -> None:
+def _take_up(networks: dict[str, Network], run: Found, limit: int, tiles: Tiles) -> None:
+    explained = stands_on(run)[0]
+    name = runs.run_id("train", explained)
+    with np.load(run.path / "explanations.npz", allow_pickle=False) as file:
+        arrays = dict(file)
+    new = Network(name[-8:], titles.explained_title(explained), arrays["images"].shape[2:])
+    network = networks.setdefault(name, new)
     table, numbers = rows(run.path / "selection.csv"), arrays["indices"].tolist()
     places = [place for place, number in enumerate(numbers) if number in network.images]
     fresh = [place for place in range(len(numbers)) if place not in places]

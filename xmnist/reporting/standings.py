@@ -11,6 +11,7 @@ import pandas as pd
 from xmnist import tables, titles
 from xmnist.found import Found
 from xmnist.metrics.statistics import holm, paired_test
+from xmnist.reporting.collected import each
 from xmnist.tables import BEST, LEVEL, MEANING
 
 MEASURED = ("reconstruction", "aopc", "pompom", "localisation", "axioms")
@@ -50,25 +51,25 @@ class Table:
 
 def standings(several: Iterable[Found]) -> list[Table]:
     """The tables of all `evaluate` runs: of models, of explainers, and AOPC by patch size and fill."""
+    measured = [run for run in several if run.stage == "evaluate" and (run.path / "summary.csv").is_file()]
+    return [table for found in each("what was measured in", measured, _tables) for table in found]
+
+
+def _tables(run: Found) -> list[Table]:
     out = []
-    for run in several:
-        if run.stage != "evaluate" or not (run.path / "summary.csv").is_file():
-            continue
-        summary = pd.read_csv(run.path / "summary.csv", dtype={"name": str, "kind": str})
-        observed = _observed(run)
-        for kind, part in summary.groupby("kind", sort=False):
-            columns = [score for score in MEANING if score in part and part[score].notna().any()]
-            rows = {str(row["name"]): [_cell(row, score) for score in columns] for _, row in part.iterrows()}
-            title = f"{str(kind).capitalize()}s: {titles.explained_title(run.settings, decoded=False)}"
-            table = Table(title, str(kind), run, columns, list(rows.items()), {c: MEANING[c] for c in columns})
-            for place, score in enumerate(columns):
-                if score in observed and score in BEST:
-                    for name in _best(observed[score], list(rows), BEST[score]):
-                        rows[name][place].best = table.marked = True
-            out.append(table)
-        if (run.path / "aopc_table.csv").is_file():
-            out.append(_by_patch_and_fill(run))
-    return out
+    summary = pd.read_csv(run.path / "summary.csv", dtype={"name": str, "kind": str})
+    observed = _observed(run)
+    for kind, part in summary.groupby("kind", sort=False):
+        columns = [score for score in MEANING if score in part and part[score].notna().any()]
+        rows = {str(row["name"]): [_cell(row, score) for score in columns] for _, row in part.iterrows()}
+        title = f"{str(kind).capitalize()}s: {titles.explained_title(run.settings, decoded=False)}"
+        table = Table(title, str(kind), run, columns, list(rows.items()), {c: MEANING[c] for c in columns})
+        for place, score in enumerate(columns):
+            if score in observed and score in BEST:
+                for name in _best(observed[score], list(rows), BEST[score]):
+                    rows[name][place].best = table.marked = True
+        out.append(table)
+    return [*out, _by_patch_and_fill(run)] if (run.path / "aopc_table.csv").is_file() else out
 
 
 def _observed(run: Found) -> dict[str, pd.DataFrame]:
@@ -124,12 +125,12 @@ def _by_patch_and_fill(run: Found) -> Table:
     names, columns = list(dict.fromkeys(table["explainer"])), list[str]()
     cells: dict[str, list[Cell]] = {name: [] for name in names}
     marked = False
-    each = {key: rows for key, rows in observed.groupby(where, sort=False)}
+    parts = {key: rows for key, rows in observed.groupby(where, sort=False)}
     for key, part in table.groupby(where, sort=False):
         *kind, patch, fill = key if isinstance(key, tuple) else (key,)
         columns.append(" ".join([*map(str, kind), f"{patch}x{patch}", str(fill).replace("_", " ")]))
         by_name = part.set_index("explainer")
-        values = each[key].pivot(index="image", columns="explainer", values="aopc")
+        values = parts[key].pivot(index="image", columns="explainer", values="aopc")
         best = _best(values, names, BEST["aopc"])
         for name in names:
             cells[name].append(_cell(by_name.loc[name], "aopc") if name in by_name.index else Cell())
@@ -154,7 +155,7 @@ def over_seeds(several: Iterable[Found]) -> list[Table]:
         for kind, part in summary.groupby("kind", sort=False):
             columns = [score for score in MEANING if score in part and part[score].notna().any()]
             rows = [(str(row["name"]), [_cell(row, score) for score in columns]) for _, row in part.iterrows()]
-            seeds = ", ".join(sorted({seed for each in part["seeds"] for seed in each.split("+")}, key=int))
+            seeds = ", ".join(sorted({seed for own in part["seeds"] for seed in own.split("+")}, key=int))
             title = f"{path.parent.name.rpartition(',seeds-')[0]}, over seeds {seeds}"
             out.append(Table(title, str(kind), None, columns, rows, {c: MEANING[c] for c in columns}))
     return out
