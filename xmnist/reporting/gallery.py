@@ -205,7 +205,10 @@ def described(several: Sequence[Network]) -> list[dict[str, Any]]:
     """The networks as the page's script reads them: rows in the order of the images."""
     out = []
     for network in several:
-        columns = list(network.images.values())
+        columns, ordered = list(network.images.values()), list(network.rows.values())
+        layers, names = ([getattr(row, key) for row in ordered] for key in ("layer", "name"))
+        ordered.sort(key=lambda row: (layers.index(row.layer), names.index(row.name), row.alpha or 0.0))
+        ordered.sort(key=lambda row: row.kind in ("image", "difference"))  # maps first, as in pictures
         drawn = [
             {
                 **{key: getattr(row, key) for key in ("name", "title", "kind", "layer", "alpha")},
@@ -214,7 +217,7 @@ def described(several: Sequence[Network]) -> list[dict[str, Any]]:
                     for key in ("tile", "scale", "seen", "gap")
                 },
             }
-            for row in network.rows.values()
+            for row in ordered
         ]
         for row in drawn:
             for key in ("scale", "seen", "gap"):
