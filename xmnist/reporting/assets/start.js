@@ -5,6 +5,9 @@ document.addEventListener("DOMContentLoaded", () => {
     const { start, count, height, width, channels } = element.dataset;
     return { element, start: Number(start), count: Number(count), height: Number(height), width: Number(width), channels: Number(channels) };
   });
+  if (!("DecompressionStream" in window)) {
+    $("main").prepend(make("p", { class: "note" }, "This browser cannot unpack the pictures: it takes Chrome 80, Firefox 113, Safari 16.4, or a newer one."));
+  }
   startGallery(networks);
   startCharts(charts);
   startTables();
