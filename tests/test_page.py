@@ -56,6 +56,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     explained(settings, {"lrp": noise(1), "refae": images, **made}, images, CLASSES, NUMBERS)
     other = resolved("explain", out, "explainer=saliency", "seed=1")
     explained(other, {"saliency": noise(2)[:3]}, images[:3], ["x", "y", "z"], NUMBERS[:3])
+    fewer = resolved("explain", out, "explainer=lrp", "seed=1")  # comes first, by its name, and is of two images only
+    explained(fewer, {"lrp": noise(3)[:2]}, images[:2], ["x", "y", "z"], NUMBERS[:2])
     trained = Run("train", resolved("train", out, "model=classifier"))
     with runs.claim(trained, "xmnist train model=classifier dataset=glyphs"):
         trained.write_json("metrics.json", {"accuracy": 0.9, "loss": 0.3, "epochs": 3})
@@ -79,8 +81,8 @@ def _measure(run: Run) -> None:
         for place, name in enumerate(CLASSES)
     ])  # fmt: skip
     run.write_csv("classification_curves.csv", [
-        {"curve": curve, "class": name, "area": 0.9, "x": x, "y": y}
-        for curve in ("roc", "precision_recall") for name in CLASSES for x, y in ((0, 0), (0, 0.9), (1, 1))
+        {"curve": curve, "class": name, "mean": name == "micro", "area": 0.9, "x": x, "y": y}
+        for curve in ("roc", "precision_recall") for name in [*CLASSES, "micro"] for x, y in ((0, 0), (0, 0.9), (1, 1))
     ])  # fmt: skip
     run.write_csv("aopc.csv", [
         {"explainer": name, "patch": 4, "fill": "black", "image": image, "aopc": mean + 0.1 * draw.standard_normal(),
@@ -175,7 +177,7 @@ def test_the_gallery_is_there_at_once_and_hostile_names_are_text(opened: Opened)
     assert heads(page) == [HOSTILE, "b", MISTAKEN, HOSTILE, "b", MISTAKEN]
     assert titles(page) == ["original", "LRP", "RefAE layer dense", "ClaDec layer dense, alpha 0"]
     assert (
-        page.locator("#gallery-count").inner_text() == "6 of 6 images, 2 of them misclassified; 3 explanations of each"
+        page.locator("#gallery-count").inner_text() == "6 of 6 images, 2 of them misclassified; 3 rows of explanations"
     )
     assert page.locator("body script:not([type])").count() == 1  # the page's own
     assert [page.locator(f"#gallery-controls [name=class] option >> nth={n}").inner_text() for n in range(4)] == [
@@ -219,7 +221,7 @@ def test_the_slider_moves_through_the_trained_alphas(opened: Opened) -> None:
 def test_another_network_has_its_own_filters(opened: Opened) -> None:
     page = opened("#gallery?alpha=0.99")
     page.select_option("[name=net]", label="vgg_small on glyphs, seed 1")
-    assert heads(page) == ["x", "y", "z \N{EN DASH} x"] and titles(page) == ["original", "saliency"]
+    assert heads(page) == ["x", "y", "z \N{EN DASH} x"] and titles(page) == ["original", "LRP", "saliency"]
     assert page.locator("[name=alpha]").is_disabled() and page.locator("[name=class] option").count() == 4
     again = opened(page.url.partition("index.html")[2])
     assert heads(again) == ["x", "y", "z \N{EN DASH} x"]
@@ -258,12 +260,61 @@ def test_a_picture_is_enlarged_by_mouse_and_keyboard(opened: Opened) -> None:
     again = opened(page.url.partition("index.html")[2])
     assert again.locator("#enlarged-title").inner_text() == "RefAE, layer dense: image 11"
     page.keyboard.press("Escape")
-    assert not title.is_visible() and "open" not in page.url
+    assert not title.is_visible() and "open=" not in page.url
     assert page.evaluate("document.activeElement.dataset.at") == "2:2"
     page.keyboard.press("ArrowUp")
     page.keyboard.press("Home")
     page.keyboard.press("Enter")
     assert title.inner_text() == "LRP: image 4"
+
+
+def test_images_without_an_explanation_are_stepped_over(opened: Opened) -> None:
+    page = opened()
+    page.select_option("[name=net]", label="vgg_small on glyphs, seed 1")
+    page.focus("[data-at='2:0']")
+    for key, place in (("End", "2:2"), ("ArrowUp", "0:2"), ("ArrowDown", "2:2"), ("Home", "2:0"), ("ArrowUp", "1:0"),
+                       ("ArrowRight", "1:1"), ("ArrowRight", "1:1")):  # fmt: skip
+        page.keyboard.press(key)
+        assert page.evaluate("document.activeElement.dataset.at") == place, key
+    page.keyboard.press("Enter")
+    page.keyboard.press("ArrowRight")
+    assert "there is none of this image" in page.locator("#enlarged dl").inner_text()
+    page.keyboard.press("Escape")
+    assert page.evaluate("document.activeElement.dataset.at") == "0:2"
+    page.select_option("[name=right]", "wrong")
+    assert page.locator(".gallery [tabindex='0']").count() == 1
+
+
+def test_what_has_the_focus_is_not_covered(opened: Opened) -> None:
+    page = opened("", viewport={"width": 420, "height": 500})
+    page.focus("[data-at='3:5']")
+    for key in ("ArrowUp", "ArrowUp", "ArrowLeft", "ArrowLeft", "ArrowLeft", "ArrowLeft"):
+        page.keyboard.press(key)
+        covered = page.evaluate("""() => {
+          const box = document.activeElement.getBoundingClientRect();
+          return document.elementFromPoint(box.left + 8, box.top + 8)?.closest("button") !== document.activeElement;
+        }""")
+        assert not covered, (key, page.evaluate("document.activeElement.dataset.at"))
+
+
+def test_back_leaves_an_enlarged_picture(opened: Opened) -> None:
+    page = opened("#runs")
+    page.click("nav >> text=Gallery")
+    page.click("[data-at='0:1']")
+    assert page.locator("#enlarged-title").inner_text() == "original: image 7"
+    assert opened(page.url.partition("index.html")[2]).locator("#enlarged-title").inner_text() == "original: image 7"
+    page.go_back()
+    until(page, lambda: page.locator("#view-runs").is_visible())
+    page.click(".run >> nth=0")  # nothing lies over it
+    assert page.locator(".run[open]").count() == 1 and "#runs" in page.url
+
+
+def test_the_skip_link_leads_to_the_content_of_the_view(opened: Opened) -> None:
+    page = opened("#tables?sort=table-1:1:up")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main" and page.locator("#table-1").is_visible()
+    assert "#tables?sort" in page.url
 
 
 def test_tables_are_sorted_and_the_address_says_how(opened: Opened) -> None:
@@ -290,7 +341,7 @@ def test_curves_are_read_hidden_and_enlarged(opened: Opened) -> None:
     page = opened("#curves")
     kinds = [each.get_attribute("label") for each in page.locator("[name=chart] optgroup").all()]
     assert sorted(map(str, kinds)) == ["AOPC", "ROC and PR", "Training"]
-    page.select_option("[name=chart]", label="AOPC(L), most relevant patches first: vgg_small on glyphs, seed 0")
+    page.select_option("[name=chart]", label="AOPC: AOPC(L), most relevant patches first: vgg_small on glyphs, seed 0")
     panel = page.locator(".panel > svg")
     assert page.locator(".panel").count() == 1 and panel.locator("path").count() == 3
     assert "lrp 0.700" in str(panel.get_attribute("aria-label"))
@@ -301,7 +352,10 @@ def test_curves_are_read_hidden_and_enlarged(opened: Opened) -> None:
     assert (
         told.splitlines()[0] == "patches covered 2" and "0.280 lrp" in told and told.index("lrp") < told.index("random")
     )
-    page.click(".lines button >> text=random")
+    assert page.locator("#chart-said").text_content() == ", ".join(told.splitlines())  # for who does not see it
+    page.focus(".lines button >> text=random")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.textContent") == "random"
     assert panel.locator("path").count() == 2 and "hide=random" in page.url
     ticks = panel.locator(".tick").all_text_contents()
     box = panel.bounding_box()
@@ -315,9 +369,9 @@ def test_curves_are_read_hidden_and_enlarged(opened: Opened) -> None:
     assert panel.locator(".tick").all_text_contents() == ticks
     again = opened(page.url.partition("index.html")[2])
     assert again.locator(".panel > svg path").count() == 2
-    page.select_option("[name=chart]", label="vgg_small on glyphs, seed 0")
-    assert page.locator(".panel").count() == 2 and page.locator(".panel > svg >> nth=0").locator("path").count() == 3
-    page.select_option("[name=chart]", label="Classifier: vgg_small on glyphs, seed 0")
+    page.select_option("[name=chart]", label="ROC and PR: vgg_small on glyphs, seed 0")
+    assert page.locator(".panel").count() == 2 and page.locator(".panel > svg >> nth=0").locator("path").count() == 4
+    page.select_option("[name=chart]", label="Training: Classifier: vgg_small on glyphs, seed 0")
     ticks = panel.locator(".tick").all_text_contents()
     page.check("[name=log]")
     assert panel.locator(".tick").all_text_contents() != ticks
@@ -325,9 +379,9 @@ def test_curves_are_read_hidden_and_enlarged(opened: Opened) -> None:
 
 def test_runs_are_found_and_their_commands_copied(opened: Opened) -> None:
     page = opened("#runs", permissions=["clipboard-read", "clipboard-write"])
-    assert page.locator(".run:visible").count() == 4 and page.locator("[name=found]").inner_text() == "4 runs"
+    assert page.locator(".run:visible").count() == 5 and page.locator("[name=found]").inner_text() == "5 runs"
     page.fill("[name=find]", "train classifier")
-    assert page.locator(".run:visible").count() == 1 and page.locator("[name=found]").inner_text() == "1 of 4 runs"
+    assert page.locator(".run:visible").count() == 1 and page.locator("[name=found]").inner_text() == "1 of 5 runs"
     page.click(".run:visible summary")
     page.click(".run[open] .copy")
     until(page, lambda: page.locator(".run[open] .copy").inner_text() == "copied")
@@ -341,25 +395,40 @@ def test_runs_are_found_and_their_commands_copied(opened: Opened) -> None:
 
 def test_a_link_in_a_table_leads_to_its_run_and_back(opened: Opened) -> None:
     page = opened("#tables?sort=table-1:1:up")
-    page.click("#view-tables h2 a >> nth=0")
-    assert page.locator(".run[open] summary b").inner_text() == "evaluate"
+    for _ in range(2):  # also when it is open already
+        page.click("#view-tables h2 a >> nth=0")
+        until(page, lambda: page.locator(".run[open] summary b").is_visible())
+        assert page.locator(".run[open] summary b").inner_text() == "evaluate"
+        assert page.evaluate("document.querySelector('.run[open]').getBoundingClientRect().top < innerHeight / 2")
+        page.click("nav >> text=Tables")
+        until(page, lambda: page.locator("#table-1").is_visible())
     page.go_back()
-    assert page.locator("#table-1").is_visible()
+    until(page, lambda: page.locator(".run[open]").is_visible())
+    page.go_back()
+    until(page, lambda: page.locator("#table-1").is_visible())
     assert [each.inner_text() for each in page.locator("#table-1 tbody th").all()] == ["saliency", "random", "lrp"]
 
 
 def test_a_card_has_the_confusion_matrix_and_the_limits(opened: Opened) -> None:
     page = opened("#cards")
     card = page.locator("article")
-    assert card.locator("h2").inner_text() == "Classifier: vgg_small on glyphs, seed 0"
+    assert card.locator("h2").inner_text().startswith("Classifier: vgg_small on glyphs, seed 0 run ")
     assert card.locator(".confusion tbody tr >> nth=0").inner_text().split("\t") == [HOSTILE, "4", "1", "1"]
-    assert "Its most frequent mistake: c taken for b, 1 of 6 times." in card.inner_text()
+    assert f"Among its most frequent mistakes: {HOSTILE} taken for b, 1 of 6 times." in card.inner_text()
     card.locator(".sortable thead button >> text=recall").click()
     assert [each.inner_text() for each in card.locator(".sortable tbody th").all()] == ["c", "b", HOSTILE]
 
 
 def test_an_address_of_nothing_shows_the_gallery(opened: Opened) -> None:
-    for fragment in ("#nowhere", "#gallery?net=none&class=none&alpha=none&open=1:2:3&hide=all", "#tables?sort=x:y:z"):
+    for fragment in (
+        "#nowhere",
+        "#gallery?net=none&class=none&alpha=none&open=1:2:3&hide=all",
+        "#gallery?open=:",
+        "#tables?sort=x:y:z",
+        "#tables?sort=main:1:down",
+        "#cards?sort=table-1:99:up",
+        "#curves?chart=x&hide=y",
+    ):
         page = opened(fragment)
         assert page.locator("main > section:visible").count() == 1
     assert len(heads(opened("#gallery?net=none&class=none"))) == 6
@@ -373,8 +442,10 @@ def test_every_view_fits_and_can_be_read(opened: Opened, width: int, scheme: str
         page.click(f"nav a[href^='#{view}']")
         page.wait_for_selector(f"html[data-view={view}]")
         assert page.locator("main > section:visible").get_attribute("id") == f"view-{view}"
+        for summary in page.locator("main > section:visible summary").all():
+            summary.click()
+        page.evaluate("scrollTo(0, 0)")
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")  # nothing is cut off, or moves
-        assert page.evaluate("scrollY") == 0
         faint = page.evaluate(CONTRAST)
         assert faint == [], faint
         assert page.evaluate(NAMELESS) == []
@@ -436,5 +507,5 @@ def test_without_javascript_there_are_tables_runs_and_cards(address: str, browse
     page = context.new_page()
     page.goto(address)
     assert page.locator("#table-1").is_visible() and page.locator("article").is_visible()
-    assert page.locator(".run").count() == 4 and not page.locator("#view-gallery").is_visible()
+    assert page.locator(".run").count() == 5 and not page.locator("#view-gallery").is_visible()
     context.close()

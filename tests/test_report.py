@@ -22,7 +22,7 @@ import torch
 
 from benchmarks.report import explained
 from helpers import TINY, composed
-from xmnist import config, evaluate, explain, found, report, runs, train
+from xmnist import config, evaluate, explain, found, report, runs, seeds, train
 from xmnist.errors import InputError
 from xmnist.found import Found
 from xmnist.reporting import cards, collected, curves, gallery, standings
@@ -60,7 +60,8 @@ class Parsed(HTMLParser):
 
 @cache
 def resolved(stage: str, words: tuple[str, ...]) -> config.Settings:
-    return config.resolve(composed("dataset=glyphs", *words, stage=stage), stage)
+    own = [] if any(word.startswith("dataset=") for word in words) else ["dataset=glyphs"]
+    return config.resolve(composed(*own, *words, stage=stage), stage)
 
 
 @pytest.fixture
@@ -157,17 +158,18 @@ def test_the_command_as_a_user_types_it(xmnist: Xmnist, tmp_path: Path, drawn: M
     assert again.returncode == 0 and "index.html: 3 runs" in again.stdout
     assert (out / "report" / "index.html").read_bytes() != page
     one = xmnist("report", f"out_dir={out}", f"run={folder}")
-    assert one.returncode == 0 and f"{out}/report/run={folder.name}/index.html: 1 runs" in one.stdout
+    assert one.returncode == 0 and f"{out}/report/run={folder.name}/index.html: 1 run," in one.stdout
     both = xmnist("report", "-m", f"out_dir={out}", "model=refae,classifier")
-    assert both.returncode == 0 and "report/model=refae/index.html: 1 runs" in both.stdout
+    assert both.returncode == 0 and "report/model=refae/index.html: 1 run," in both.stdout
     smoke = xmnist("report", f"out_dir={out}", "+experiment=smoke")
-    assert smoke.returncode == 0 and "report/experiment=smoke/index.html: 1 runs" in smoke.stdout
+    assert smoke.returncode == 0 and "report/experiment=smoke/index.html: 1 run," in smoke.stdout
     page = (out / "report" / "index.html").read_bytes()
     for words, message in (
         (["dataset=mnist"], "no finished run fits dataset=mnist (there: dataset=glyphs)"),
         (["experiment=montavon"], "no finished run fits experiment=montavon (there: experiment=smoke)"),
         (["dataset=mnits"], "only.dataset must be one of mnist, fashion_mnist"),
         ([f"run={out}"], f"run={out} is no run's folder: it has no status.json"),
+        ([f"run={out / 'report'}"], f"run={out}/report is a report: {out}/report/index.html"),
         ([f"run={folder}", "model=refae"], "is one run, which needs no filter: leave model out"),
         (["images=0"], "images must be a whole number of at least 1, got 0"),
         (["layer=dense"], "no key 'layer' (keys: only, run, images, megabytes, open, out_dir, fail_fast)"),
@@ -209,7 +211,7 @@ def test_runs_that_are_not_sound_are_left_out_and_told_of(
     (damaged / "metrics.json").write_text("{}")
     (edited / "config.yaml").write_text((edited / "config.yaml").read_text().replace("seed: 1", "seed: 2"))
     own = config.resolve(composed(f"out_dir={tmp_path / 'out'}", stage="report"), "report")
-    assert [run.path for run in collected.chosen(own)] == [kept]
+    assert [run.path for run in collected.chosen(own, tell=True)] == [kept]
     assert f"{damaged} is left out: metrics.json is not the file that this run wrote" in caplog.text
     assert f"{edited} is left out: config.yaml was edited" in caplog.text
     assert "1 of 4 runs are not finished, and left out" in caplog.text
@@ -318,14 +320,14 @@ def test_a_page_is_not_larger_than_asked(drawn: Made, tmp_path: Path, caplog: py
     assert whole.stat().st_size > 300_000 and "MB\n" in caplog.text
     small, data = paged(tmp_path, "megabytes=0.26")
     assert small.stat().st_size < 260_000 and len(data["networks"][0]["images"]) == 30
-    assert "pictures are at most 32 pixels high and wide: megabytes=0.26" in caplog.text
+    assert "pictures are at most 32 pixels high and wide (megabytes=0.26)" in caplog.text
     assert "Pictures are at most 32 pixels" in Parsed(small).said()
     smaller, data = paged(tmp_path, "megabytes=0.12")
     assert smaller.stat().st_size < 120_000 and len(data["networks"][0]["images"]) < 30
     assert "are shown" in Parsed(smaller).said()
     caplog.clear()
     paged(tmp_path, "megabytes=0.01")
-    assert "its tables, curves and settings cannot be made smaller: megabytes=0.01" in caplog.text
+    assert "what cannot be made smaller is larger than megabytes=0.01" in caplog.text
 
 
 def observed(names: Sequence[str], count: int = 60, spread: float = 1.0, seed: int = 0, **shift: float) -> list[Any]:
@@ -408,14 +410,27 @@ def test_a_patch_and_fill_has_a_column_and_a_failure_its_reason(made: Made, tmp_
     assert ("td", "failed: <b>no</b>") in Parsed(path).texts
 
 
+def test_a_better_mean_alone_is_not_better(made: Made, tmp_path: Path) -> None:
+    rows = observed(["random", "lrp"], spread=0.01, lrp=-0.1)
+    for row in rows[-6:]:
+        row["aopc"] = 9.0  # six images lift the mean; on all others, lrp is worse
+    made("evaluate", "metric=aopc", aopc=rows, summary=summed(rows, {}))
+    (table,) = standings.standings(below(tmp_path))
+    values = {name: cells[0].value for name, cells in table.rows}
+    assert values["lrp"] > values["random"] and stars(table) == []
+
+
 def test_what_was_measured_over_seeds_has_a_table(made: Made, tmp_path: Path) -> None:
     rows = observed(["random", "lrp"])
-    run = made("evaluate", "metric=aopc", aopc=rows, summary=summed(rows, {}))
-    place = run.parent / (run.name.rpartition(",seed=")[0] + ",seeds-0a1b2c3d")
-    place.mkdir()
-    (place / "summary.csv").write_text("kind,name,seeds,aopc,aopc_sd\nexplainer,lrp,0+1+10,0.5,0.25\n")
-    (table,) = standings.over_seeds(below(tmp_path))
-    assert table.title.endswith("over seeds 0, 1, 10") and dict(table.rows)["lrp"][0].spread == 0.25
+    for words, value in (("seed=1", 0.5), ("metrics.aopc.steps=3", 0.75)):
+        run = made("evaluate", "metric=aopc", "explainer=lrp", words, aopc=rows, summary=summed(rows, {}))
+        place = seeds.place(run, resolved("evaluate", ("metric=aopc", "explainer=lrp", words)))
+        assert place.name.startswith("metric=aopc,explainer=random+sobel+otsu+lrp,") and ",seeds-" in place.name
+        place.mkdir()
+        (place / "summary.csv").write_text(f"kind,name,seeds,aopc,aopc_sd\nexplainer,lrp,0+1+10,{value},0.25\n")
+    (table,) = standings.over_seeds([run for run in below(tmp_path) if run.settings["seed"] == 1])
+    assert table.title == "Explainers: vgg_small on glyphs, over seeds 0, 1, 10"
+    assert [(cell.value, cell.spread) for _, (cell,) in table.rows] == [(0.5, 0.25)]  # not that of other settings
     path, _ = paged(tmp_path)
     assert "± 0.250" in Parsed(path).said()
 
@@ -468,8 +483,68 @@ def test_a_card_says_what_is_known_and_what_is_not(made: Made, tmp_path: Path) -
     assert card.names == [HOSTILE, "b"] and card.confusion == [[7, 3], [0, 90]] and not card.missing and other.missing
     assert f"Its most frequent mistake: {HOSTILE} taken for b, 3 of 10 times." in card.limits
     assert f"It is worst at class {HOSTILE}, of whose images it recognises 70.0 %." in card.limits
-    assert any("trained once" in limit for limit in bare.limits) and not any("once" in limit for limit in card.limits)
+    one = "Of its trainings, this page has one: intervals are over test images, not over seeds."
+    assert one in bare.limits and one not in card.limits
     assert [[card.shade(i, j) for j in range(2)] for i in range(2)] == [[7, 3], [0, 9]]
+
+
+def test_classes_may_be_called_anything(made: Made, tmp_path: Path) -> None:
+    names = ["NA", "micro", "a,b"]
+    points = [
+        {"curve": "roc", "class": name, "mean": mean, "area": 0.5 + place / 10, "x": x, "y": x}
+        for place, (name, mean) in enumerate([*((name, False) for name in names), ("micro", True)]) for x in (0, 1)
+    ]  # fmt: skip
+    confusion = [{"true": name, **dict.fromkeys(names, 1)} for name in names]
+    by_class = [{**BY_CLASS[0], "class": name, "recall": 0.3 * place} for place, name in enumerate([*names, "micro"])]
+    made("train", "model=classifier")
+    made(
+        "evaluate", "metric=classification", confusion=confusion, classification=by_class, classification_curves=points
+    )
+    (chart,) = curves.charts(below(tmp_path))
+    assert [line["name"] for line in chart["panels"][0]["lines"]] == [*names, "all (micro)"]
+    assert [line["area"] for line in chart["panels"][0]["lines"]] == [0.5, 0.6, 0.7, 0.8]
+    (card,) = cards.cards(below(tmp_path))
+    assert [row["class"] for row in card.classes] == [*names, "all (micro)"] and card.names == names
+    assert "It is worst at class NA, of whose images it recognises 0.0 %." in card.limits
+    assert "Among its most frequent mistakes: NA taken for micro, 1 of 3 times." in card.limits
+
+
+def test_what_is_alike_is_told_apart(made: Made, tmp_path: Path) -> None:
+    history = [{"epoch": 1, "train_loss": 1, "val_loss": 1}]
+    made("train", "model=classifier", "trainer.epochs=3", history=history)
+    made("train", "model=classifier", "trainer.epochs=4", history=history)
+    first, second = curves.charts(below(tmp_path))
+    assert first["label"].endswith(f"({first['run']})") and first["label"] != second["label"]
+
+
+def test_a_page_does_not_tell_where_it_was_made(made: Made, tmp_path: Path) -> None:
+    made(
+        *("train", "dataset=folder", "dataset.path=/home/anna/horses", "model=classifier", "data_dir=/home/anna/data"),
+        command="xmnist train dataset=folder dataset.path=/home/anna/horses ++out_dir=/anna/o --config-dir /anna/c",
+    )
+    path, _ = paged(tmp_path)
+    text, said = path.read_text(), Parsed(path).said()
+    assert "anna" not in text and str(tmp_path) not in text
+    assert "xmnist train dataset=folder dataset.path=horses --config-dir c" in said and "path: horses" in said
+    assert "dataset.path=horses" in cards.cards(below(tmp_path))[0].missing
+    assert not any("were used" in limit for limit in cards.cards(below(tmp_path))[0].limits)  # test=0.15 is a share
+
+
+def test_a_run_whose_files_are_gone_is_left_out(
+    made: Made, drawn: Made, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept, other = drawn(lrp=pictures(3)), drawn("seed=1", lrp=pictures(3))
+    (other / "selection.csv").unlink()
+    old = drawn("seed=2", lrp=pictures(3))  # a version that knows no neurons, and a file that is no archive
+    status = json.loads((old / "status.json").read_text())
+    (old / "explanations.npz").write_text("damaged")
+    status["files"]["explanations.npz"] = hashlib.sha256(b"damaged").hexdigest()
+    status["checksum"] = runs.checksum({key: value for key, value in status.items() if key != "checksum"})
+    (old / "status.json").write_text(json.dumps(status))
+    _, data = paged(tmp_path)
+    assert [network["label"] for network in data["networks"]] == ["vgg_small on glyphs, seed 0"]
+    assert f"{other} is left out: selection.csv is gone" in caplog.text and str(kept) not in caplog.text
+    assert f"the pictures of {old} cannot be shown: " in caplog.text
 
 
 def test_an_accuracy_has_an_interval_where_the_test_images_are_counted(settings: Settings, tmp_path: Path) -> None:

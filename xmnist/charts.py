@@ -133,9 +133,12 @@ def points(report: Report, classes: Sequence[str]) -> dict[str, pd.DataFrame]:
     confusion = pd.DataFrame(report.confusion.numpy(), columns=list(classes))
     confusion.insert(0, "true", list(classes), allow_duplicates=True)
     parts = [
-        pd.DataFrame({"curve": kind, "class": c.name, "area": c.area, "x": c.x.numpy(), "y": c.y.numpy()})
+        pd.DataFrame(
+            {"curve": kind, "class": c.name, "mean": place == len(classes), "area": c.area}
+            | {"x": c.x.numpy(), "y": c.y.numpy()}
+        )
         for kind, curves in (("roc", report.roc), ("precision_recall", report.precision_recall))
-        for c in map(corners, curves)
+        for place, c in enumerate(map(corners, curves))
     ]
     return {"confusion": confusion, "classification_curves": pd.concat(parts)}
 

@@ -188,7 +188,9 @@ def _status(path: Path) -> tuple[dict[str, Any], str, str]:
 def altered(path: Path) -> str:
     """Why what a run has written, its weights apart, is not to be shown; empty if it is what it wrote."""
     status, _, reason = _status(path)
-    return reason or _altered(path, status["files"], [name for name in status["files"] if not name.endswith(".pt")])
+    names = [name for name in status["files"] if not name.endswith(".pt")]
+    gone = next((f"{name} is gone" for name in names if not (path / name).is_file()), "")
+    return reason or gone or _altered(path, status["files"], names)
 
 
 def _altered(path: Path, files: Mapping[str, Any], names: Iterable[str] = FIGURES) -> str:

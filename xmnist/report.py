@@ -51,7 +51,9 @@ def main(settings: Settings, typed: str) -> dict[str, Any]:
         path = run.path / "index.html"
         with runs.atomic(path) as file:
             file.write_text(text, encoding="utf-8")
-        log.info("%s: %d runs, %.1f MB%s", path, len(several), len(text.encode()) / 1e6, told)
+        log.info(
+            "%s: %d run%s, %.1f MB%s", path, len(several), "s" * (len(several) != 1), len(text.encode()) / 1e6, told
+        )
     if settings["open"] and not webbrowser.open(path.resolve().as_uri()):
         log.warning("no browser could be started: open %s", path.resolve())
     return {"runs": len(several)}
@@ -69,7 +71,8 @@ def _made(several: Sequence[Found], settings: Settings) -> tuple[str, str]:
     bare = [page.entry(run, [], 0) for run in several]
     fixed = len(page.render(**parts, entries=bare, networks=[{}], chunks=[], note="").encode())
     room = settings["megabytes"] * 1e6 - fixed
-    networks, tiles, note, taken = _fitting(several, settings["images"], room)
+    limit = f"megabytes={settings['megabytes']:g}"
+    networks, tiles, note, taken = _fitting(several, settings["images"], room, limit)
     room -= taken
     entries, left = [], 0
     for run, own in zip(several, pictures, strict=True):
@@ -81,27 +84,28 @@ def _made(several: Sequence[Found], settings: Settings) -> tuple[str, str]:
         left += len(own) - len(shown)
         entries.append(page.entry(run, shown, len(own) - len(shown)))
     text = page.render(**parts, entries=entries, networks=networks, chunks=tiles.chunks, note=note)
-    notes = [note, f"{left} pictures of runs had no room" if left else ""]
-    notes += ["its tables, curves and settings cannot be made smaller"] if room < 0 else []
+    notes = [note, f"{left} pictures of runs had no room with {limit}" if left else ""]
+    notes += [f"what cannot be made smaller is larger than {limit}"] if room < 0 else []
     told = "; ".join(each for each in notes if each)
-    return text, f" ({told}: megabytes={settings['megabytes']:g})" if told else ""
+    return text, f" ({told})" if told else ""
 
 
 def _fitting(
-    several: Sequence[Found], images: int, room: float
+    several: Sequence[Found], images: int, room: float, megabytes: str
 ) -> tuple[list[dict[str, Any]], gallery.Tiles, str, float]:
     """The networks and their pictures, as large and as many as there is room for; how that was done; what they take."""
     for side, share in SIZES:
-        tiles, limit = gallery.Tiles(side), max(1, round(share * images))
-        networks = gallery.described(gallery.networks(several, limit, tiles))
+        tiles, most = gallery.Tiles(side), max(1, round(share * images))
+        networks = gallery.described(gallery.networks(several, most, tiles))
         taken = tiles.size + WRAPPED * len(tiles.chunks) + len(json.dumps(networks, separators=(",", ":")))
         if taken <= room:
             break
     notes = []
     if side and any(max(network["size"]) > side for network in networks):
-        notes.append(f"pictures are at most {side} pixels high and wide")
+        notes.append(f"pictures are at most {side} pixels high and wide ({megabytes})")
     if hidden := sum(network["hidden"] for network in networks):
-        notes.append(f"of each network's images the first {limit} are shown, {hidden} are not (images={images})")
+        cause = f"images={images}" if most == images else megabytes
+        notes.append(f"of each network's images the first {most} are shown, {hidden} are not ({cause})")
     return networks, tiles, "; ".join(notes), taken
 
 

@@ -15,23 +15,28 @@ log = logging.getLogger(__name__)
 
 def summarise(run: Run) -> None:
     """Write mean and standard deviation over all measured seeds of this run's settings beside it, if there are more."""
-    place = run.path.parent / _seedless(run.settings).replace(",seed=0-", ",seeds-")
+    folder = place(run.path, run.settings)
     if len(_siblings(run)) < 2:
         return
     import pandas as pd  # takes seconds, and torch with it
 
     from xmnist import tables
 
-    place.mkdir(exist_ok=True)
-    with FileLock(place / ".lock"):  # a sweep's jobs may end at the same time
+    folder.mkdir(exist_ok=True)
+    with FileLock(folder / ".lock"):  # a sweep's jobs may end at the same time
         found = _siblings(run)
         table = tables.over_seeds({seed: pd.read_csv(path) for seed, path in sorted(found.items())})
-        with runs.atomic(place / "summary.csv") as file:
+        with runs.atomic(folder / "summary.csv") as file:
             table.to_csv(file, index=False, float_format="%.9g")
         text = tables.markdown(table)
-        with runs.atomic(place / "summary.md") as file:
+        with runs.atomic(folder / "summary.md") as file:
             file.write_text(text)
-    log.info("over seeds %s: %s\n\n%s", ", ".join(map(str, sorted(found))), place, text)
+    log.info("over seeds %s: %s\n\n%s", ", ".join(map(str, sorted(found))), folder, text)
+
+
+def place(path: Path, settings: Settings) -> Path:
+    """The folder beside a run in which its settings are summed up over all seeds."""
+    return path.parent / _seedless(settings).replace(",seed=0-", ",seeds-")
 
 
 def _siblings(run: Run) -> dict[int, Path]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -42,14 +42,15 @@ MEANING = {
 }
 """Score -> what it says."""
 
-BEST = {
-    **dict.fromkeys(("accuracy", "agreement", "evaluation_accuracy", "aopc", "abpc", "aopc_recomputed"), "high"),
-    **dict.fromkeys(("abpc_recomputed", "mass", "rank", "pointing", "sensitivity_a"), "high"),
-    **dict.fromkeys(("loss", "reconstruction_sse", "reconstruction_mse", "reconstruction_bce"), "low"),
-    **dict.fromkeys(("classification_loss", "pompom", "completeness_gap", "conservation_gap", "invariance_gap"), "low"),
-    **dict.fromkeys(("reset_rank_correlation", "reset_ssim"), "near 0"),
+BEST: dict[str, Literal["greater", "less"]] = {
+    **dict.fromkeys(("accuracy", "agreement", "evaluation_accuracy", "aopc", "abpc", "aopc_recomputed"), "greater"),
+    **dict.fromkeys(("abpc_recomputed", "mass", "rank", "pointing", "sensitivity_a"), "greater"),
+    **dict.fromkeys(("loss", "reconstruction_sse", "reconstruction_mse", "reconstruction_bce"), "less"),
+    **dict.fromkeys(
+        ("classification_loss", "pompom", "completeness_gap", "conservation_gap", "invariance_gap"), "less"
+    ),
 }
-"""Score -> which of its values is best; `kl` and `total_loss` say nothing of who is better than whom."""
+"""Score -> which of two values is better; others, such as `total_loss` of different alphas, have no better one."""
 
 _COLUMNS = {
     "classifier": ["accuracy", "loss"],

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,15 +32,19 @@ def interval(values: NDArray[np.floating], seed: int) -> tuple[float, float]:
     return float(found.low), float(found.high)
 
 
-def paired_test(values: NDArray[np.floating], others: NDArray[np.floating]) -> float:
-    """The p-value of Wilcoxon's signed-rank test, two-sided, that paired values (N,) differ; 1 where none does.
+def paired_test(
+    values: NDArray[np.floating],
+    others: NDArray[np.floating],
+    alternative: Literal["two-sided", "greater", "less"] = "two-sided",
+) -> float:
+    """The p-value of Wilcoxon's signed-rank test that paired values (N,) differ, are greater, or less; 1 if all equal.
 
     Source: Wilcoxon, "Individual comparisons by ranking methods", Biometrics Bulletin 1 (1945).
     """
     from scipy import stats
 
     differences = values - others
-    return float(stats.wilcoxon(differences).pvalue) if differences.any() else 1.0
+    return float(stats.wilcoxon(differences, alternative=alternative).pvalue) if differences.any() else 1.0
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -9,7 +9,7 @@ from xmnist import runs, titles, wording
 from xmnist.derived import Settings, listed, plain, training
 from xmnist.found import Found
 from xmnist.metrics.statistics import share_interval
-from xmnist.reporting.collected import content, each, grid, rows, stands_on
+from xmnist.reporting.collected import content, each, grid, public, rows, stands_on
 
 LEARNT = ("classifier", "joint")
 """The models that have a card."""
@@ -70,10 +70,10 @@ def _card(run: Found, measured: Found | None, seeds: int) -> Card:
     if measured is not None:
         table = grid(measured.path / "confusion.csv")[1:]
         card.names, card.confusion = [row[0] for row in table], [[int(value) for value in row[1:]] for row in table]
-        card.classes = [
-            {key: _figure(key, value) for key, value in row.items()}
-            for row in rows(measured.path / "classification.csv")
-        ]
+        by_class = rows(measured.path / "classification.csv")
+        for mean in by_class[len(card.names) :]:
+            mean["class"] = f"all ({mean['class']})"
+        card.classes = [{key: _figure(key, value) for key, value in row.items()} for row in by_class]
     else:
         card.missing = _measuring(run)
     card.limits = _limits(run, counts, seeds, card)
@@ -141,7 +141,11 @@ def _tested(metrics: dict[str, Any], counts: dict[str, int], measured: Found | N
 def _limits(run: Found, counts: dict[str, int], seeds: int, card: Card) -> list[str]:
     """What must not be concluded from the figures of a card."""
     own, out = run.settings["dataset"], list[str]()
-    parts = [f"{own[key]:,} {name} images" for key, name in (("train", "training"), ("test", "test")) if own.get(key)]
+    parts = [
+        f"{own[key]:,} {name} images"
+        for key, name in (("train", "training"), ("test", "test"))
+        if isinstance(own.get(key), int)
+    ]
     if parts and run.dataset not in DRAWN:
         out.append(f"Only {' and '.join(parts)} of the data set were used.")
     if run.dataset in DRAWN:
@@ -149,10 +153,10 @@ def _limits(run: Found, counts: dict[str, int], seeds: int, card: Card) -> list[
     if counts.get("test", FEW) < FEW:
         out.append(f"It was tested on {counts['test']} images: what happens seldom may not have been seen.")
     if seeds == 1:
-        out.append("It was trained once, with one seed: intervals are over test images, not over trainings.")
+        out.append("Of its trainings, this page has one: intervals are over test images, not over seeds.")
     if confused := _most_confused(card):
         out.append(confused)
-    scored = [row for row in card.classes if row["class"] in card.names and row.get("recall")]
+    scored = [row for row in card.classes[: len(card.names)] if row.get("recall")]
     if len(scored) > 1:
         worst = min(scored, key=lambda row: float(row["recall"]))
         recall = 100 * float(worst["recall"])
@@ -166,9 +170,11 @@ def _most_confused(card: Card) -> str:
     pairs = [(count, i, j) for i, row in enumerate(card.confusion) for j, count in enumerate(row) if i != j and count]
     if not pairs:
         return ""
-    count, true, seen = max(pairs)
+    most = [pair for pair in pairs if pair[0] == max(pairs)[0]]
+    count, true, seen = max(most, key=lambda pair: pair[0] / sum(card.confusion[pair[1]]))
+    told = "Its most frequent mistake" if len(most) == 1 else "Among its most frequent mistakes"
     of = sum(card.confusion[true])
-    return f"Its most frequent mistake: {card.names[true]} taken for {card.names[seen]}, {count:,} of {of:,} times."
+    return f"{told}: {card.names[true]} taken for {card.names[seen]}, {count:,} of {of:,} times."
 
 
 def _measuring(run: Found) -> str:
@@ -176,7 +182,7 @@ def _measuring(run: Found) -> str:
     untold = ("model=classifier", "out_dir=", "data_dir=", "device=", "fail_fast=")
     words = [word for word in wording.words(run.settings) if not word.startswith(untold)]
     words += ["explainer=joint"] if run.model == "joint" else []
-    return runs.command("evaluate", [*words, "metric=classification"])
+    return public(["xmnist", "evaluate", *words, "metric=classification"])
 
 
 def _figure(key: str, value: str) -> str:

@@ -4,10 +4,13 @@ import csv
 import json
 import logging
 import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
+
+import pandas as pd
 
 from xmnist import found, runs
 from xmnist.derived import Settings, judged, listed, needed, trained
@@ -57,6 +60,8 @@ def _one(path: Path, tell: bool) -> list[Found]:
     """A run and those that it stands on, as far as they are there."""
     if not (path / "status.json").is_file():
         raise InputError(f"run={path} is no run's folder: it has no status.json (xmnist runs lists them)")
+    if (path / "index.html").is_file():
+        raise InputError(f"run={path} is a report: {path / 'index.html'}")
     run = found.read(path)
     if run.state != "done":
         raise InputError(f"run={path} is not finished: {run.state}{f' ({run.error})' if run.error else ''}")
@@ -134,6 +139,30 @@ def grid(path: Path) -> list[list[str]]:
     """The cells of a CSV file, whose columns may be called anything, its header among them."""
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.reader(file))
+
+
+NAMES = ("class", "explainer", "fill", "kind", "map", "model", "name", "seeds")
+"""Columns of tables that hold names, which may be spelled NA or nan."""
+
+
+def read(path: Path) -> pd.DataFrame:
+    """A table that a stage has written."""
+    figures = [column for column in pd.read_csv(path, nrows=0) if column not in NAMES]
+    missing = {column: ["", "nan"] for column in figures}
+    return pd.read_csv(path, dtype=dict.fromkeys(NAMES, str), keep_default_na=False, na_values=missing)
+
+
+def public(words: Sequence[str]) -> str:
+    """A command without the folders of the machine where it was typed: of those that it needs, their last part."""
+    out = []
+    for before, word in zip(["", *words], words, strict=False):
+        key, sign, value = word.lstrip("+").partition("=")
+        if key in ("out_dir", "data_dir"):
+            continue
+        if before == "--config-dir" or key in ("dataset.path", "classifier.weights"):
+            word = f"{key}{sign}{Path(value).name}" if sign else Path(word).name
+        out.append(word)
+    return shlex.join(out)
 
 
 def content(path: Path) -> dict[str, Any]:

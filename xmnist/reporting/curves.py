@@ -9,7 +9,7 @@ import pandas as pd
 
 from xmnist import titles
 from xmnist.found import Found
-from xmnist.reporting.collected import each
+from xmnist.reporting.collected import each, read
 from xmnist.schema import CONTROLS
 
 POINTS = 100
@@ -26,7 +26,12 @@ CLASSES = (("roc", "ROC", "false positive rate", "true positive rate"),
 
 def charts(several: Iterable[Found]) -> list[dict[str, Any]]:
     """All charts, each with its kind, its run, and panels of lines, as the page's script reads them."""
-    return [chart for found in each("the curves of", several, _of) for chart in found]
+    out = [chart for found in each("the curves of", several, _of) for chart in found]
+    labels = [(chart["kind"], chart["label"]) for chart in out]
+    for chart, label in zip(out, labels, strict=True):
+        if labels.count(label) > 1:
+            chart["label"] += f" ({chart['run']})"
+    return out
 
 
 def _of(run: Found) -> list[dict[str, Any]]:
@@ -41,7 +46,8 @@ def _of(run: Found) -> list[dict[str, Any]]:
 
 
 def _chart(run: Found, kind: str, label: str, panels: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"id": f"{kind.split()[0].lower()}-{run.path.name[-8:]}", "kind": kind, "label": label, "panels": panels}
+    name = f"{kind.split()[0].lower()}-{run.path.name[-8:]}"
+    return {"id": name, "kind": kind, "label": label, "run": run.path.name[-8:], "panels": panels}
 
 
 def _panel(title: str, x: str, lines: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
@@ -62,7 +68,7 @@ def _short(value: float) -> float | int | None:
 
 def _training(run: Found) -> dict[str, Any]:
     """Each figure by epoch, in training and validation; where a joint model's phases begin."""
-    history = pd.read_csv(run.path / "history.csv")
+    history = read(run.path / "history.csv")
     epochs, phases = range(1, len(history) + 1), history.get("phase", pd.Series([1] * len(history)))
     marks = [epoch + 0.5 for epoch, (a, b) in enumerate(pairwise(phases), 1) if a != b]
     panels = []
@@ -74,7 +80,7 @@ def _training(run: Found) -> dict[str, Any]:
 
 
 def _aopc(run: Found) -> list[dict[str, Any]]:
-    curves = pd.read_csv(run.path / "aopc_curves.csv")
+    curves = read(run.path / "aopc_curves.csv")
     where = [column for column in ("map", "patch", "fill") if column in curves]
     out, label = [], titles.explained_title(run.settings, decoded=False)
     for number, (name, order, column) in enumerate(AOPC):
@@ -95,13 +101,14 @@ def _aopc(run: Found) -> list[dict[str, Any]]:
 
 
 def _classification(run: Found) -> dict[str, Any]:
-    curves = pd.read_csv(run.path / "classification_curves.csv", dtype={"class": str})
+    curves = read(run.path / "classification_curves.csv")
     panels = []
     for kind, title, x, y in CLASSES:
         own = curves[curves["curve"] == kind]
         lines = [
-            _line(str(name), rows["x"], rows["y"], name == "micro") | {"area": _short(rows["area"].iloc[0])}
-            for name, rows in ((n, r.reset_index()) for n, r in own.groupby("class", sort=False))
+            _line(f"all ({name})" if mean else str(name), rows["x"].array, rows["y"].array, mean)
+            | {"area": _short(rows["area"].iloc[0])}
+            for (mean, name), rows in own.groupby(["mean", "class"], sort=False)
         ]
         area = {"area": "AUC" if kind == "roc" else "AP"}
         panels.append(_panel(title, x, lines, y=y, square=True, **area))

@@ -125,13 +125,13 @@ def networks(several: Iterable[Found], images: int, tiles: Tiles) -> list[Networ
 
 
 def _take_up(networks: dict[str, Network], run: Found, limit: int, tiles: Tiles) -> None:
-    explained = stands_on(run)[0]
+    explained, table = stands_on(run)[0], rows(run.path / "selection.csv")
     name = runs.run_id("train", explained)
     with np.load(run.path / "explanations.npz", allow_pickle=False) as file:
         arrays = dict(file)
+    numbers = arrays["indices"].tolist()
     new = Network(name[-8:], titles.explained_title(explained), arrays["images"].shape[2:])
     network = networks.setdefault(name, new)
-    table, numbers = rows(run.path / "selection.csv"), arrays["indices"].tolist()
     places = [place for place, number in enumerate(numbers) if number in network.images]
     fresh = [place for place in range(len(numbers)) if place not in places]
     room = max(0, limit - len(network.images))

@@ -15,7 +15,7 @@ from PIL import Image
 
 from xmnist import __version__, found, tables
 from xmnist.found import Found
-from xmnist.reporting.collected import content
+from xmnist.reporting.collected import content, public
 from xmnist.reporting.standings import Cell
 
 ASSETS = Path(__file__).parent / "assets"
@@ -25,6 +25,9 @@ DRAWN = ("grid", "curves", "aopc", "mean_f", "roc", "precision_recall", "confusi
 
 ELSEWHERE = re.compile(r"^(data_dir|out_dir|device|train_missing|force|fail_fast): .*\n", re.MULTILINE)
 """Lines of a config.yaml that change no result, and tell of somebody's machine."""
+
+FOLDER = re.compile(r"^(  (?:path|weights): ).*/([^/\n]+)$", re.MULTILINE)
+"""Lines that name a file or folder by its place; its last part is told."""
 
 WIDEST = 1400
 """Pixels that a run's picture has at most."""
@@ -78,10 +81,11 @@ def entry(run: Found, shown: Sequence[Picture], left: int) -> Entry:
     told = content(run.path / "environment.json")
     versions = ", ".join(f"{name} {number}" for name, number in told.pop("versions", {}).items() if number)
     environment = {"versions": versions, **{key: str(value) for key, value in told.items() if value is not None}}
-    words = [word for word in shlex.split(run.command or "") if not re.match(r"(out_dir|data_dir)=", word)]
     config = ELSEWHERE.sub("", (run.path / "config.yaml").read_text(encoding="utf-8"))
+    config = FOLDER.sub(r"\1\2", config)
+    command = public(shlex.split(run.command or ""))
     figures = ", ".join(f"{value:.4g} {name.replace('_', ' ')}" for name, value in run.figures.items())
-    return Entry(run, found.NAME.sub("", run.path.name), figures, shlex.join(words), config, environment, shown, left)
+    return Entry(run, found.NAME.sub("", run.path.name), figures, command, config, environment, shown, left)
 
 
 def render(**context: Any) -> str:

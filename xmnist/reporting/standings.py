@@ -3,15 +3,14 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
-from xmnist import tables, titles
+from xmnist import seeds, tables, titles
 from xmnist.found import Found
 from xmnist.metrics.statistics import holm, paired_test
-from xmnist.reporting.collected import each
+from xmnist.reporting.collected import each, read
 from xmnist.tables import BEST, LEVEL, MEANING
 
 MEASURED = ("reconstruction", "aopc", "pompom", "localisation", "axioms")
@@ -44,6 +43,11 @@ class Table:
     marked: bool = False
 
     @property
+    def layered(self) -> bool:
+        """Whether its rows are of several layers, in each of which there is a best one."""
+        return any(",layer=" in name for name, _ in self.rows)
+
+    @property
     def compared(self) -> bool:
         """Whether a figure is not told apart from a random map's."""
         return any(cell.same for _, cells in self.rows for cell in cells)
@@ -57,7 +61,7 @@ def standings(several: Iterable[Found]) -> list[Table]:
 
 def _tables(run: Found) -> list[Table]:
     out = []
-    summary = pd.read_csv(run.path / "summary.csv", dtype={"name": str, "kind": str})
+    summary = read(run.path / "summary.csv")
     observed = _observed(run)
     for kind, part in summary.groupby("kind", sort=False):
         columns = [score for score in MEANING if score in part and part[score].notna().any()]
@@ -77,13 +81,13 @@ def _observed(run: Found) -> dict[str, pd.DataFrame]:
     out: dict[str, pd.DataFrame] = {}
     for name in MEASURED:
         if (run.path / f"{name}.csv").is_file():
-            values = tables.scores(name, pd.read_csv(run.path / f"{name}.csv"))
+            values = tables.scores(name, read(run.path / f"{name}.csv"))
             out |= {str(score): values[score].unstack(0) for score in values}
     return out
 
 
-def _best(values: pd.DataFrame, names: Sequence[str], goal: str) -> list[str]:
-    """The name whose mean is best, of those that compete, if it is better than each of the others by a paired test.
+def _best(values: pd.DataFrame, names: Sequence[str], better: Literal["greater", "less"]) -> list[str]:
+    """The name whose mean is best, of those that compete, if a paired test says of each other one that it is better.
 
     Decoders compete with those of the same layer, and not with the classifier, whose images nothing was made of.
     """
@@ -92,14 +96,13 @@ def _best(values: pd.DataFrame, names: Sequence[str], goal: str) -> list[str]:
         layer = next((part for part in name.split(",") if part.startswith("layer=")), "")
         if name in values and name != "classifier":
             groups.setdefault(layer, []).append(name)
-    values = values.abs() if goal == "near 0" else values
     for group in groups.values():
         means = values[group].mean().dropna()
         if len(means) < 2:
             continue
-        best = str(means.idxmax() if goal == "high" else means.idxmin())
+        best = str(means.idxmax() if better == "greater" else means.idxmin())
         both = (values[[best, other]].dropna().to_numpy() for other in means.index if other != best)
-        if all(p < LEVEL for p in holm([paired_test(pair[:, 0], pair[:, 1]) for pair in both])):
+        if all(p < LEVEL for p in holm([paired_test(pair[:, 0], pair[:, 1], better) for pair in both])):
             out.append(best)
     return out
 
@@ -120,7 +123,7 @@ def _number(value: Any) -> float | None:
 
 
 def _by_patch_and_fill(run: Found) -> Table:
-    table, observed = pd.read_csv(run.path / "aopc_table.csv"), pd.read_csv(run.path / "aopc.csv")
+    table, observed = read(run.path / "aopc_table.csv"), read(run.path / "aopc.csv")
     where = [column for column in ("map", "patch", "fill") if column in table]
     names, columns = list(dict.fromkeys(table["explainer"])), list[str]()
     cells: dict[str, list[Cell]] = {name: [] for name in names}
@@ -143,19 +146,18 @@ def _by_patch_and_fill(run: Found) -> Table:
 
 def over_seeds(several: Iterable[Found]) -> list[Table]:
     """The tables that `evaluate` has written of runs that differ in their seed alone."""
-    places: dict[Path, None] = {}
-    for run in (run for run in several if run.stage == "evaluate"):
-        alike = f"{run.path.name.rpartition(',seed=')[0]},seeds-"
-        places |= dict.fromkeys(
-            path for path in sorted(run.path.parent.glob("*/summary.csv")) if path.parent.name.startswith(alike)
-        )
-    out = []
-    for path in places:
-        summary = pd.read_csv(path, dtype={"seeds": str})
-        for kind, part in summary.groupby("kind", sort=False):
-            columns = [score for score in MEANING if score in part and part[score].notna().any()]
-            rows = [(str(row["name"]), [_cell(row, score) for score in columns]) for _, row in part.iterrows()]
-            seeds = ", ".join(sorted({seed for own in part["seeds"] for seed in own.split("+")}, key=int))
-            title = f"{path.parent.name.rpartition(',seeds-')[0]}, over seeds {seeds}"
-            out.append(Table(title, str(kind), None, columns, rows, {c: MEANING[c] for c in columns}))
+    found = {seeds.place(run.path, run.settings): run for run in several if run.stage == "evaluate"}
+    written = [run for place, run in found.items() if (place / "summary.csv").is_file()]
+    return [table for own in each("what was measured over the seeds of", written, _over_seeds) for table in own]
+
+
+def _over_seeds(run: Found) -> list[Table]:
+    summary, out = read(seeds.place(run.path, run.settings) / "summary.csv"), []
+    for kind, part in summary.groupby("kind", sort=False):
+        columns = [score for score in MEANING if score in part and part[score].notna().any()]
+        rows = [(str(row["name"]), [_cell(row, score) for score in columns]) for _, row in part.iterrows()]
+        numbers = ", ".join(sorted({seed for own in part["seeds"] for seed in own.split("+")}, key=int))
+        network = titles.explained_title(run.settings, decoded=False).rpartition(", seed ")[0]
+        title = f"{str(kind).capitalize()}s: {network}, over seeds {numbers}"
+        out.append(Table(title, str(kind), None, columns, rows, {c: MEANING[c] for c in columns}))
     return out

@@ -8,7 +8,7 @@ function startCharts(charts) {
   const form = $("#curves-controls"), { chart: select, log } = form.elements, legend = $("#view-curves .lines"), place = $("#view-curves .panels");
   const kinds = [...new Set(charts.map((each) => each.kind))];
   for (const kind of kinds) {
-    const options = charts.filter((each) => each.kind === kind).map((each) => make("option", { value: each.id }, each.label));
+    const options = charts.filter((each) => each.kind === kind).map((each) => make("option", { value: each.id }, `${kind}: ${each.label}`));
     select.append(make("optgroup", { label: kind }, ...options));
   }
   let chart = null, hidden = new Set(), zooms = new Map();
@@ -19,7 +19,7 @@ function startCharts(charts) {
     chart = wanted;
     select.value = chart.id;
     log.checked = choices.get("log") === "1";
-    hidden = new Set((choices.get("hide") ?? "").split(",").filter(Boolean));
+    hidden = new Set(choices.getAll("hide"));
     refresh(false);
   }
 
@@ -31,15 +31,24 @@ function startCharts(charts) {
     return { stroke: COLOURS[order % 10], "stroke-dasharray": DASHES[Math.floor(order / 10) % 3] };
   }
 
+  /** Draw the chart that is chosen, with its lines to be hidden; `keep` writes it into the address. */
   function refresh(keep = true) {
     legend.replaceChildren(...names().map(([name, line]) => {
       const sample = make("svg", { width: 24, height: 10, "aria-hidden": true }, make("line", { x1: 0, x2: 24, y1: 5, y2: 5, "stroke-width": 2, ...look(name, line.quiet) }));
-      return make("button", { type: "button", "aria-pressed": !hidden.has(name), click: () => { if (!hidden.delete(name)) hidden.add(name); refresh(); } }, sample, name);
+      return make("button", { type: "button", "aria-pressed": !hidden.has(name), click: (event) => {
+        if (!hidden.delete(name)) hidden.add(name);
+        event.currentTarget.setAttribute("aria-pressed", !hidden.has(name));
+        redraw();
+      } }, sample, name);
     }));
+    redraw(keep);
+  }
+
+  function redraw(keep = true) {
     place.replaceChildren(...chart.panels.map(panelOf));
     if (keep) {
       const usual = chart === charts[0] ? null : chart.id;
-      remember("curves", { chart: usual, hide: [...hidden].join(","), log: log.checked ? "1" : null });
+      remember("curves", { chart: usual, hide: [...hidden], log: log.checked ? "1" : null });
     }
   }
 
@@ -113,8 +122,10 @@ function startCharts(charts) {
       frame.setAttribute("visibility", "hidden");
       if (!start || Math.abs(end[0] - start[0]) < 8 || Math.abs(end[1] - start[1]) < 8) return;
       const [a, b] = [toData(start), toData(end)];
-      zooms.set(number, [0, 1].map((axis) => [Math.min(a[axis], b[axis]), Math.max(a[axis], b[axis])]));
-      refresh();
+      const zoom = [0, 1].map((axis) => [Math.min(a[axis], b[axis]), Math.max(a[axis], b[axis])]);
+      if (zoom.some(([low, high], axis) => high - low < 1e-5 * (full[axis][1] - full[axis][0]))) return; // nothing is to be seen there
+      zooms.set(number, zoom);
+      redraw();
     });
     svg.addEventListener("pointerleave", leave);
     svg.addEventListener("blur", leave);
@@ -122,6 +133,7 @@ function startCharts(charts) {
       const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
       if (!by) return;
       tell(stop + by);
+      $("#chart-said").textContent = [...tip.children].map((line) => line.textContent).join(", ");
       event.preventDefault();
     });
     return make("figure", { class: "panel" }, make("figcaption", {}, panel.title), svg, tip);
@@ -137,8 +149,8 @@ function startCharts(charts) {
   const short = (value) => Number(value.toPrecision(6)).toString().replace("-", "−");
 
   select.addEventListener("change", () => { chart = charts.find((each) => each.id === select.value); hidden = new Set(); zooms = new Map(); refresh(); });
-  log.addEventListener("change", () => { zooms = new Map(); refresh(); });
-  form.elements.reset.addEventListener("click", () => { zooms = new Map(); refresh(); });
+  log.addEventListener("change", () => { zooms = new Map(); redraw(); });
+  form.elements.reset.addEventListener("click", () => { zooms = new Map(); redraw(); });
   form.addEventListener("submit", (event) => event.preventDefault());
   views.curves = take;
 }

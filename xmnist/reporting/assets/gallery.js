@@ -71,12 +71,12 @@ function startGallery(networks) {
     const wanted = alphas.indexOf(Number(choices.get("alpha") ?? NaN));
     alpha.value = wanted < 0 ? 0 : wanted;
     all.checked = choices.get("all") === "1" && alphas.length > 1;
-    hidden = new Set((choices.get("hide") ?? "").split(",").filter((name) => network.rows.some((row) => row.name === name)));
+    hidden = new Set(choices.getAll("hide").filter((name) => network.rows.some((row) => row.name === name)));
     for (const box of $$("input", fieldset)) box.checked = !hidden.has(box.value);
     refresh(false);
-    const [image, row] = (choices.get("open") ?? "").split(":").map(Number);
-    const found = [rows.findIndex((each) => network.rows.indexOf(each) === row), columns.findIndex((each) => each.index === image)];
-    if (choices.has("open") && found.every((place) => place >= 0)) enlarge(...found);
+    const [image, row] = (choices.get("open") ?? "").split(":");
+    const found = [shown().findIndex((each) => numbered(each) === row), columns.findIndex((each) => String(each.index) === image)];
+    if (found.every((place) => place >= 0)) enlarge(...found);
     else if (dialog.open) dialog.close();
   }
 
@@ -115,7 +115,7 @@ function startGallery(networks) {
       (row.alpha === null || all.checked || row.alpha === value));
     const wrong = columns.filter((image) => image.label !== image.predicted).length;
     $("#gallery-count").textContent = columns.length
-      ? `${columns.length} of ${network.images.length} images, ${wrong} of them misclassified; ${rows.length} explanations of each`
+      ? `${columns.length} of ${network.images.length} images, ${wrong} of them misclassified; ${rows.length} row${rows.length === 1 ? "" : "s"} of explanations`
       : "No image is like that.";
     build();
     if (keep) store();
@@ -126,7 +126,7 @@ function startGallery(networks) {
     remember("gallery", {
       net: usual(network.id, networks[0].id), class: truth.value, seen: seen.value, right: right.value, layer: layer.value,
       alpha: alphas.length > 1 ? usual(String(alphas[Number(alpha.value)]), String(alphas[0])) : null,
-      all: all.checked ? "1" : null, hide: [...hidden].join(","), open,
+      all: all.checked ? "1" : null, hide: [...hidden], open,
     });
   }
 
@@ -139,6 +139,8 @@ function startGallery(networks) {
     return { tile, kind: row.kind, scale: row.scale?.[place], seen: row.seen?.[place], gap: row.gap?.[place] };
   }
 
+  /** What the address calls a row: its number, or what it is. */
+  const numbered = (row) => (row === null ? "original" : row === "mask" ? row : String(network.rows.indexOf(row)));
   const told = (row) => (row === null ? "original" : row === "mask" ? "ground truth" : [row.title, where(row)].filter(Boolean).join(", "));
   const where = (row) => [row.layer && `layer ${row.layer}`, row.alpha !== null && `alpha ${row.alpha}`].filter(Boolean).join(", ");
   const shown = () => [null, ...(columns.some((image) => image.mask !== null) ? ["mask"] : []), ...rows];
@@ -170,7 +172,10 @@ function startGallery(networks) {
     grid.replaceChildren(...(columns.length ? [table] : []));
     for (const row of $$("tr", grid)) drawn.observe(row);
     at = [Math.min(at[0], lines.length - 1), Math.max(0, Math.min(at[1], columns.length - 1))];
+    if (!buttonAt(...at)) at = [0, at[1]]; // this image has no such explanation
     buttonAt(...at)?.setAttribute("tabindex", 0);
+    const corner = $("th", grid)?.getBoundingClientRect();
+    if (corner) grid.style.scrollPadding = `${corner.height}px 8px 8px ${corner.width}px`; // what gets the focus is not under the heads
   }
 
   async function draw(entries) {
@@ -217,21 +222,25 @@ function startGallery(networks) {
   grid.addEventListener("keydown", (event) => {
     const move = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
     const [down, across] = placeOf(event.target) ?? at;
-    if (move) focus(down + move[0], across + move[1]);
-    else if (event.key === "Home") focus(down, 0);
+    if (move) {
+      let next = [down + move[0], across + move[1]];
+      const inside = () => next[0] >= 0 && next[1] >= 0 && next[0] < shown().length && next[1] < columns.length;
+      while (inside() && !buttonAt(...next)) next = [next[0] + move[0], next[1] + move[1]];
+      focus(...next);
+    } else if (event.key === "Home") focus(down, 0);
     else if (event.key === "End") focus(down, columns.length - 1);
     else return;
     event.preventDefault();
   });
   grid.addEventListener("click", (event) => {
     const place = placeOf(event.target);
-    if (place) { at = place; enlarge(place[0] - (shown().length - rows.length), place[1]); }
+    if (place) enlarge(...place);
   });
 
-  /** Show one cell large beside its image: `down` counts the rows of explainers; a negative one is the image itself. */
+  /** Show one cell large beside its image. */
   function enlarge(down, across) {
-    at = [down + shown().length - rows.length, across];
-    const image = columns[across], row = shown()[at[0]], cell = cellOf(row, image);
+    at = [down, across];
+    const image = columns[across], row = shown()[down], cell = cellOf(row, image);
     $("#enlarged-title").textContent = `${told(row)}: image ${image.index}`;
     const both = [...(row === null ? [] : [[cellOf(null, image), "original"]]), ...(cell ? [[cell, told(row)]] : [])];
     const pair = both.map(([one, name]) => {
@@ -253,13 +262,13 @@ function startGallery(networks) {
     if (!cell) facts.push(["explanation", "there is none of this image"]);
     $("dl", dialog).replaceChildren(...facts.flatMap(([key, text]) => [make("dt", {}, key), make("dd", {}, text)]));
     if (!dialog.open) { dialog.showModal(); $("#enlarged-title").focus(); }
-    store(row === null || row === "mask" ? null : `${image.index}:${network.rows.indexOf(row)}`);
+    store(`${image.index}:${numbered(row)}`);
   }
 
   function step(which, by) {
     const [down, across] = at, lines = shown().length;
-    const next = which === "row" ? [(down + by + lines) % lines, across] : [down, (across + by + columns.length) % columns.length];
-    enlarge(next[0] - (lines - rows.length), next[1]);
+    if (which === "row") enlarge((down + by + lines) % lines, across);
+    else enlarge(down, (across + by + columns.length) % columns.length);
   }
 
   dialog.addEventListener("click", (event) => {
@@ -271,7 +280,12 @@ function startGallery(networks) {
     const move = { ArrowLeft: ["image", -1], ArrowRight: ["image", 1], ArrowUp: ["row", -1], ArrowDown: ["row", 1] }[event.key];
     if (move) { step(...move); event.preventDefault(); }
   });
-  dialog.addEventListener("close", () => { store(); focus(...at); });
+  dialog.addEventListener("close", () => {
+    if (document.documentElement.dataset.view !== "gallery") return; // the address led elsewhere
+    store();
+    if (!buttonAt(...at)) at = [0, at[1]];
+    focus(...at);
+  });
 
   net.addEventListener("change", () => { choose(networks.find((each) => each.id === net.value)); alpha.value = 0; all.checked = false; });
   fieldset.addEventListener("change", (event) => {

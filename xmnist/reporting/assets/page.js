@@ -36,9 +36,12 @@ function address() {
   return [VIEWS.includes(view) ? view : "gallery", new URLSearchParams(query ?? "")];
 }
 
-/** Write a view's choices into the address; those that are empty or usual (null) are left out. */
+/** Write a view's choices into the address, a list as several; those that are empty or usual (null) are left out. */
 function remember(view, choices) {
-  const query = new URLSearchParams(Object.entries(choices).filter(([, value]) => value !== null && value !== ""));
+  const query = new URLSearchParams();
+  for (const [key, value] of Object.entries(choices)) {
+    for (const each of Array.isArray(value) ? value : [value]) if (each !== null && each !== "") query.append(key, each);
+  }
   const text = query.toString();
   history.replaceState(null, "", `#${view}${text ? `?${text}` : ""}`);
   const link = $(`nav a[href^="#${view}"]`);
@@ -48,6 +51,7 @@ function remember(view, choices) {
 function show() {
   const [view, choices] = address();
   if (document.documentElement.dataset.view !== view) scrollTo(0, 0);
+  if (view !== "gallery") $("#enlarged")?.close();
   document.documentElement.dataset.view = view;
   for (const link of $$("nav a")) {
     if (link.hash.slice(1).split("?")[0] === view) link.setAttribute("aria-current", "page");

@@ -12,6 +12,10 @@ document.addEventListener("DOMContentLoaded", () => {
   startCharts(charts);
   startTables();
   startRuns();
+  $(".skip").addEventListener("click", (event) => { // its target is no view
+    event.preventDefault();
+    $("#main").focus();
+  });
   addEventListener("hashchange", show);
   show();
   document.documentElement.dataset.ready = "yes";

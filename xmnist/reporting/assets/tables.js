@@ -26,8 +26,9 @@ function startTables() {
   for (const view of ["tables", "cards"]) {
     for (const table of $$(`#view-${view} .sortable`)) sorted(table, view);
     views[view] = (choices) => {
-      const [id, column, order] = (choices.get("sort") ?? "").split(":"), table = document.getElementById(id);
-      if (table && $("thead", table).rows[0].cells[Number(column)]) sort(table, Number(column), order === "down");
+      const [id, column, order] = (choices.get("sort") ?? "").split(":");
+      const table = $$(`#view-${view} .sortable`).find((each) => each.id === id);
+      if (table?.tHead.rows[0].cells[column]) sort(table, Number(column), order === "down");
       document.getElementById(`card-${choices.get("card")}`)?.scrollIntoView();
     };
   }
@@ -37,11 +38,11 @@ function startRuns() {
   const { find, found } = $("#view-runs form").elements, runs = $$("#view-runs details.run");
   function look() {
     const words = find.value.toLowerCase().split(/\s+/).filter(Boolean);
-    for (const run of runs) run.hidden = !words.every((word) => `${$("summary", run).textContent} ${$("code", run)?.textContent}`.toLowerCase().includes(word));
+    for (const run of runs) run.hidden = !words.every((word) => `${$("summary", run).textContent} ${$("code", run)?.textContent} ${run.id}`.toLowerCase().includes(word));
     const left = runs.filter((run) => !run.hidden).length;
     found.value = left === runs.length ? `${left} runs` : `${left} of ${runs.length} runs`;
   }
-  const store = () => remember("runs", { find: find.value, run: runs.find((run) => run.open)?.id.slice(4) ?? null });
+  const store = () => remember("runs", { find: find.value, run: runs.filter((run) => run.open).map((run) => run.id.slice(4)) });
   find.addEventListener("input", () => { look(); store(); });
   $("#view-runs form").addEventListener("submit", (event) => event.preventDefault());
   for (const run of runs) $("summary", run).addEventListener("click", () => setTimeout(store));
@@ -49,10 +50,9 @@ function startRuns() {
   views.runs = (choices) => {
     find.value = choices.get("find") ?? "";
     look();
-    const run = document.getElementById(`run-${choices.get("run")}`);
-    if (!run || run.open) return;
-    run.open = true;
-    run.scrollIntoView();
+    const asked = runs.filter((run) => choices.getAll("run").includes(run.id.slice(4)));
+    for (const run of asked) run.open = true;
+    asked[0]?.scrollIntoView();
   };
 }
 
