@@ -54,7 +54,11 @@ class Row:
 
 def _save(figure: Figure, path: Path) -> None:
     FigureCanvasAgg(figure)
-    figure.savefig(path, dpi=150)
+    figure.set_dpi(150)
+    if layout := figure.get_layout_engine():  # now, or savefig would draw everything twice
+        layout.execute(figure)
+        figure.set_layout_engine("none")
+    figure.savefig(path)
 
 
 def curves(history: Sequence[dict[str, float]], title: str, path: Path) -> None:
