@@ -19,7 +19,7 @@ from torch import nn
 from xmnist import cli, hooks
 from xmnist.config import conf_dir
 
-TINY = ("+experiment=smoke", "dataset.train=300", "dataset.test=100")
+TINY = ("+experiment=smoke", "dataset.train=200", "dataset.test=100")
 """The smoke experiment on even less data: a training takes about a second."""
 
 
