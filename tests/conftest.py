@@ -16,8 +16,8 @@ import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
 
-from helpers import UNREACHABLE, composed, typed
-from xmnist import config
+from helpers import TINY, UNREACHABLE, composed, typed
+from xmnist import config, train
 from xmnist.data.base import Data, Info, Split
 
 
@@ -48,6 +48,14 @@ def settings(tmp_path: Path) -> Callable[..., config.Settings]:
         return config.resolve(composed(*overrides, stage=stage), stage) | {"out_dir": str(tmp_path / "out")}
 
     return resolved
+
+
+@pytest.fixture(scope="session")
+def tiny_classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An `out_dir` with the classifier of the settings TINY, for what explains and measures it."""
+    folder = tmp_path_factory.mktemp("classifier")
+    train.main(config.resolve(composed(*TINY, "model=classifier")) | {"out_dir": str(folder)})
+    return folder
 
 
 @pytest.fixture
