@@ -239,7 +239,7 @@ def test_a_run_stopped_in_its_third_epoch_goes_on_there_bit_for_bit(
     assert len((run.path / "history.csv").read_text().splitlines()) == 5
 
 
-KILLED = ["train", "+experiment=smoke", "model=classifier", "dataset.train=400", "trainer.epochs=6"]  # still at work
+KILLED = ["train", "+experiment=smoke", "model=classifier", "dataset.train=400", "trainer.epochs=12"]  # still at work
 
 
 @pytest.fixture(scope="module")
@@ -258,7 +258,7 @@ def test_an_interrupted_process_is_resumed_by_the_same_command(
     folder, said = tmp_path / "work", tmp_path / "said"
     process = started(type_, KILLED, folder, dict(os.environ), (os.devnull, str(said)))
     logs: list[Path] = []
-    while process.is_alive() and not (logs and "epoch 2/6" in logs[0].read_text()):
+    while process.is_alive() and not (logs and "epoch 2/12" in logs[0].read_text()):
         logs = list(folder.rglob("train.log"))
         time.sleep(0.01)
     assert process.pid is not None
@@ -268,7 +268,7 @@ def test_an_interrupted_process_is_resumed_by_the_same_command(
     assert read(run / "status.json")["state"] == "interrupted"
     assert said.read_text() == "xmnist: interrupted; type the same command again to go on\n"
     resumed = xmnist(*KILLED)
-    assert resumed.returncode == 0 and re.search(r"going on after epoch [2-5]", resumed.stdout)
+    assert resumed.returncode == 0 and re.search(r"going on after epoch \d", resumed.stdout)
     assert not list(run.glob("last.pt"))
     assert (run / "model.pt").read_bytes() == undisturbed
 
