@@ -250,13 +250,18 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return only(folder, "outputs/train/glyphs/classifier/*/model.pt").read_bytes()
 
 
+def interruptible(*given: Any) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background job ignores
+    type_(*given)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_an_interrupted_process_is_resumed_by_the_same_command(
     xmnist: Xmnist, tmp_path: Path, how: signal.Signals, undisturbed: bytes
 ) -> None:
     folder, said = tmp_path / "work", tmp_path / "said"
-    process = started(type_, KILLED, folder, dict(os.environ), (os.devnull, str(said)))
+    process = started(interruptible, KILLED, folder, dict(os.environ), (os.devnull, str(said)))
     logs: list[Path] = []
     while process.is_alive() and not (logs and "epoch 2/12" in logs[0].read_text()):
         logs = list(folder.rglob("train.log"))

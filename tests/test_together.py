@@ -165,14 +165,19 @@ def test_after_the_death_of_a_process_the_rest_is_trained_here(
     assert "a process died" in caplog.text
 
 
-@pytest.mark.parametrize(("alphas", "threads", "pays"), [("[0,1]", 1, 0), ("[0,1]", 2, 10**9), ("[0]", 2, 0)])
+@pytest.mark.parametrize(("alphas", "threads", "pays"), [((0, 1), 1, 0), ((0, 1), 2, 10**9), ((0,), 2, 0)])
 def test_processes_are_started_only_where_they_pay(
-    settings: Settings, alphas: str, threads: int, pays: int, here: list[Any], monkeypatch: pytest.MonkeyPatch
+    settings: Settings,
+    alphas: tuple[int, ...],
+    threads: int,
+    pays: int,
+    here: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     torch.set_num_threads(threads)
     monkeypatch.setattr(together, "PAYS", pays)
-    train.main(settings(*TINY, f"alpha={alphas}"))
-    assert here == []
+    members = [settings(*TINY, f"alpha={alpha}") for alpha in alphas]
+    assert together.side_by_side(members) == set() and here == []
 
 
 def test_little_memory_means_few_processes(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
