@@ -16,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
+from torch.multiprocessing import start_processes
 
 from helpers import OPTIONS, TINY, ended, started, type_
 from xmnist import classifiers, devices, joint, losses, parallel, processes, tasks, trainer
@@ -220,9 +221,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def found(folder: Path) -> list[dict[str, Found]]:
     """What each of two processes makes of all jobs."""
-    port = free_port()
-    both = [started(work, rank, port, folder) for rank in (0, 1)]
-    assert [ended(process) for process in both] == [0, 0]
+    start_processes(work, (free_port(), folder), nprocs=2, start_method="forkserver")
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in (0, 1)]
 
 
