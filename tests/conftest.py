@@ -1,5 +1,6 @@
 """Fixtures: settings, tiny data, the command line as a user types it."""
 
+import gc
 import os
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one thread for each of the workers, and for the commands that they start
@@ -15,9 +16,18 @@ import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
 
-from helpers import UNREACHABLE, composed, typed
-from xmnist import config
+from helpers import TINY, UNREACHABLE, composed, typed
+from xmnist import config, train
 from xmnist.data.base import Data, Info, Split
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: looking through it again and again takes a tenth of the time."""
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()  # some libraries tell at the end what was not freed
 
 
 @pytest.fixture(autouse=True)
@@ -35,9 +45,17 @@ def settings(tmp_path: Path) -> Callable[..., config.Settings]:
     """`settings("alpha=0.5", ...)`: resolved settings that write below the test's own folder."""
 
     def resolved(*overrides: str, stage: str = "train") -> config.Settings:
-        return config.resolve(composed(*overrides, f"out_dir={tmp_path / 'out'}", stage=stage), stage)
+        return config.resolve(composed(*overrides, stage=stage), stage) | {"out_dir": str(tmp_path / "out")}
 
     return resolved
+
+
+@pytest.fixture(scope="session")
+def tiny_classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An `out_dir` with the classifier of the settings TINY, for what explains and measures it."""
+    folder = tmp_path_factory.mktemp("classifier")
+    train.main(config.resolve(composed(*TINY, "model=classifier")) | {"out_dir": str(folder)})
+    return folder
 
 
 @pytest.fixture

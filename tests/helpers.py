@@ -1,11 +1,13 @@
 """Constants and functions that several test modules share."""
 
+import gc
 import multiprocessing
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from torch import nn
 from xmnist import cli, hooks
 from xmnist.config import conf_dir
 
-TINY = ("+experiment=smoke", "dataset.train=300", "dataset.test=100")
+TINY = ("+experiment=smoke", "dataset.train=200", "dataset.test=100")
 """The smoke experiment on even less data: a training takes about a second."""
 
 
@@ -54,15 +56,20 @@ OPTIONS: dict[str, Any] = {
 
 CONTEXT = multiprocessing.get_context("forkserver")
 PRELOADED = ["xmnist.train", "xmnist.explain", "xmnist.evaluate", "xmnist.export", "xmnist.hooks", "hydra.main"]
-PRELOADED += ["torchvision", "captum.attr", "zennit.composites", "torchmetrics", "scipy.stats"]
+PRELOADED += ["torch._dynamo", "torchvision", "captum.attr", "zennit.composites", "torchmetrics", "scipy.stats"]
 CONTEXT.set_forkserver_preload(PRELOADED)
 
 
 def started(work: Callable[..., None], *given: Any) -> ForkServerProcess:
     """A process of its own that does some work; it has imported everything already, and begins at once."""
-    process = CONTEXT.Process(target=work, args=given)
+    process = CONTEXT.Process(target=_done, args=(work, *given))
     process.start()
     return process
+
+
+def _done(work: Callable[..., None], *given: Any) -> None:
+    gc.freeze()  # looking through all that is imported costs more than many a command
+    work(*given)
 
 
 def ended(process: ForkServerProcess) -> int | None:
@@ -91,8 +98,9 @@ def typed(words: Sequence[str], folder: Path, environment: Mapping[str, str]) ->
         return subprocess.CompletedProcess(["xmnist", *words], code, *(Path(each).read_text() for each in said))
 
 
+@lru_cache(200)
 def composed(*overrides: str, stage: str = "train") -> DictConfig:
-    """The config of `xmnist STAGE OVERRIDES` as Hydra composes it."""
+    """The config of `xmnist STAGE OVERRIDES` as Hydra composes it, for many a test the same."""
     hooks.register(stage, ["dataset=mnist"])
     with initialize_config_dir(conf_dir(), version_base="1.3"):
         return compose(stage, list(overrides), return_hydra_config=False)

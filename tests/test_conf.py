@@ -1,6 +1,7 @@
 """Every YAML file composes, passes the checks, and names what the code has."""
 
 import dataclasses
+import gc
 import inspect
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from xmnist import (
     decoders,
     derived,
     explainers,
+    hooks,
     joint,
     losses,
     schema,
@@ -174,3 +176,10 @@ def test_no_config_names_a_constructor_but_for_hydras_own_callback() -> None:
     assert [p.name for p in found] == ["_hydra.yaml"]
     targets = yaml.safe_load(found[0].read_text())["callbacks"]
     assert targets == {"check": {"_target_": "xmnist.hooks.Check"}}
+
+
+def test_a_stage_is_imported_without_the_garbage_collector_and_leaves_it_on() -> None:
+    assert hooks.module("train").__name__ == "xmnist.train" and gc.isenabled()
+    with pytest.raises(ModuleNotFoundError):
+        hooks.module("nothing")
+    assert gc.isenabled()

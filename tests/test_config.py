@@ -3,7 +3,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from omegaconf import OmegaConf
 
 from helpers import composed
 from xmnist import config, derived, errors, rules, schema
@@ -80,10 +79,8 @@ def test_models_without_alpha_take_none(model: str) -> None:
 
 
 def test_an_interpolation_that_leads_nowhere_is_one_line() -> None:
-    cfg = composed("dataset=mnist")
-    OmegaConf.update(cfg, "layer", "${nowhere}")
     with pytest.raises(InputError, match="nowhere"):
-        config.resolve(cfg)
+        config.resolve(composed("dataset=mnist", "layer=${nowhere}"))
 
 
 def test_decoders_are_trained_by_their_own_settings(settings: Settings) -> None:

@@ -56,13 +56,15 @@ WITHOUT_AOPC = ("metric=reconstruction", "metric=axioms", "metric=classification
 
 
 @pytest.fixture
-def evaluated(settings: Settings) -> Callable[..., Run]:
+def evaluated(settings: Settings, tiny_classifier: Path) -> Callable[..., Run]:
     """`evaluated("metric=aopc", ...)`: the finished run."""
 
     def run(*overrides: str) -> Run:
         base = FEW if overrides[1] in WITHOUT_AOPC else QUICK
         own = settings(*base, *overrides, stage="evaluate")
         evaluate.check(own)
+        if not Path(own["out_dir"]).exists():
+            shutil.copytree(tiny_classifier, own["out_dir"])
         evaluate.main(own, "xmnist evaluate ...")
         return Run("evaluate", own)
 
@@ -493,7 +495,8 @@ def test_experiments_say_what_is_measured(settings: Settings, experiment: str, m
 
 
 def test_nothing_is_selected(settings: Settings) -> None:
-    own = settings(*QUICK, "metric=aopc", "explainer=sobel", "select=confusion", "select.true=3", stage="evaluate")
+    words = ("dataset.train=300", "metric=aopc", "explainer=sobel", "select=confusion", "select.true=3")
+    own = settings(*QUICK, *words, stage="evaluate")
     own["select"] |= {"predicted": 8}
     with pytest.raises(InputError, match=re.escape("select=confusion: there is no such test image")):
         explaining.scene(own)

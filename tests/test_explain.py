@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -28,12 +29,14 @@ FILES = {
 
 
 @pytest.fixture
-def explained(settings: Settings) -> Callable[..., tuple[Path, dict[str, Any]]]:
+def explained(settings: Settings, tiny_classifier: Path) -> Callable[..., tuple[Path, dict[str, Any]]]:
     """`explained("explainer=lrp", ...)`: the folder of the finished run, and its arrays."""
 
     def run(*overrides: str) -> tuple[Path, dict[str, Any]]:
         own = settings(*TINY, *overrides, stage="explain")
         explain.check(own)
+        if not Path(own["out_dir"]).exists():
+            shutil.copytree(tiny_classifier, own["out_dir"])
         explain.main(own, "xmnist explain ...")
         folder = Run("explain", own).path
         with np.load(folder / "explanations.npz") as arrays:
@@ -163,7 +166,7 @@ def test_a_picture_of_many_images_shows_some(
     drawn: list[Any] = []
     monkeypatch.setattr("xmnist.figures.grid", lambda *args: drawn.extend(args))
     with caplog.at_level("INFO"):
-        _, arrays = explained("explainer=otsu", "select.count=4")
+        _, arrays = explained("explainer=otsu", "select.count=4", "dataset.train=300")
     assert len(arrays["otsu"]) == 40 and len(drawn[0][1].pictures) == len(drawn[1]) == explain.SHOWN
     assert "the picture shows the first 24 of 40 images; explanations.npz has all" in caplog.messages
 
@@ -296,11 +299,12 @@ def test_the_published_settings_of_the_two_studies(settings: Settings) -> None:
 
 
 def test_no_such_image_is_an_error_that_leaves_no_run(settings: Settings, explained: Explained) -> None:
+    own = settings(*TINY, "explainer=sobel", "select=indices", "select.indices=[100]", stage="explain")
     with pytest.raises(InputError, match=r"select.indices: there is no test image 100 \(they run from 0 to 99\)"):
-        explained("explainer=sobel", "select=indices", "select.indices=[100]")
+        explain.main(own, "xmnist explain ...")
     assert not Path(settings()["out_dir"]).exists()  # nothing was trained for it either
     with pytest.raises(InputError, match=r"select=confusion: there is no such test image \(true class 3, seen as 8\)"):
-        explained("explainer=sobel", "select=confusion", "select.true=3", "select.predicted=8")
+        explained("explainer=sobel", "select=confusion", "select.true=3", "select.predicted=8", "dataset.train=300")
     assert not (Path(settings()["out_dir"]) / "explain").exists()
 
 

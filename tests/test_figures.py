@@ -99,3 +99,14 @@ def test_curves_draw_training_and_validation(tmp_path: Path, drawn: list[Figure]
 def test_curves_of_a_single_epoch_show_a_point(tmp_path: Path, drawn: list[Figure]) -> None:
     figures.curves([{"epoch": 1, "lr": 0.1, "train_loss": 1.0, "val_loss": 2.0}], "", tmp_path / "c.png")
     assert drawn[0].axes[0].lines[0].get_marker() == "o"
+
+
+def test_curves_have_room_for_their_numbers(tmp_path: Path, drawn: list[Figure]) -> None:
+    values = {"loss": 8e5, "accuracy": 1e-4, "kl": 1e9, "classification_loss": -1e-7, "explanation_loss": -9e4}
+    rows = [{f"val_{name}": value / epoch for name, value in values.items()} | {"phase": epoch} for epoch in (1, 2)]
+    figures.curves(rows, "a title", tmp_path / "c.png")
+    boxes = [axes.get_tightbbox() for axes in drawn[0].axes]
+    edges = [edge for box in boxes if box is not None for edge in (box.x0, box.x1)]
+    assert len(edges) == 10 and edges == sorted(edges)
+    assert edges[0] >= 0 and edges[-1] <= drawn[0].bbox.x1
+    assert Image.open(tmp_path / "c.png").size == tuple(150 * size for size in drawn[0].get_size_inches())

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,7 @@ def top(module: str) -> str:
 LEVEL = {name: depth for depth, names in enumerate(LEVELS) for name in names}
 
 
+@lru_cache
 def imports(path: Path) -> set[str]:
     """Everything that a file imports, at any place, as dotted names."""
     found = set()

@@ -16,9 +16,9 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
-from torch.multiprocessing import spawn
+from torch.multiprocessing import start_processes
 
-from helpers import OPTIONS, TINY
+from helpers import OPTIONS, TINY, ended, started, type_
 from xmnist import classifiers, devices, joint, losses, parallel, processes, tasks, trainer
 from xmnist.data.base import Columns, Data, Info, Split
 from xmnist.data.folder import load
@@ -221,7 +221,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def found(folder: Path) -> list[dict[str, Found]]:
     """What each of two processes makes of all jobs."""
-    spawn(work, (free_port(), folder), nprocs=2)
+    start_processes(work, (free_port(), folder), nprocs=2, start_method="forkserver")
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in (0, 1)]
 
 
@@ -272,12 +272,15 @@ def test_each_process_has_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         devices.find_device("auto")
 
 
+def clean() -> dict[str, str]:
+    return {k: v for k, v in os.environ.items() if not k.startswith(("XMNIST_", "HYDRA_"))}
+
+
 def torchrun(*words: str, folder: Path) -> subprocess.Popen[str]:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("XMNIST_", "HYDRA_"))}
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     command += ["--master-addr", "127.0.0.1", "--master-port", str(free_port()), "-m", "xmnist", *words]
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=folder, env=clean, stdout=pipe, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(command, cwd=folder, env=clean(), stdout=pipe, stderr=subprocess.STDOUT, text=True)
 
 
 @pytest.mark.slow
@@ -303,9 +306,12 @@ def test_the_command_line_under_torchrun(xmnist: Callable[..., Any], tmp_path: P
         alone, both = (json.loads(files[path.with_name("environment.json")].read_text()) for files in (one, two))
         assert (alone["processes"], both["processes"]) == (1, 2)
 
-    again = torchrun(*words, "out_dir=two", folder=folder)
-    answer, _ = again.communicate(timeout=100)
-    assert not again.returncode and answer.count("already done: ") == 1, answer
+    # Once more, as torchrun would start it, but in processes that begin at once.
+    said, port = str(tmp_path / "said"), str(free_port())
+    where = [clean() | PAIR | {"RANK": rank, "LOCAL_RANK": rank, "MASTER_PORT": port} for rank in "01"]
+    again = [started(type_, [*words, "out_dir=two"], folder, each, (said, said)) for each in where]
+    assert [ended(process) for process in again] == [0, 0]
+    assert Path(said).read_text().count("already done: ") == 1
 
 
 @pytest.mark.parametrize(

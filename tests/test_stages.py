@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from helpers import TINY, typed
+from helpers import TINY, ended, started, type_, typed
 from xmnist import classifiers, config, data, fitting, pictures, train, training
 from xmnist.data.base import Data
 from xmnist.errors import InputError
@@ -244,7 +243,7 @@ def test_a_run_stopped_in_its_third_epoch_goes_on_there_bit_for_bit(
     assert len((run.path / "history.csv").read_text().splitlines()) == 5
 
 
-KILLED = ["train", "+experiment=smoke", "model=classifier", "dataset.train=800", "trainer.epochs=6"]  # still at work
+KILLED = ["train", "+experiment=smoke", "model=classifier", "dataset.train=400", "trainer.epochs=12"]  # still at work
 
 
 @pytest.fixture(scope="module")
@@ -255,34 +254,30 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return only(folder, "outputs/train/glyphs/classifier/*/model.pt").read_bytes()
 
 
+def interruptible(*given: Any) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background job ignores
+    type_(*given)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_an_interrupted_process_is_resumed_by_the_same_command(
     xmnist: Xmnist, tmp_path: Path, how: signal.Signals, undisturbed: bytes
 ) -> None:
-    words = KILLED
-    folder = tmp_path / "work"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "xmnist", *words],
-        cwd=folder,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
-    )
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
+    folder, said = tmp_path / "work", tmp_path / "said"
+    process = started(interruptible, KILLED, folder, dict(os.environ), (os.devnull, str(said)))
+    logs: list[Path] = []
+    while process.is_alive() and not (logs and "epoch 2/12" in logs[0].read_text()):
         logs = list(folder.rglob("train.log"))
-        if logs and "epoch 2/6" in logs[0].read_text():
-            break
         time.sleep(0.01)
-    process.send_signal(how)
-    message = process.communicate(timeout=60)[1].decode()
+    assert process.pid is not None
+    os.kill(process.pid, how)
+    assert ended(process) == 130
     run = logs[0].parent
-    state = read(run / "status.json")["state"]
-    assert state == "interrupted" and process.returncode == 130
-    assert message == "xmnist: interrupted; type the same command again to go on\n"
-    resumed = xmnist(*words)
-    assert resumed.returncode == 0 and re.search(r"going on after epoch [2-5]", resumed.stdout)
+    assert read(run / "status.json")["state"] == "interrupted"
+    assert said.read_text() == "xmnist: interrupted; type the same command again to go on\n"
+    resumed = xmnist(*KILLED)
+    assert resumed.returncode == 0 and re.search(r"going on after epoch \d", resumed.stdout)
     assert not list(run.glob("last.pt"))
     assert (run / "model.pt").read_bytes() == undisturbed
 
@@ -395,7 +390,7 @@ def test_train_missing_false_names_the_command_that_helps(settings: Settings) ->
 def test_a_loss_that_is_not_finite_fails_the_run_and_keeps_the_last_good_state(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = settings(*TINY, "model=classifier", "trainer.epochs=3")
+    own = settings(*TINY, "dataset.train=300", "model=classifier", "trainer.epochs=3")
     real = torch.nn.functional.cross_entropy
     calls = iter(range(10**6))
     monkeypatch.setattr(  # 3 steps and 1 validation batch an epoch

@@ -4,7 +4,6 @@ import json
 import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
-from helpers import TINY
+from helpers import TINY, started, type_
 from xmnist import config, explaining, together, train, training
 from xmnist.runs import Run
 from xmnist.trainer import NotFiniteError
@@ -166,14 +165,19 @@ def test_after_the_death_of_a_process_the_rest_is_trained_here(
     assert "a process died" in caplog.text
 
 
-@pytest.mark.parametrize(("alphas", "threads", "pays"), [("[0,1]", 1, 0), ("[0,1]", 2, 10**9), ("[0]", 2, 0)])
+@pytest.mark.parametrize(("alphas", "threads", "pays"), [((0, 1), 1, 0), ((0, 1), 2, 10**9), ((0,), 2, 0)])
 def test_processes_are_started_only_where_they_pay(
-    settings: Settings, alphas: str, threads: int, pays: int, here: list[Any], monkeypatch: pytest.MonkeyPatch
+    settings: Settings,
+    alphas: tuple[int, ...],
+    threads: int,
+    pays: int,
+    here: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     torch.set_num_threads(threads)
     monkeypatch.setattr(together, "PAYS", pays)
-    train.main(settings(*TINY, f"alpha={alphas}"))
-    assert here == []
+    members = [settings(*TINY, f"alpha={alpha}") for alpha in alphas]
+    assert together.side_by_side(members) == set() and here == []
 
 
 def test_little_memory_means_few_processes(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,34 +193,30 @@ def test_a_process_that_may_not_start_others_does_not(settings: Settings, monkey
     assert together._workers([settings(*TINY, f"alpha={alpha}") for alpha in (0, 1)]) == 1
 
 
-LONG = """
-import signal, torch
-from xmnist import cli, together
-if __name__ == "__main__":
+def long(folder: Path, words: tuple[str, ...]) -> None:
+    """The command line on a machine with two cores, where the shortest training pays."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background job ignores
     together.PAYS = 0
     torch.set_num_threads(2)
-    cli.main()
-"""
-"""The command line on a machine with two cores, where the shortest training pays."""
+    type_(words, folder, dict(os.environ), 2 * (str(folder / "said"),))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("blow", ["parent is killed", "parent is interrupted", "last child is killed"])
 def test_no_process_outlives_the_one_that_started_it(tmp_path: Path, blow: str) -> None:
-    (tmp_path / "long.py").write_text(LONG)
-    words = [*TINY, "alpha=[0,1]", "trainer.decoder.epochs=100000", f"out_dir={tmp_path}"]
-    with subprocess.Popen([sys.executable, "long.py", "train", *words], cwd=tmp_path) as command:
+    words = ("train", *TINY, "alpha=[0,1]", "trainer.decoder.epochs=100000", f"out_dir={tmp_path}")
+    command = started(long, tmp_path, words)
+    try:
         begun = waited(lambda: sorted(tmp_path.glob("train/glyphs/cladec/*alpha=[01],*/history.csv")), 2)
         pids = [read(path)["pid"] for path in begun]
         if blow == "last child is killed":
             os.kill(max(pids), signal.SIGKILL)
             waited(lambda: [pid for pid in pids if not alive(pid)], 2)  # the parent has noticed, and goes on alone
-        command.send_signal(signal.SIGKILL if blow == "parent is killed" else signal.SIGINT)
-        try:
-            command.wait(timeout=60)
-        finally:
-            command.kill()
+        assert command.pid is not None
+        os.kill(command.pid, signal.SIGKILL if blow == "parent is killed" else signal.SIGINT)
+        command.join(60)
+    finally:
+        command.kill()
     waited(lambda: [pid for pid in pids if not alive(pid)], 2)
     assert not any(map(alive, pids))
 

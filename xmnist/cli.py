@@ -4,7 +4,6 @@ import logging
 import os
 import re
 import sys
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from xmnist import __version__, interrupts, processes
@@ -152,7 +151,7 @@ def job(cfg: "DictConfig") -> Any:
     try:
         run = runs.Run(own.job.name, config.resolve(cfg, own.job.name))
         if not run.reusable() or processes.count() > 1:  # several must agree on it
-            return import_module(f"xmnist.{run.stage}").main(run.settings, hooks.typed(own, run))
+            return hooks.module(run.stage).main(run.settings, hooks.typed(own, run))
         run.tell("already done")  # without the seconds that importing torch takes
         if run.stage == "evaluate":
             seeds.summarise(run)

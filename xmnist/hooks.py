@@ -1,11 +1,13 @@
 """What Hydra calls: resolvers for names in the configs, and the check of every job before the first one starts."""
 
+import gc
 import os
 import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -87,6 +89,15 @@ def warn_of_glyphs(argv: Sequence[str]) -> None:
         )
 
 
+def module(stage: str) -> ModuleType:
+    """The module of a stage, which brings PyTorch."""
+    gc.disable()  # it would look through the hundred thousands of things that are imported, and find none to free
+    try:
+        return import_module(f"xmnist.{stage}")
+    finally:
+        gc.enable()
+
+
 jobs: list[sweeps.Job] = []
 """The jobs of the sweep that this process runs, as far as they are known before it begins."""
 
@@ -142,14 +153,14 @@ class Check(Callback):
                 known.append(sweeps.Job(tuple(words), run))
                 try:
                     if not run.reusable():
-                        import_module(f"xmnist.{run.stage}").check(run.settings)
+                        module(run.stage).check(run.settings)
                         needed.append(run)
                 except DamageError:
                     if whole.hydra.mode != RunMode.MULTIRUN:
                         raise  # else it fails in its turn, and is no reason to leave the others out
             job, jobs[:], begun = [], known, True
             if needed and needed[0].stage == "train":
-                import_module("xmnist.train").planned[:] = [run.settings for run in needed]
+                module("train").planned[:] = [run.settings for run in needed]
             for out_dir in {run.settings["out_dir"] for run in needed}:  # last, because it makes the folder
                 config.check_writable(out_dir)
             warn_of_glyphs(whole.hydra.overrides.task)
