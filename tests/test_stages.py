@@ -70,7 +70,7 @@ def test_the_main_job_as_a_user_types_it(xmnist: Xmnist, tmp_path: Path) -> None
         about = read(folder / "data.json")
         assert about["shape"] == [1, 28, 28] and about["classes"] == [*map(str, range(10))] and about["masks"]
         splits = {name: sum(counts) for name, counts in about["images"].items()}
-        assert splits == {"train": 283, "validation": 17, "test": 100}
+        assert splits == {"train": 190, "validation": 10, "test": 100}
         rows = list(csv.DictReader((folder / "history.csv").open()))
         assert [row["epoch"] for row in rows] == ["1", "2"] and float(rows[-1]["val_loss"]) > 0
         for picture in folder.glob("*.png"):
