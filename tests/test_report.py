@@ -133,7 +133,7 @@ def test_what_the_stages_write_is_on_the_page(settings: Settings, tmp_path: Path
     kinds = [chart["kind"] for chart in data["charts"]]
     assert kinds.count("Training") == 4 and kinds.count("AOPC") == 3 and kinds.count("ROC and PR") == 1
     said = page.said()
-    assert "190 train, 10 validation, 100 test" in said and "Its most frequent mistake" in said
+    assert "190 train, 10 validation, 100 test" in said and "most frequent mistake" in said
     assert "xmnist explain dataset=glyphs" in said and "/home/somebody" not in path.read_text()
     assert str(tmp_path) not in path.read_text()
     summary = next((tmp_path / "out" / "evaluate").rglob("summary.csv"))
