@@ -54,10 +54,12 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     images = np.random.default_rng(0).random((len(NUMBERS), 1, 8, 8), np.float32)
     settings = resolved("explain", out, *words)
     explained(settings, {"lrp": noise(1), "refae": images, **made}, images, CLASSES, NUMBERS)
+    fewer = resolved(
+        "explain", out, "explainer=lrp", "seed=1"
+    )  # of two images only; it comes first by time and by name
+    explained(fewer, {"lrp": noise(3)[:2]}, images[:2], ["x", "y", "z"], NUMBERS[:2])
     other = resolved("explain", out, "explainer=saliency", "seed=1")
     explained(other, {"saliency": noise(2)[:3]}, images[:3], ["x", "y", "z"], NUMBERS[:3])
-    fewer = resolved("explain", out, "explainer=lrp", "seed=1")  # comes first, by its name, and is of two images only
-    explained(fewer, {"lrp": noise(3)[:2]}, images[:2], ["x", "y", "z"], NUMBERS[:2])
     trained = Run("train", resolved("train", out, "model=classifier"))
     with runs.claim(trained, "xmnist train model=classifier dataset=glyphs"):
         trained.write_json("metrics.json", {"accuracy": 0.9, "loss": 0.3, "epochs": 3})
