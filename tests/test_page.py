@@ -54,9 +54,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     images = np.random.default_rng(0).random((len(NUMBERS), 1, 8, 8), np.float32)
     settings = resolved("explain", out, *words)
     explained(settings, {"lrp": noise(1), "refae": images, **made}, images, CLASSES, NUMBERS)
-    fewer = resolved(
-        "explain", out, "explainer=lrp", "seed=1"
-    )  # of two images only; it comes first by time and by name
+    fewer = resolved("explain", out, "explainer=lrp", "seed=1")  # of two images only; first by time and by name
     explained(fewer, {"lrp": noise(3)[:2]}, images[:2], ["x", "y", "z"], NUMBERS[:2])
     other = resolved("explain", out, "explainer=saliency", "seed=1")
     explained(other, {"saliency": noise(2)[:3]}, images[:3], ["x", "y", "z"], NUMBERS[:3])
@@ -495,6 +493,8 @@ SHIFT = """new PerformanceObserver((list) => {
 def test_nothing_moves_while_the_page_loads(address: str, browser: "Browser") -> None:
     page = browser.new_page()
     page.add_init_script(SHIFT)
+    slow = page.context.new_cdp_session(page)
+    slow.send("Emulation.setCPUThrottlingRate", {"rate": 6})  # so that it is seen before its script has run
     for view in ("#gallery", "#curves"):
         page.goto("about:blank")
         page.goto(address + view)
