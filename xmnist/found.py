@@ -69,6 +69,11 @@ class Found:
     error: str | None
     command: str | None
 
+    @property
+    def id(self) -> str:
+        """The eight hexadecimal digits that end the run's name."""
+        return self.path.name[-8:]
+
 
 def below(out_dir: Path) -> list[Found]:
     """All runs below a folder, newest last."""
@@ -100,7 +105,7 @@ def figures(path: Path, stage: str, model: str | None) -> dict[str, float]:
     if stage == "evaluate":
         return _best_score(path / "summary.csv")
     if stage == "explain":
-        return {"images": len(rows)} if (rows := _rows(path / "selection.csv")) else {}
+        return {"images": len(rows)} if (rows := csv_rows(path / "selection.csv")) else {}
     metrics, _ = _content(path / "metrics.json")
     nested = [_numbers(value) for value in metrics.values() if isinstance(value, dict)]
     if stage == "export":
@@ -112,7 +117,7 @@ def figures(path: Path, stage: str, model: str | None) -> dict[str, float]:
 
 def _best_score(path: Path) -> dict[str, float]:
     """The best explainer's AOPC in a summary, or else the best by its first score."""
-    rows = {row.get("name") or "": _numbers(row) for row in _rows(path)}
+    rows = {row.get("name") or "": _numbers(row) for row in csv_rows(path)}
     columns = [column for row in rows.values() for column in row]
     column = "aopc" if "aopc" in columns else next(iter(columns), "")
     scores = {name: row[column] for name, row in rows.items() if column in row}
@@ -132,7 +137,8 @@ def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
     return out
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
+def csv_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a CSV file; none where it cannot be read."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
             return list(csv.DictReader(file))

@@ -4,6 +4,7 @@ import json
 import logging
 import webbrowser
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from xmnist import environment, runs
@@ -68,21 +69,21 @@ def _made(several: Sequence[Found], settings: Settings) -> tuple[str, str]:
         "cards": cards.cards(several),
     }
     pictures = [next(iter(collected.each("the pictures of", [run], page.pictures)), []) for run in several]
-    bare = [page.entry(run, [], 0) for run in several]
+    bare = [page.entry(run) for run in several]
     fixed = len(page.render(**parts, entries=bare, networks=[{}], chunks=[], note="").encode())
     room = settings["megabytes"] * 1e6 - fixed
     limit = f"megabytes={settings['megabytes']:g}"
     networks, tiles, note, taken = _fitting(several, settings["images"], room, limit)
     room -= taken
     entries, left = [], 0
-    for run, own in zip(several, pictures, strict=True):
+    for entry, own in zip(bare, pictures, strict=True):
         shown = []
         for picture in own:
             if len(picture.source) + WRAPPED <= room:
                 shown.append(picture)
                 room -= len(picture.source) + WRAPPED
         left += len(own) - len(shown)
-        entries.append(page.entry(run, shown, len(own) - len(shown)))
+        entries.append(replace(entry, pictures=shown, left=len(own) - len(shown)))
     text = page.render(**parts, entries=entries, networks=networks, chunks=tiles.chunks, note=note)
     notes = [note, f"{left} pictures of runs had no room with {limit}" if left else ""]
     notes += [f"what cannot be made smaller is larger than {limit}"] if room < 0 else []

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from xmnist import runs, titles, wording
-from xmnist.derived import Settings, listed, plain, training
-from xmnist.found import Found
+from xmnist.derived import Settings, training
+from xmnist.filters import text_of
+from xmnist.found import Found, csv_rows
 from xmnist.metrics.statistics import share_interval
-from xmnist.reporting.collected import content, each, grid, public, rows, stands_on
+from xmnist.reporting.collected import content, each, grid, public, stands_on
 
 LEARNT = ("classifier", "joint")
 """The models that have a card."""
@@ -61,21 +62,21 @@ def _seedless(run: Found) -> str:
 def _card(run: Found, measured: Found | None, seeds: int) -> Card:
     data, metrics = content(run.path / "data.json"), content(run.path / "metrics.json")
     title = titles.title(run.settings)
-    card = Card(run.path.name[-8:], title, {}, [])
+    card = Card(run.id, title, {}, [])
     counts = {name: sum(each) for name, each in data.get("images", {}).items()}
-    card.facts["Data"] = _data(run, data, counts)
-    card.facts["Network"] = _network(run)
-    card.facts["Training"] = _trained(run, metrics)
-    card.facts["On the test set"] = _tested(metrics, counts, measured)
     if measured is not None:
         table = grid(measured.path / "confusion.csv")[1:]
         card.names, card.confusion = [row[0] for row in table], [[int(value) for value in row[1:]] for row in table]
-        by_class = rows(measured.path / "classification.csv")
+        by_class = csv_rows(measured.path / "classification.csv")
         for mean in by_class[len(card.names) :]:
             mean["class"] = f"all ({mean['class']})"
         card.classes = [{key: _figure(key, value) for key, value in row.items()} for row in by_class]
     else:
         card.missing = _measuring(run)
+    card.facts["Data"] = _data(run, data, counts)
+    card.facts["Network"] = _network(run)
+    card.facts["Training"] = _trained(run, metrics)
+    card.facts["On the test set"] = _tested(metrics, counts, card)
     card.limits = _limits(run, counts, seeds, card)
     return card
 
@@ -102,7 +103,7 @@ def _network(run: Found) -> dict[str, str]:
     if totals := re.findall(r"^([\d,]+) parameters", text, re.MULTILINE):
         out["parameters"] = max(totals, key=lambda each: int(each.replace(",", "")))
     if run.model == "joint":
-        weights = ", ".join(f"{key} {_value(run.settings[key])}" for key in ("alpha", "beta", "gamma"))
+        weights = ", ".join(f"{key} {text_of(run.settings[key])}" for key in ("alpha", "beta", "gamma"))
         out["loss"] = f"{run.settings['model']['loss']}, {weights}"
     return {name: text for name, text in out.items() if text}
 
@@ -111,7 +112,7 @@ def _trained(run: Found, metrics: dict[str, Any]) -> dict[str, str]:
     own, environment = training(run.settings), content(run.path / "environment.json")
     out = {"optimiser": f"{own['optimizer']}, {own['schedule'].replace('_', ' ')}, batches of {own['batch_size']}"}
     if "lr" in own:
-        out["rate"] = f"{_value(own['lr'])}, weight decay {_value(own['weight_decay'])}"
+        out["rate"] = f"{text_of(own['lr'])}, weight decay {text_of(own['weight_decay'])}"
     out |= {"epochs": str(metrics["epochs"])} if "epochs" in metrics else {}
     out["seed"] = str(run.settings["seed"])
     if environment:
@@ -124,7 +125,7 @@ def _trained(run: Found, metrics: dict[str, Any]) -> dict[str, str]:
     return out
 
 
-def _tested(metrics: dict[str, Any], counts: dict[str, int], measured: Found | None) -> dict[str, str]:
+def _tested(metrics: dict[str, Any], counts: dict[str, int], card: Card) -> dict[str, str]:
     out, accuracy = {}, metrics.get("accuracy")
     if accuracy is not None:
         out["accuracy"] = f"{accuracy:.4f}"
@@ -132,9 +133,9 @@ def _tested(metrics: dict[str, Any], counts: dict[str, int], measured: Found | N
             low, high = share_interval(round(accuracy * count), count)
             out["accuracy"] += f" [{low:.4f}, {high:.4f}], {round((1 - accuracy) * count):,} of {count:,} wrong"
     out |= {key.replace("_", " "): f"{metrics[key]:.4f}" for key in ("loss", "explanation_loss") if key in metrics}
-    means = {row["class"]: row for row in rows(measured.path / "classification.csv")} if measured else {}
-    if "macro" in means:
-        out["F1, mean over classes"] = f"{float(means['macro']['f1']):.4f}"
+    means = {row["class"]: row for row in card.classes[len(card.names) :]}
+    if "all (macro)" in means:
+        out["F1, mean over classes"] = means["all (macro)"]["f1"]
     return out
 
 
@@ -192,10 +193,4 @@ def _figure(key: str, value: str) -> str:
 
 
 def _settings(own: Settings) -> str:
-    return ", ".join(f"{key}={_value(value)}" for key, value in own.items() if key != "name" and value is not None)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(_value, listed(value)))
-    return plain(value) if isinstance(value, float) else str(value)
+    return ", ".join(f"{key}={text_of(value)}" for key, value in own.items() if key != "name" and value is not None)

@@ -127,14 +127,6 @@ def each(what: str, several: Iterable[Found], make: Callable[[Found], T]) -> Ite
             yield made
 
 
-def rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file; none where it is not there."""
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def grid(path: Path) -> list[list[str]]:
     """The cells of a CSV file, whose columns may be called anything, its header among them."""
     with path.open(encoding="utf-8", newline="") as file:

@@ -46,8 +46,8 @@ def _of(run: Found) -> list[dict[str, Any]]:
 
 
 def _chart(run: Found, kind: str, label: str, panels: list[dict[str, Any]]) -> dict[str, Any]:
-    name = f"{kind.split()[0].lower()}-{run.path.name[-8:]}"
-    return {"id": name, "kind": kind, "label": label, "run": run.path.name[-8:], "panels": panels}
+    name = f"{kind.split()[0].lower()}-{run.id}"
+    return {"id": name, "kind": kind, "label": label, "run": run.id, "panels": panels}
 
 
 def _panel(title: str, x: str, lines: list[dict[str, Any]], **more: Any) -> dict[str, Any]:

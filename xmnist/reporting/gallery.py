@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from xmnist import runs, titles
-from xmnist.derived import Settings, learned, listed, plain, variant
-from xmnist.found import Found
-from xmnist.reporting.collected import each, rows, stands_on
+from xmnist.derived import Settings, learned, listed, variant
+from xmnist.filters import text_of
+from xmnist.found import Found, csv_rows
+from xmnist.reporting.collected import each, stands_on
 from xmnist.schema import IMAGES, LEARNED
 from xmnist.titles import TITLES
 
@@ -125,7 +126,7 @@ def networks(several: Iterable[Found], images: int, tiles: Tiles) -> list[Networ
 
 
 def _take_up(networks: dict[str, Network], run: Found, limit: int, tiles: Tiles) -> None:
-    explained, table = stands_on(run)[0], rows(run.path / "selection.csv")
+    explained, table = stands_on(run)[0], csv_rows(run.path / "selection.csv")
     name = runs.run_id("train", explained)
     with np.load(run.path / "explanations.npz", allow_pickle=False) as file:
         arrays = dict(file)
@@ -193,12 +194,8 @@ def _tell_apart(several: Iterable[Row]) -> None:
         }
         keys = keys - {"run"} or keys
         for row in group if len(group) > 1 else ():
-            told = (f"{key}={_said(row.options[key])}" for key in sorted(keys & row.options.keys()))
+            told = (f"{key}={text_of(row.options[key])}" for key in sorted(keys & row.options.keys()))
             row.title += f" ({', '.join(told)})"
-
-
-def _said(value: Any) -> str:
-    return plain(value) if isinstance(value, float) else str(value)
 
 
 def described(several: Sequence[Network]) -> list[dict[str, Any]]:

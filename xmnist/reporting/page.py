@@ -67,17 +67,12 @@ class Entry:
     command: str
     config: str
     environment: dict[str, str]
-    pictures: Sequence[Picture]
+    pictures: Sequence[Picture] = ()
     left: int = 0
 
-    @property
-    def id(self) -> str:
-        """The eight digits that end the run's name."""
-        return self.run.path.name[-8:]
 
-
-def entry(run: Found, shown: Sequence[Picture], left: int) -> Entry:
-    """A run as the list tells of it, without the folders of the machine where it was made."""
+def entry(run: Found) -> Entry:
+    """A run, without its pictures, as the list tells of it, without the folders of the machine where it was made."""
     told = content(run.path / "environment.json")
     versions = ", ".join(f"{name} {number}" for name, number in told.pop("versions", {}).items() if number)
     environment = {"versions": versions, **{key: str(value) for key, value in told.items() if value is not None}}
@@ -85,7 +80,7 @@ def entry(run: Found, shown: Sequence[Picture], left: int) -> Entry:
     config = FOLDER.sub(r"\1\2", config)
     command = public(shlex.split(run.command or ""))
     figures = ", ".join(f"{value:.4g} {name.replace('_', ' ')}" for name, value in run.figures.items())
-    return Entry(run, found.NAME.sub("", run.path.name), figures, command, config, environment, shown, left)
+    return Entry(run, found.NAME.sub("", run.path.name), figures, command, config, environment)
 
 
 def render(**context: Any) -> str:

@@ -64,16 +64,21 @@ def _tables(run: Found) -> list[Table]:
     summary = read(run.path / "summary.csv")
     observed = _observed(run)
     for kind, part in summary.groupby("kind", sort=False):
-        columns = [score for score in MEANING if score in part and part[score].notna().any()]
-        rows = {str(row["name"]): [_cell(row, score) for score in columns] for _, row in part.iterrows()}
-        title = f"{str(kind).capitalize()}s: {titles.explained_title(run.settings, decoded=False)}"
-        table = Table(title, str(kind), run, columns, list(rows.items()), {c: MEANING[c] for c in columns})
-        for place, score in enumerate(columns):
+        table = _table(str(kind), part, titles.explained_title(run.settings, decoded=False), run)
+        rows = dict(table.rows)
+        for place, score in enumerate(table.columns):
             if score in observed and score in BEST:
                 for name in _best(observed[score], list(rows), BEST[score]):
                     rows[name][place].best = table.marked = True
         out.append(table)
     return [*out, _by_patch_and_fill(run)] if (run.path / "aopc_table.csv").is_file() else out
+
+
+def _table(kind: str, part: pd.DataFrame, of: str, run: Found | None) -> Table:
+    """The rows of a summary that are of one kind, with the scores that they have."""
+    columns = [score for score in MEANING if score in part and part[score].notna().any()]
+    rows = [(str(row["name"]), [_cell(row, score) for score in columns]) for _, row in part.iterrows()]
+    return Table(f"{kind.capitalize()}s: {of}", kind, run, columns, rows, {score: MEANING[score] for score in columns})
 
 
 def _observed(run: Found) -> dict[str, pd.DataFrame]:
@@ -153,11 +158,8 @@ def over_seeds(several: Iterable[Found]) -> list[Table]:
 
 def _over_seeds(run: Found) -> list[Table]:
     summary, out = read(seeds.place(run.path, run.settings) / "summary.csv"), []
+    network = titles.explained_title(run.settings, decoded=False).rpartition(", seed ")[0]
     for kind, part in summary.groupby("kind", sort=False):
-        columns = [score for score in MEANING if score in part and part[score].notna().any()]
-        rows = [(str(row["name"]), [_cell(row, score) for score in columns]) for _, row in part.iterrows()]
         numbers = ", ".join(sorted({seed for own in part["seeds"] for seed in own.split("+")}, key=int))
-        network = titles.explained_title(run.settings, decoded=False).rpartition(", seed ")[0]
-        title = f"{str(kind).capitalize()}s: {network}, over seeds {numbers}"
-        out.append(Table(title, str(kind), None, columns, rows, {c: MEANING[c] for c in columns}))
+        out.append(_table(str(kind), part, f"{network}, over seeds {numbers}", None))
     return out

@@ -25,21 +25,23 @@ function startCharts(charts) {
 
   const names = () => [...new Map(chart.panels.flatMap((panel) => panel.lines.map((line) => [line.name, line])))];
 
-  function look(name, quiet) {
-    const alike = names().filter(([, line]) => Boolean(line.quiet) === Boolean(quiet)).map(([each]) => each), order = alike.indexOf(name);
+  function look({ name, quiet }) {
+    const alike = names().filter(([, line]) => line.quiet === quiet), order = alike.findIndex(([each]) => each === name);
     if (quiet) return { stroke: "var(--quiet)", "stroke-dasharray": ["5 3", "2 3", "9 3 2 3"][order % 3] };
     return { stroke: COLOURS[order % 10], "stroke-dasharray": DASHES[Math.floor(order / 10) % 3] };
   }
 
+  const sample = (line, width) => make("svg", { width, height: 10, "aria-hidden": true },
+    make("line", { x1: 0, x2: width, y1: 5, y2: 5, "stroke-width": 2, ...look(line) }));
+
   /** Draw the chart that is chosen, with its lines to be hidden; `keep` writes it into the address. */
   function refresh(keep = true) {
     legend.replaceChildren(...names().map(([name, line]) => {
-      const sample = make("svg", { width: 24, height: 10, "aria-hidden": true }, make("line", { x1: 0, x2: 24, y1: 5, y2: 5, "stroke-width": 2, ...look(name, line.quiet) }));
       return make("button", { type: "button", "aria-pressed": !hidden.has(name), click: (event) => {
         if (!hidden.delete(name)) hidden.add(name);
         event.currentTarget.setAttribute("aria-pressed", !hidden.has(name));
         redraw();
-      } }, sample, name);
+      } }, sample(line, 24), name);
     }));
     redraw(keep);
   }
@@ -82,7 +84,7 @@ function startCharts(charts) {
     const inner = make("svg", { x: left, y: top, width: W - left - right, height: H - top - bottom, viewBox: `${left} ${top} ${W - left - right} ${H - top - bottom}` });
     points.forEach((own, i) => {
       const path = own.map(([x, y], j) => `${j ? "L" : "M"}${X(x).toFixed(1)} ${Y(scale(y)).toFixed(1)}`).join("");
-      inner.append(make("path", { d: own.length === 1 ? `${path}h.1` : path, fill: "none", "stroke-width": 1.8, "stroke-linecap": "round", ...look(lines[i].name, lines[i].quiet) }));
+      inner.append(make("path", { d: own.length === 1 ? `${path}h.1` : path, fill: "none", "stroke-width": 1.8, "stroke-linecap": "round", ...look(lines[i]) }));
     });
     const cross = make("line", { y1: top, y2: H - bottom, class: "cross", visibility: "hidden" });
     const frame = make("rect", { class: "frame", visibility: "hidden" });
@@ -100,7 +102,7 @@ function startCharts(charts) {
       const found = points.map((own, i) => [lines[i], own.reduce((best, point) => (best && Math.abs(best[0] - x) <= Math.abs(point[0] - x) ? best : point), null)])
         .filter(([, point]) => point).sort((a, b) => b[1][1] - a[1][1]);
       tip.replaceChildren(make("b", {}, `${panel.x} ${short(x)}`), ...found.slice(0, 14).map(([line, point]) =>
-        make("span", {}, make("svg", { width: 14, height: 8 }, make("line", { x1: 0, x2: 14, y1: 4, y2: 4, "stroke-width": 2, ...look(line.name, line.quiet) })), ` ${said(point[1])} ${line.name}${line.area === undefined ? "" : ` (${panel.area} ${said(line.area)})`}`)));
+        make("span", {}, sample(line, 14), ` ${said(point[1])} ${line.name}${line.area === undefined ? "" : ` (${panel.area} ${said(line.area)})`}`)));
       tip.hidden = false;
       tip.style.left = X(x) > W / 2 ? "auto" : `${(100 * (X(x) + 8)) / W}%`;
       tip.style.right = X(x) > W / 2 ? `${(100 * (W - X(x) + 8)) / W}%` : "auto";

@@ -161,13 +161,13 @@ function startGallery(networks) {
       const caption = down ? cell.seen : named(image);
       const wrong = down ? cell.seen && cell.seen !== image.label : image.label !== image.predicted;
       return make(down ? "td" : "th", down ? {} : { scope: "col" },
-        ...(down ? [button] : []), ...(caption ? [make("span", { class: wrong ? "wrong" : "caption" }, caption)] : []), ...(down ? [] : [button]));
+        ...(down ? [button] : []), ...(caption ? [make("span", { class: wrong ? "wrong" : null }, caption)] : []), ...(down ? [] : [button]));
     });
     const table = make("table", { class: "gallery", role: "grid", "aria-label": `explanations of ${network.label}` });
     table.append(...lines.map((row, down) => {
       const head = make("th", { scope: "row" }, row === null || row === "mask" ? told(row) : row.title);
       if (row && row.title && where(row)) head.append(make("small", {}, where(row)));
-      return make("tr", { class: row?.seen ? "captioned" : null }, head, ...cells(row, down));
+      return make("tr", {}, head, ...cells(row, down));
     }));
     grid.replaceChildren(...(columns.length ? [table] : []));
     for (const row of $$("tr", grid)) drawn.observe(row);
@@ -287,13 +287,12 @@ function startGallery(networks) {
     focus(...at);
   });
 
-  net.addEventListener("change", () => { choose(networks.find((each) => each.id === net.value)); alpha.value = 0; all.checked = false; });
-  fieldset.addEventListener("change", (event) => {
+  net.addEventListener("input", () => { choose(networks.find((each) => each.id === net.value)); alpha.value = 0; all.checked = false; });
+  fieldset.addEventListener("input", (event) => {
     if (event.target.checked) hidden.delete(event.target.value);
     else hidden.add(event.target.value);
   });
   form.addEventListener("input", () => refresh(true));
-  form.addEventListener("change", () => refresh(true));
   form.addEventListener("submit", (event) => event.preventDefault());
   views.gallery = take;
 }

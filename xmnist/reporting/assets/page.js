@@ -23,10 +23,9 @@ function said(value) {
   return Number(value.toPrecision(3)).toString();
 }
 
-/** Fill a select with [value, text] pairs; what was chosen stays chosen if it is still there. */
-function fill(select, options, chosen) {
+/** Fill a select with [value, text] pairs; the first is chosen. */
+function fill(select, options) {
   select.replaceChildren(...options.map(([value, text]) => make("option", { value }, text)));
-  select.value = options.some(([value]) => value === chosen) ? chosen : options[0][0];
 }
 
 const views = {}; // view -> what applies the choices that the address holds for it
