@@ -7,8 +7,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one thread for each of the workers, a
     os.environ["OMP_NUM_THREADS"] = "1"
     os.environ["OMP_WAIT_POLICY"] = "passive"  # where a test has two, they must not burn what the other worker needs
 
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +22,8 @@ from helpers import TINY, UNREACHABLE, composed, typed
 from xmnist import config, train
 from xmnist.data.base import Data, Info, Split
 
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="xmnist-tests-")
+
 
 def pytest_collection_finish() -> None:
     """What is imported by now stays: looking through it again and again takes a tenth of the time."""
@@ -27,6 +31,7 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_sessionfinish() -> None:
+    shutil.rmtree(os.environ["XDG_CACHE_HOME"], ignore_errors=True)
     gc.unfreeze()  # some libraries tell at the end what was not freed
 
 

@@ -403,6 +403,14 @@ def test_several_seeds_have_a_summary_of_their_own(
     assert set(summary["seeds"]) == {"0+1"} and summary.loc["classifier", "kind"] == "model"
     assert "±" in (place / "summary.md").read_text()
     shutil.rmtree(place)
+    sources = runs[1].status()
+    runs[1].write_status(sources | {"stands_on": dict.fromkeys(sources["stands_on"], "another digest")})
+    assert "trained again" in runs[1].stale()
+    seeds.summarise(runs[0])
+    assert not place.exists()
+    runs[1].write_status(sources)
+    seeds.summarise(runs[0])
+    shutil.rmtree(place)
     (runs[1].path / "status.json").unlink()  # who knows now what its figures are
     seeds.summarise(runs[0])
     assert not place.exists()

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 from filelock import FileLock
 
 from helpers import composed
-from xmnist import config, found, listing, runs
+from xmnist import config, found, listing, reading, runs
 from xmnist.errors import InputError
 from xmnist.runs import Run
 
@@ -78,8 +79,54 @@ def state(path: Path, **changes: Any) -> Path:
     """Say something else in a run's status."""
     status = json.loads((path / "status.json").read_text()) | changes
     del status["checksum"]
-    (path / "status.json").write_text(json.dumps(status | {"checksum": runs.checksum(status)}))
+    (path / "status.json").write_text(json.dumps(status | {"checksum": reading.checksum(status)}))
     return path
+
+
+DEEP = '{"a":' * 3000 + "1" + "}" * 3000
+BOMB = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}, *{a}]\n" for a, b in pairwise("abcdefghijklmnopqrstuvwxyz"))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("status.json", DEEP, "status.json is damaged"),
+        ("status.json", " " * 5_000_000 + "{}", "bytes, of at most"),
+        ("status.json", None, "it is no regular file"),
+        ("config.yaml", DEEP, "nested too deep"),
+        ("config.yaml", BOMB, "refers to itself"),
+        ("config.yaml", "a: 1\n" * 6_000_000, "bytes, of at most"),
+        ("config.yaml", None, "it is no regular file"),
+        ("summary.csv", None, ""),
+    ],
+)
+def test_a_hostile_file_of_a_run_is_told_and_stops_nothing(
+    made: Any, listed: Any, tmp_path: Path, name: str, text: str | None, reason: str
+) -> None:
+    path, other = made("alpha=0.5"), made("alpha=0.25")
+    run = Run("train", composed_once("train", ("alpha=0.5",)) | {"out_dir": str(tmp_path / "out")})
+    assert run.path == path and run.finished()
+    (path / name).unlink(missing_ok=True)
+    if text is None:
+        os.mkfifo(path / name)  # whoever opens it waits until somebody writes
+    else:
+        (path / name).write_text(text)
+    one, two = sorted(listed(), key=lambda each: each["path"] == str(other))
+    assert two["state"] == "done" and reason in (one["error"] or "")
+    assert one["state"] == ("damaged" if name == "status.json" else "done")
+    assert run.finished() == (name != "status.json")
+    if name == "config.yaml":
+        with pytest.raises(ValueError, match="cannot be read"):
+            runs.described(path, "train")
+
+
+@pytest.mark.parametrize(("key", "value"), [("files", ["model.pt"]), ("files", {"model.pt": 1}), ("stands_on", "x")])
+def test_a_status_of_another_shape_is_damaged(made: Any, listed: Any, tmp_path: Path, key: str, value: Any) -> None:
+    path = state(made("alpha=0.5"), **{key: value})
+    (one,) = listed()
+    assert one["state"] == "damaged" and f"{key} is" in one["error"]
+    run = Run("train", composed_once("train", ("alpha=0.5",)) | {"out_dir": str(tmp_path / "out")})
+    assert run.path == path and run.status() == {} and not run.finished()
 
 
 def edit(path: Path, old: str, new: str) -> None:

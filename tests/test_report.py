@@ -22,7 +22,7 @@ import torch
 
 from benchmarks.report import explained
 from helpers import TINY, composed
-from xmnist import config, evaluate, explain, found, report, runs, seeds, train
+from xmnist import config, derived, evaluate, explain, found, reading, report, runs, seeds, train
 from xmnist.errors import InputError
 from xmnist.found import Found
 from xmnist.reporting import cards, collected, curves, gallery, standings
@@ -214,7 +214,7 @@ def test_runs_that_are_not_sound_are_left_out_and_told_of(
     assert [run.path for run in collected.chosen(own, tell=True)] == [kept]
     assert f"{damaged} is left out: metrics.json is not the file that this run wrote" in caplog.text
     assert f"{edited} is left out: config.yaml was edited" in caplog.text
-    assert "1 of 4 runs are not finished, and left out" in caplog.text
+    assert "1 of 4 runs are not finished, or stale, and left out" in caplog.text
     with pytest.raises(InputError, match="cannot be shown: .*metrics.json is not the file that this run wrote"):
         collected.chosen(own | {"run": str(damaged)})
 
@@ -475,7 +475,7 @@ def test_a_card_says_what_is_known_and_what_is_not(made: Made, tmp_path: Path) -
     words = shlex.split(bare.missing)
     assert words[:2] == ["xmnist", "evaluate"] and "metric=classification" in words
     own = config.resolve(composed(*words[2:], stage="evaluate"), "evaluate")
-    assert runs.run_id("train", collected.needed(own)[0]) == run.name  # it measures this very network
+    assert runs.run_id("train", derived.needed(own)[0]) == run.name  # it measures this very network
     made("train", "model=classifier", "dataset.train=900", "seed=1")
     made("evaluate", "metric=classification", "dataset.train=900", confusion=CONFUSION, classification=BY_CLASS)
     card, other = cards.cards(below(tmp_path))
@@ -539,7 +539,7 @@ def test_a_run_whose_files_are_gone_is_left_out(
     status = json.loads((old / "status.json").read_text())
     (old / "explanations.npz").write_text("damaged")
     status["files"]["explanations.npz"] = hashlib.sha256(b"damaged").hexdigest()
-    status["checksum"] = runs.checksum({key: value for key, value in status.items() if key != "checksum"})
+    status["checksum"] = reading.checksum({key: value for key, value in status.items() if key != "checksum"})
     (old / "status.json").write_text(json.dumps(status))
     _, data = paged(tmp_path)
     assert [network["label"] for network in data["networks"]] == ["vgg_small on glyphs, seed 0"]

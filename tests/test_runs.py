@@ -254,6 +254,9 @@ def test_checkpoints_come_back_as_they_were_and_equal_states_give_equal_files(ru
 
 def test_the_environment_names_what_a_result_depends_on() -> None:
     facts = environment.describe("cpu", threads=2, seed=7)
+    for name in ("scipy", "pandas", "torchmetrics", "captum", "zennit", "matplotlib", "pillow"):
+        assert facts["versions"][name]
+    assert len(facts["source"]) == 64 and facts["gpu"] is None
     assert (facts["device"], facts["threads"], facts["seed"]) == ("cpu", 2, 7)
     assert facts["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0] and facts["versions"]["xmnist"]
     assert facts["commit"] is None or re.fullmatch(r"[0-9a-f]{40}\+?", facts["commit"])

@@ -3,7 +3,7 @@
 from typing import Any
 
 from xmnist.errors import InputError
-from xmnist.schema import LEARNED, MADE_OF, OF_MAPS, OWN, PHASES, REFERENCE, TRAINING
+from xmnist.schema import DECODERS, FEWER, LEARNED, MADE_OF, OF_MAPS, OWN, PHASES, REFERENCE, TRAINING
 
 JOINT_TRAINING = {key: rule for key, rule in TRAINING.items() if key != "lr"} | PHASES
 """What `trainer.joint` may hold."""
@@ -97,6 +97,21 @@ def needed(settings: Settings) -> list[Settings]:
     judges = settings.get("metrics", {}).get("reconstruction", {}).get("evaluation_accuracy", False)
     judged = [run for run in others if judges and run["model"]["name"] in methods]
     return [trained(settings, "classifier"), *others, *map(evaluation, judged)]
+
+
+def stands_on(settings: Settings, stage: str) -> list[Settings]:
+    """The `train` runs whose networks a run of any stage is made with, what is explained first."""
+    if stage in FEWER:
+        return []
+    if stage != "train":
+        return needed(settings)
+    model = settings["model"]["name"]
+    if model == "evaluation":
+        return [trained(settings, "classifier"), judged(settings)]
+    if model not in DECODERS:
+        return []
+    several = isinstance(settings["layer"], list) or isinstance(settings["alpha"], list)
+    return [trained(settings, "classifier"), *(learned(settings, model) if several else [])]
 
 
 def selects(settings: Settings) -> bool:

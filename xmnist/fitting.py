@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from xmnist import devices, interrupts, joint, parallel, pictures, pretrained, processes, tasks, titles, trainer
+from xmnist import devices, interrupts, joint, parallel, pictures, pretrained, processes, runs, tasks, titles, trainer
 from xmnist.data.base import Data
 from xmnist.derived import Settings
 from xmnist.layers import derive_seed
@@ -37,13 +37,13 @@ def _begin(settings: Settings, model: nn.Module) -> None:
 
 def fit(run: Run, parts: list[tuple[tasks.Task, Settings]], images: Data) -> list[trainer.Row]:
     """Train one part after the other, from where a run that was stopped had come to; returns all rows."""
-    state = _resumed(run, parts[0][0].model)
+    state, sources = _resumed(run, parts[0][0].model), run.sources()
     first, before = (state["phase"], state["before"]) if state else (1, [])
     if state is None:
         _begin(run.settings, parts[0][0].model)
     for phase, (task, options) in enumerate(parts, 1):
         if phase >= first:
-            before = before + _fit_part(run, task, options, images, phase, before, len(parts), state)
+            before = before + _fit_part(run, task, options, images, phase, before, len(parts), state, sources)
             state = None
             if len(parts) > 1:
                 run.save(f"phase{phase}.pt", task.model.state_dict())
@@ -76,6 +76,7 @@ def _fit_part(
     before: list[trainer.Row],
     phases: int,
     state: dict[str, Any] | None,
+    sources: dict[str, Any],
 ) -> list[trainer.Row]:
     def numbered(rows: list[trainer.Row]) -> list[trainer.Row]:
         return rows if phases == 1 else [{"phase": phase, **row} for row in rows]
@@ -84,7 +85,8 @@ def _fit_part(
         if processes.rank():
             return
         weights = {name: digest(run.path / name) for name in (f"phase{done}.pt" for done in range(1, phase))}
-        run.save("last.pt", {"run": run.path.name, "phase": phase, "before": before, "weights": weights, **state})
+        place = {"run": run.path.name, "sources": sources, "phase": phase, "before": before, "weights": weights}
+        run.save("last.pt", place | state)
         run.write_csv("history.csv", before + numbered(state["history"]))
         interrupts.obey()
 
@@ -116,4 +118,7 @@ def saved_state(run: Run) -> dict[str, Any] | None:
         raise run.refused("last.pt", f"it was saved by {state.get('run', 'something else')}")
     if state is not None and not {"phase", "before", "weights"} <= state.keys():
         raise run.refused("last.pt", "it is not complete")
+    if state is not None and (changed := run.changed(state.get("sources") or {"stands_on": {}})):
+        runs.warn_once(f"{run.path} begins anew, and does not go on from its last epoch: {changed}")
+        return None
     return state

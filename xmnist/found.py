@@ -1,40 +1,31 @@
 """The runs that lie on the disk, as they are found there; a damaged file is told of, and stops nothing."""
 
 import csv
-import json
+import io
 import math
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
 from filelock import FileLock
 
-from xmnist import runs
+from xmnist import reading, runs
 from xmnist.derived import Settings
 from xmnist.errors import one_line
 from xmnist.schema import CONTROLS, DECODERS, REFERENCE, RUNS
 from xmnist.storage import digest
 
-STATES = ("done", "failed", "interrupted", "running", "killed", "damaged")
-"""`killed`: running, but its process is gone; `damaged`: its status.json cannot be read."""
+STATES = (*reading.STATES, "killed", "stale", "damaged")
+"""`killed`: running, but its process is gone; `stale`: done, but of networks or data that are others now; `damaged`:
+its status.json cannot be read."""
 
 FIGURES = ("metrics.json", "summary.csv", "selection.csv")
 """The files that the figures of a run are from."""
-
-SOUND: dict[str, Callable[[Any], bool]] = {
-    "state": lambda value: value in STATES[:4],
-    "started": lambda value: _time(value) is not None,
-    "seconds": lambda value: value is None or isinstance(value, int | float),
-    **{key: lambda value: value is None or isinstance(value, str) for key in ("command", "error")},
-}
-"""What of status.json is told, and what it may be."""
 
 NAME = re.compile(r"-[0-9a-f]{8}$")
 """How a run's name ends."""
@@ -106,7 +97,7 @@ def figures(path: Path, stage: str, model: str | None) -> dict[str, float]:
         return _best_score(path / "summary.csv")
     if stage == "explain":
         return {"images": len(rows)} if (rows := csv_rows(path / "selection.csv")) else {}
-    metrics, _ = _content(path / "metrics.json")
+    metrics, _ = reading.content(path / "metrics.json")
     nested = [_numbers(value) for value in metrics.values() if isinstance(value, dict)]
     if stage == "export":
         return {"images": sum(nested[0].values())} if nested else {}
@@ -140,8 +131,7 @@ def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
 def csv_rows(path: Path) -> list[dict[str, Any]]:
     """The rows of a CSV file; none where it cannot be read."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
+        return list(csv.DictReader(io.StringIO(reading.text(path), newline="")))
     except (OSError, ValueError, csv.Error):  # a figure is not worth an error
         return []
 
@@ -156,13 +146,14 @@ def read(path: Path) -> Found:
     """What there is to know of the run in a folder."""
     stage, dataset, model = _place(path)
     status, state, reason = _status(path)
-    settings, unread = _content(path / "config.yaml")
+    settings, unread = reading.content(path / "config.yaml")
     edited, altered = unread or _renamed(path, stage, settings), _altered(path, status["files"])
-    reasons = [status.get("error"), reason, altered, edited]
+    stale = _stale(path, stage, settings) if state == "done" and not edited else ""
+    reasons = [status.get("error"), reason, stale, altered, edited]
     return Found(
         path=path,
         stage=stage,
-        state=state,
+        state="stale" if stale else state,
         dataset=dataset,
         model=model,
         settings=settings,
@@ -177,18 +168,18 @@ def read(path: Path) -> Found:
 
 def _status(path: Path) -> tuple[dict[str, Any], str, str]:
     """What status.json says, with nothing but what it should; the run's state; why it is damaged, if it is."""
-    content, reason = _content(path / "status.json")
-    wrong = [key for key, sound in SOUND.items() if not sound(content.get(key))]
-    if not reason and wrong:
-        reason = f"status.json is damaged: {wrong[0]} is {json.dumps(content.get(wrong[0]))[:50]}"
-    own = {key: value for key, value in content.items() if key != "checksum"}
-    if not reason and (own.get("run"), content.get("checksum")) != (path.name, runs.checksum(own)):
-        reason = "status.json is not what this run wrote: its command does it again"
-    state = "damaged" if reason else content["state"]
+    status, reason = reading.status(path)
+    state = "damaged" if reason else status["state"]
     if state == "running" or not (path / "status.json").exists():
         state, reason = ("running", "") if held(path) else ("killed" if state == "running" else state, reason)
-    files = own.get("files") if not reason and isinstance(own.get("files"), dict) else {}
-    return {**{key: content.get(key) for key in SOUND if key not in wrong}, "files": files}, state, reason
+    return {**status, "files": status.get("files") or {} if not reason else {}}, state, reason
+
+
+def _stale(path: Path, stage: str, settings: Settings) -> str:
+    """Why a finished run is no longer one of what it was made from; empty if it is, or nobody can tell."""
+    with suppress(Exception):  # settings of another version may lack anything
+        return runs.Run(stage, {**settings, "out_dir": str(path.parents[2 if stage == "export" else 3])}).stale()
+    return ""
 
 
 def altered(path: Path) -> str:
@@ -208,42 +199,6 @@ def _altered(path: Path, files: Mapping[str, Any], names: Iterable[str] = FIGURE
     return ""
 
 
-def _content(path: Path) -> tuple[dict[str, Any], str]:
-    """The plain values that a JSON or YAML file holds, and why it holds none."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        read = json.loads if path.suffix == ".json" else _from_yaml
-        content = _plain(read(text))
-    except FileNotFoundError:
-        return {}, f"{path.name} is missing"
-    except OSError as error:
-        return {}, f"{path.name} cannot be read ({error.strerror})"
-    except Exception as error:  # a damaged file makes readers raise almost anything
-        return {}, f"{path.name} is damaged: {(str(error).splitlines() or ['unreadable'])[0]}"
-    return (content, "") if isinstance(content, dict) else ({}, f"{path.name} is damaged: it holds no keys")
-
-
-def _from_yaml(text: str) -> Any:
-    """What YAML says; an interpolation stays as it is written, and no tag makes anything but a plain value."""
-    loader, depth = getattr(yaml, "CSafeLoader", yaml.SafeLoader), 0  # in C ten times as fast, where there is one
-    for event in yaml.parse(text, loader):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > 50 or isinstance(event, yaml.AliasEvent):  # what fills the stack or the memory when it is loaded
-            raise ValueError("it is nested too deep, or refers to itself")
-    return yaml.load(text, loader)
-
-
-def _plain(value: Any) -> Any:
-    """A value as JSON can hold it; what is no finite number is nothing."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple | set):
-        return [_plain(each) for each in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
-
-
 def _renamed(path: Path, stage: str, settings: Settings) -> str:
     """Why a run would not be found by its settings; empty if it is."""
     edited = "config.yaml was edited, or another version made it"
@@ -256,18 +211,10 @@ def _renamed(path: Path, stage: str, settings: Settings) -> str:
 
 def _began(path: Path, started: Any) -> float:
     """When a run was begun; where nothing says so, when its folder was last written."""
-    began = _time(started)
+    began = reading.seconds(started)
     with suppress(OSError):  # it went away meanwhile
         return path.stat().st_mtime if began is None else began
     return time.time()
-
-
-def _time(text: Any) -> float | None:
-    """Seconds since 1970; None for what is no time."""
-    with suppress(TypeError, ValueError, OverflowError):
-        read = datetime.fromisoformat(text)
-        return (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()
-    return None
 
 
 def _size(folder: Path) -> int:

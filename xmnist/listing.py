@@ -25,6 +25,7 @@ usage: xmnist runs [KEY=VALUE ...] [flags]
 
 filters, all of which must fit; several values are separated by commas:
   state=STATE       done, failed, interrupted, running; killed: its process died (the same command goes on with it);
+                    stale: the networks or data that it was made from are others now (it is done again when asked for);
                     damaged: its status.json cannot be read
   stage=STAGE       train, explain, evaluate, export
   older=AGE         begun longer ago than this: a number and s, m, h, d or w, such as 7d

@@ -1,7 +1,6 @@
 """Runs on disk: directories named by content, status, locks, reuse."""
 
 import csv
-import hashlib
 import json
 import logging
 import os
@@ -13,13 +12,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from omegaconf import OmegaConf
 
-from xmnist import config, interrupts, processes
+from xmnist import config, interrupts, processes, reading
+from xmnist.data import fingerprint
+from xmnist.derived import stands_on
 from xmnist.errors import DamageError, InputError, one_line
 from xmnist.identity import place, run_id
 from xmnist.storage import FULL, PARTIAL, atomic, digest, first_line, load_checkpoint, save_checkpoint, write_yaml
@@ -28,6 +29,9 @@ log = logging.getLogger(__name__)
 
 SEALED = ("*.pt", "*.json", "*.csv", "*.md", "*.npz", "grid.*")
 """The files, other than its status, whose checksums a finished run's status holds."""
+
+WEIGHTS = "model.pt"
+"""The file with the weights of a trained network."""
 
 EFFORT = ("epochs", "seconds", "images_per_second")
 """Figures of `metrics.json` that say what a run cost, not what it is worth."""
@@ -47,14 +51,13 @@ class Run:
 
     def status(self) -> dict[str, Any]:
         """What status.json says; empty where there is none, or not the one that this run wrote."""
-        status = self._read("status.json")
-        owned = status.pop("checksum", None) == checksum(status) and status.get("run") == self.path.name
-        return status if owned else {}
+        status, reason = reading.status(self.path)
+        return {} if reason else status
 
     def write_status(self, status: dict[str, Any]) -> None:
         """Write status.json, even where there is no room for another file."""
         status = {**status, "run": self.path.name}
-        text = json.dumps({**status, "checksum": checksum(status)}, indent=2) + "\n"
+        text = json.dumps({**status, "checksum": reading.checksum(status)}, indent=2) + "\n"
         try:
             with atomic(self.path / "status.json") as file:
                 file.write_text(text)
@@ -67,17 +70,10 @@ class Run:
 
     def metrics(self) -> dict[str, Any]:
         """The run's figures."""
-        return self._read("metrics.json")
-
-    def _read(self, name: str) -> dict[str, Any]:
-        try:
-            content = json.loads((self.path / name).read_text())
-        except (OSError, ValueError):
-            return {}
-        return content if isinstance(content, dict) else {}
+        return reading.content(self.path / "metrics.json")[0]
 
     def finished(self) -> bool:
-        """Whether the run is done and its files are those that it wrote.
+        """Whether the run is done, of what is there now, and its files are those that it wrote.
 
         Raises:
             DamageError: one of them is another file now.
@@ -85,7 +81,60 @@ class Run:
         status = self.status()
         if not status and (self.path / "status.json").is_file():
             log.warning("%s was damaged: this run is done again", self.path / "status.json")
+        if stale := self.stale():
+            warn_once(f"{self.path} is stale, and done again: {stale}")
+            return False
         return status.get("state") == "done" and self.intact()
+
+    def bases(self) -> list["Run"]:
+        """The `train` runs that this one stands on."""
+        return [Run("train", each) for each in stands_on(self.settings, self.stage)]
+
+    def sources(self) -> dict[str, Any]:
+        """The digests of what a run is made from, as far as it is there: of `stands_on` the weights, and its `data`."""
+        weights = {base.key: base.status()["files"][WEIGHTS] for base in self.bases() if base.sound()}
+        data = self._data()
+        return {"stands_on": weights} | ({"data": data} if data else {})
+
+    def sound(self) -> bool:
+        """Whether the run is done, not stale, and has saved weights; its files are not looked at."""
+        status = self.status()
+        return status.get("state") == "done" and WEIGHTS in status.get("files", {}) and not self.stale()
+
+    def stale(self) -> str:
+        """Why the finished run is no longer a result of what it was made from; empty if it is, or nobody can tell.
+
+        A run of before sources were written down is stale if what it stands on was begun after its own end.
+        """
+        status = self.status()
+        return self.changed(status, status["ended"]) if status.get("state") == "done" else ""
+
+    def changed(self, sources: dict[str, Any], ended: str = "") -> str:
+        """Which of these `sources` is another one now; empty if none is, or what is gone cannot be compared."""
+        weights = sources.get("stands_on")
+        for base in self.bases():
+            status, name = base.status(), base.settings["model"]["name"]
+            if status.get("state") != "done":
+                continue
+            if base.stale():
+                return f"the {name} that it stands on is stale"
+            now = status.get("files", {}).get(WEIGHTS)
+            if status["started"] > ended if weights is None else weights.get(base.key, now) != now:
+                return f"the {name} that it stands on was trained again"
+        data = sources.get("data")
+        if data and self._data() not in (None, data):
+            return f"the files of {self.settings['dataset']['name']} are others now"
+        return ""
+
+    def _data(self) -> str | None:
+        """The digest of the data set's files, if it is read from some that are there."""
+        dataset = self.settings.get("dataset")  # a report has none
+        return fingerprint.of_dataset(dataset, self.settings["data_dir"]) if dataset else None
+
+    @property
+    def key(self) -> str:
+        """Where the run lies below OUT, in any OUT and on any system."""
+        return f"{self.stage}/{place(self.stage, self.settings)}"
 
     def intact(self) -> bool:
         """Whether all that the run has written, done or failed, is there.
@@ -242,11 +291,14 @@ def _recorded(run: Run, command: str, handler: logging.Handler) -> Iterator[None
     _write_config(run, command)
     status: dict[str, Any] = {"state": "running", "command": command, "started": _now()}
     status |= {"host": socket.gethostname(), "pid": os.getpid(), "forced": forced}
+    sources = run.sources()
     try:
         run.write_status(status)
         yield
         interrupts.obey()
-        run.write_status({**status, "state": "done", **_ended(start), "files": _sealed(run)})
+        made = run.sources()  # of what was not there before, it is that which this block has made
+        sources = made | sources | {"stands_on": made["stands_on"] | sources["stands_on"]}
+        run.write_status({**status, **sources, "state": "done", **_ended(start), "files": _sealed(run)})
     except InputError:
         run.write_status(before) if before else (run.path / "status.json").unlink(missing_ok=True)
         raise
@@ -261,6 +313,12 @@ def _recorded(run: Run, command: str, handler: logging.Handler) -> Iterator[None
         run.write_status(status)
         raise
     (run.path / "last.pt").unlink(missing_ok=True)
+
+
+@lru_cache
+def warn_once(text: str) -> None:
+    """Warn of what a command comes upon several times."""
+    log.warning("%s", text)
 
 
 def _ended(start: float) -> dict[str, Any]:
@@ -291,11 +349,13 @@ def described(folder: Path, stage: str) -> config.Settings:
         ValueError: it cannot be read, or is not that of this run; the message says so in one line.
     """
     path = folder / "config.yaml"
+    settings, reason = reading.content(path)
     try:
-        settings: Any = OmegaConf.to_container(OmegaConf.load(path))
-        name = run_id(stage, settings)
-    except Exception as error:  # a damaged file makes OmegaConf raise almost anything
-        raise ValueError(f"{path} cannot be read ({one_line(error)[:100]})") from None
+        name = "" if reason else run_id(stage, settings)
+    except Exception as error:  # keys may be missing, or hold anything
+        reason = one_line(error)[:100]
+    if reason:
+        raise ValueError(f"{path} cannot be read ({reason})")
     if name != folder.name:
         raise ValueError(f"{path} was changed: it would be the config of {name}")
     return settings
@@ -322,11 +382,6 @@ UNTOLD = ("force=", "train_missing=", "fail_fast=")
 def command(stage: str, overrides: Sequence[str]) -> str:
     """A command line that makes a run; it neither forces nor forbids anything that would change no result."""
     return shlex.join(["xmnist", stage, *(word for word in overrides if not word.startswith(UNTOLD))])
-
-
-def checksum(status: dict[str, Any]) -> str:
-    """The checksum of all else that a status.json says."""
-    return hashlib.sha256(json.dumps(status, sort_keys=True).encode()).hexdigest()
 
 
 def _now() -> str:

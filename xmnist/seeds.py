@@ -47,7 +47,11 @@ def _siblings(run: Run) -> dict[int, Path]:
             settings = runs.described(path.parent, run.stage)
             other = Run(run.stage, {**settings, "out_dir": run.settings["out_dir"]})
             known = other.path == run.path or other.status().get("state") in ("done", "failed")
-            if _seedless(settings) == own and known and other.intact():
+            if _seedless(settings) != own or not known:
+                continue
+            if stale := other.stale():
+                log.warning("%s is left out of the summary over seeds: %s", path.parent, stale)
+            elif other.intact():
                 out[settings["seed"]] = path
         except (ValueError, InputError) as error:
             log.warning("%s is left out of the summary over seeds: %s", path.parent, error)

@@ -13,6 +13,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from xmnist import reading
+
 PARTIAL = ".partial-"
 """How the names of files begin that are being written."""
 
@@ -54,8 +56,12 @@ def _umask() -> int:
 
 
 def digest(path: Path) -> str:
-    """A file's SHA-256, in hexadecimal."""
-    with path.open("rb") as file:
+    """A regular file's SHA-256, in hexadecimal.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+    """
+    with reading.opened(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

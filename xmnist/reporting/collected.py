@@ -12,11 +12,10 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from xmnist import found, runs
-from xmnist.derived import Settings, judged, listed, needed, trained
+from xmnist import derived, found, runs
+from xmnist.derived import Settings, listed
 from xmnist.errors import InputError, one_line
 from xmnist.found import Found
-from xmnist.schema import DECODERS
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -41,7 +40,8 @@ def chosen(settings: Settings, tell: bool = False) -> list[Found]:
     if not left:
         raise InputError(_nothing(out_dir, everything, done, only))
     if tell and not only and (others := sum(run.state != "done" for run in everything)):
-        log.info("%d of %d runs are not finished, and left out: xmnist runs lists them", others, len(everything))
+        told = "%d of %d runs are not finished, or stale, and left out: xmnist runs lists them"
+        log.info(told, others, len(everything))
     if not (sound := _sound(left, tell)):
         raise InputError(f"no run below {out_dir}/ can be shown: {left[0].path}: {_wrong(left[0])}")
     return sound
@@ -64,7 +64,7 @@ def _one(path: Path, tell: bool) -> list[Found]:
         raise InputError(f"run={path} is a report: {path / 'index.html'}")
     run = found.read(path)
     if run.state != "done":
-        raise InputError(f"run={path} is not finished: {run.state}{f' ({run.error})' if run.error else ''}")
+        raise InputError(f"run={path} is not to be shown: {run.state}{f' ({run.error})' if run.error else ''}")
     if run.stage == "export":
         raise InputError(f"run={path} is of xmnist export, of which there is nothing to show")
     if wrong := _wrong(run):
@@ -93,11 +93,7 @@ def _needed_by(several: Iterable[Found]) -> set[str]:
 def stands_on(run: Found) -> list[Settings]:
     """The settings of the `train` runs that a run stands on, what is explained first."""
     with suppress(Exception):  # settings of another version may lack anything
-        if run.stage != "train":
-            return needed(run.settings)
-        if run.model == "evaluation":
-            return [trained(run.settings, "classifier"), judged(run.settings)]
-        return [trained(run.settings, "classifier")] if run.model in DECODERS else []
+        return derived.stands_on(run.settings, run.stage)
     return []
 
 

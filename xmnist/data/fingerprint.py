@@ -1,0 +1,71 @@
+"""Digests of the files that a data set is read from, so that a result is bound to its data. No torch."""
+
+import hashlib
+import json
+import os
+import unicodedata
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from xmnist.data import files
+
+WHOLE = 2**30
+"""Files that take no more bytes than this together are read whole; of larger data the ends of each file are."""
+
+END = 2**16
+"""Bytes at either end of a file that are read where the data are larger than `WHOLE`."""
+
+
+def of_files(root: Path, paths: Sequence[Path]) -> str:
+    """The SHA-256 of the names below a folder, the sizes and the contents of some files, wherever the folder lies.
+
+    What was found is kept in the user's cache, and believed while sizes and times are the same.
+
+    Raises:
+        OSError: one of them cannot be read.
+    """
+    about = [(unicodedata.normalize("NFC", path.relative_to(root).as_posix()), path, path.stat()) for path in paths]
+    about.sort(key=lambda each: each[0])
+    states = [[name, at.st_size, at.st_mtime_ns, at.st_ctime_ns] for name, _, at in about]
+    stamp = hashlib.sha256(json.dumps([str(root.resolve()), states]).encode()).hexdigest()
+    kept = _cache() / stamp
+    with suppress(OSError, UnicodeDecodeError):
+        if len(found := kept.read_text(encoding="ascii")) == 64:
+            return found
+    whole = sum(at.st_size for *_, at in about) <= WHOLE
+    digest = hashlib.sha256()
+    for name, path, at in about:
+        digest.update(json.dumps([name, at.st_size, _content(path, at.st_size, whole)]).encode())
+    with suppress(OSError):  # the next command reads the files again
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        partial = kept.with_suffix(f".{os.getpid()}")
+        partial.write_text(digest.hexdigest(), encoding="ascii")
+        partial.replace(kept)
+    return digest.hexdigest()
+
+
+def _content(path: Path, size: int, whole: bool) -> str:
+    with path.open("rb") as file:
+        if whole or size <= 2 * END:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        ends = hashlib.sha256(file.read(END))
+        file.seek(-END, os.SEEK_END)
+        ends.update(file.read(END))
+        return ends.hexdigest()
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "xmnist" / "fingerprints"
+
+
+def of_dataset(dataset: dict[str, Any], data_dir: str) -> str | None:
+    """The digest of the files of a downloaded data set; None where a file is missing, or the images are drawn."""
+    name = {"cluttered_mnist": "mnist"}.get(dataset["name"], dataset["name"])
+    if name not in (*files.IDX_FOLDERS, *files.CIFAR_FOLDERS):
+        return None
+    try:
+        return of_files(Path(data_dir), files.expected(name, data_dir, dataset.get("split", "balanced")))
+    except OSError:
+        return None
