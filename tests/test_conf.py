@@ -102,7 +102,7 @@ def test_the_schemas_name_the_arguments_of_what_they_describe() -> None:
     assert set(schema.TRAINING) | {"seed"} == set(OPTIONS)
     assert set(OPTIONS) | {"model", "loss", "data", "validate", "figures", "state", "save"} == parameters(trainer.fit)
     assert set(rules["dataset"]["glyphs"]) - {"validation"} | {"name", "data_dir"} == parameters(glyphs.load)
-    own = set(rules["dataset"]["folder"]) - {"validation", "class_weights"}
+    own = set(rules["dataset"]["folder"]) - {"validation", "class_weights", "fingerprint"}
     assert own | {"name", "data_dir"} == parameters(folder.load)
     drawing = {field.name for field in dataclasses.fields(polygons.Drawing)}
     assert set(rules["dataset"]["polygons"]) - {"validation", "train", "test", "seed", "masks"} == drawing

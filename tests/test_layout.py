@@ -124,6 +124,7 @@ def test_nothing_is_printed_by_the_library() -> None:
         "data",
         "data.files",
         "data.fingerprint",
+        "data.layouts",
         "errors",
         "listing",
         "report",

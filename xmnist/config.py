@@ -15,7 +15,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from xmnist.data import files
+from xmnist.data import files, fingerprint, layouts
 from xmnist.derived import JOINT_TRAINING, Settings, foreign, listed, phases
 from xmnist.errors import InputError, unknown
 from xmnist.named import LAYERS
@@ -113,7 +113,7 @@ def resolve(cfg: DictConfig, stage: str = "train") -> Settings:
     out["layer"] = _layers(out["layer"], LAYERS[out["classifier"]["name"]])
     if files.native_size(out["dataset"]["name"]) == out["dataset"].get("size", 0):
         out["dataset"]["size"] = None
-    out["classifier"] = _with_checksum(out["classifier"])
+    out["classifier"], out["dataset"] = _with_checksum(out["classifier"]), _with_fingerprint(out["dataset"])
     if joint:
         phases(out)
     if out["model"]["name"] == "evaluation":
@@ -192,6 +192,31 @@ def _with_checksum(classifier: Settings) -> Settings:
     if given and given != found:
         raise InputError(f"classifier.weights={path} has the SHA-256 {found}, not classifier.weights_sha256={given}")
     return {**classifier, "weights_sha256": found}
+
+
+def _with_fingerprint(dataset: Settings) -> Settings:
+    """A folder with the digest of what is read of it; where it is gone, one that is given is believed.
+
+    Raises:
+        InputError: the folder cannot be read as data, or has another digest than the one given.
+    """
+    path, given = dataset.get("path"), dataset.get("fingerprint")
+    if dataset["name"] != "folder" or not Path(str(path)).expanduser().is_dir():
+        return dataset
+    found = _fingerprint(str(path))
+    if given not in (None, found):
+        raise InputError(f"dataset.path={path} has the fingerprint {found}, not dataset.fingerprint={given}")
+    return {**dataset, "fingerprint": found}
+
+
+@lru_cache(maxsize=4)
+def _fingerprint(path: str) -> str:
+    """The digest of a folder as a command finds it."""
+    listing = layouts.listed(path)
+    try:
+        return fingerprint.of_files(listing.root, listing.read())
+    except OSError as error:
+        raise InputError(f"{error.filename} cannot be read: {error.strerror}") from None
 
 
 @lru_cache

@@ -10,6 +10,9 @@ from xmnist.schema import PRETRAINED, REFERENCE, WEIGHTS
 UNSEEN = ("workers", "stream")
 """Keys of data sets that say how they are read, and change no result."""
 
+YOUNGER = {"train": None, "objects": None, "background": "white", "fingerprint": None}
+"""Keys of data set `folder` that came later, with the values that a name does not hold."""
+
 
 def place(stage: str, settings: Settings) -> str:
     """Where a run lies below OUT/STAGE: DATASET/MODEL/ID, or DATASET/ID where no model has a part in it.
@@ -38,7 +41,10 @@ def identity(settings: Settings, stage: str = "train") -> Settings:
         dataset = settings["dataset"]
         resized = dataset.get("size") or dataset["name"] == "folder"
         unseen = UNSEEN if resized else (*UNSEEN, "size")  # a name without it is that of before there was this key
-        out["dataset"] = {k: v for k, v in dataset.items() if k not in unseen}
+        younger = YOUNGER if dataset["name"] == "folder" else {}
+        out["dataset"] = {k: v for k, v in dataset.items() if k not in unseen and younger.get(k, ...) != v}
+        if out["dataset"].get("fingerprint"):  # what lies in the folder says which run it is, not where it lies
+            del out["dataset"]["path"]
         if settings["model"]["name"] == "evaluation":
             return out | {"judges": identity(judged(settings))}
         if settings["model"]["name"] == "joint":

@@ -16,6 +16,10 @@ def derive_seed(seed: int, purpose: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed} {purpose}".encode()).digest()[:7], "big")
 
 
+HALF_A_LEVEL = 0.5 / 255
+"""Half of the difference between two values of a pixel of 8 bits."""
+
+
 class Normalize(nn.Module):
     """Subtracts a mean and divides by a standard deviation for each channel.
 
@@ -32,9 +36,13 @@ class Normalize(nn.Module):
 
     @torch.no_grad()
     def fit(self, mean: Tensor, std: Tensor) -> None:
-        """Take mean and standard deviation (C,) of the training images."""
+        """Take mean and standard deviation (C,) of the training images.
+
+        A channel that varies by less than half a gray level is centred and not scaled: the least noise of a test image
+        would be all that a network sees.
+        """
         self.mean.copy_(mean.view(-1, 1, 1))
-        self.std.copy_(std.view(-1, 1, 1).clamp_min(1e-6))
+        self.std.copy_(std.masked_fill(std < HALF_A_LEVEL, 1).view(-1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
         return (images - self.mean) / self.std

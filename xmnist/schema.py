@@ -50,6 +50,24 @@ def _convert_rgb(value: Any) -> list[int]:
     return [whole(0, 255).convert(v) for v in raise_unless(isinstance(value, list) and len(value) == 3, value)]
 
 
+def _convert_share(value: Any) -> float | int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return whole(1, 10**9).convert(value)
+    return number(0, 0.9, above=True).convert(value)
+
+
+def _convert_colour(value: Any) -> str:
+    if isinstance(value, str) and re.fullmatch(r"#[0-9a-fA-F]{6}", value):
+        return value.lower()
+    from PIL import ImageColor  # takes a tenth of a second
+
+    return raise_unless(value.lower() in ImageColor.colormap, value.lower())
+
+
+SHA256 = Rule(
+    "a SHA-256, 64 hexadecimal digits",
+    lambda value: raise_unless(re.fullmatch("[0-9a-f]{64}", value) is not None, value),
+)
 RGB = Rule("a colour [red,green,blue], each from 0 to 255", _convert_rgb)
 POLYGON = Rule(
     "a polygon [p,q] of p vertices (3 to 100), each joined with the q-th next (1 <= q < p/2), or [-1,1] for a circle",
@@ -92,12 +110,7 @@ PHASES = {
 
 PRETRAINED = {
     "weights": maybe(text("imagenet, or a file with a state dict")),
-    "weights_sha256": maybe(
-        Rule(
-            "the SHA-256 of the file in weights, 64 hexadecimal digits",
-            lambda value: raise_unless(re.fullmatch("[0-9a-f]{64}", value) is not None, value),
-        )
-    ),
+    "weights_sha256": maybe(SHA256),
 }
 """What the training of a classifier begins with; it belongs to no network's constructor."""
 
@@ -149,7 +162,11 @@ GROUPS: dict[str, dict[str, dict[str, Rule]]] = {
             "size": maybe(whole(8, 4096)),
             "channels": Rule("1 or 3", lambda value: raise_unless(whole(1, 3).convert(value) != 2, value)),
             "masks": choice("auto", "images", "boxes", "none"),
-            "test": number(0, 0.9, above=True),
+            "train": maybe(whole(2)),
+            "test": Rule("a share from 0 (not included) to 0.9, or a number of images", _convert_share),
+            "objects": maybe(list_of(text("the name of an object"))),
+            "background": Rule("a colour: its name, or #rrggbb", _convert_colour),
+            "fingerprint": maybe(SHA256),
             "validation": _SIZES["validation"],
             "seed": SEED,
             "aug_prob": number(0, 1),

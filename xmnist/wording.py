@@ -38,7 +38,7 @@ def words(settings: Settings) -> list[str]:
 
 def _changed(where: str, settings: Settings, file: Settings) -> list[str]:
     """Overrides for the values that differ from a file's."""
-    different = {k: v for k, v in settings.items() if k not in file or file[k] != v}
+    different = {k: v for k, v in settings.items() if k != "fingerprint" and (k not in file or file[k] != v)}
     return [f"{where}{k}={_value(v)}" for k, v in different.items() if not isinstance(v, dict)]
 
 

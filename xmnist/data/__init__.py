@@ -37,7 +37,7 @@ def load(dataset: dict[str, Any], data_dir: str, seed: int) -> "Data":
 
 def parts(dataset: dict[str, Any], data_dir: str) -> "tuple[Split, Split, Info]":
     """The training and the test images in their own order, before any are held back for validation."""
-    own = {key: value for key, value in dataset.items() if key not in ("validation", "class_weights")}
+    own = {key: value for key, value in dataset.items() if key not in ("validation", "class_weights", "fingerprint")}
     return import_module(MODULES[dataset["name"]]).load(data_dir=data_dir, **own)
 
 

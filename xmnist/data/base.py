@@ -1,7 +1,7 @@
 """What every data set yields."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Protocol
 
 import torch
@@ -39,11 +39,15 @@ class Columns(Source):
 
 @dataclass(frozen=True)
 class Info:
-    """Shape of one image (C, H, W), the names of the classes in label order, and whether images have masks."""
+    """Shape of one image (C, H, W), the names of the classes in label order, and whether images have masks.
+
+    `read` says what was read of the files, what was not, and what was changed in reading.
+    """
 
     shape: tuple[int, int, int]
     classes: tuple[str, ...]
     masks: bool = False
+    read: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,8 @@ class Data:
         count = len(self.info.classes)
         splits = {"train": self.train, "validation": self.validation, "test": self.test}
         counts = {name: split.labels.bincount(minlength=count).tolist() for name, split in splits.items()}
-        return asdict(self.info) | {"images": counts}
+        facts = {key: value for key, value in asdict(self.info).items() if value != ()}
+        return facts | {"images": counts}
 
     def balanced(self) -> "Data":
         """The same data with class weights N / (K n_k): in training, all classes count alike."""
@@ -169,3 +174,15 @@ def stratified(labels: Tensor, info: Info, share: float, seed: int) -> Tensor:
             raise InputError(f"class '{info.classes[label]}' has {len(rows)} images: too few to hold any back")
         held[rows[:cut]] = True
     return held
+
+
+def few(labels: Tensor, count: int, seed: int) -> Tensor:
+    """Which rows (N,) a subset of `count` has: by chance, and of each class the same share."""
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    ranks = torch.empty(len(labels))
+    for label in labels.unique():
+        rows = order[labels[order] == label]
+        ranks[rows] = (torch.arange(len(rows)) + 0.5) / len(rows)
+    chosen = torch.zeros(len(labels), dtype=torch.bool)
+    chosen[ranks.argsort(stable=True)[:count]] = True
+    return chosen

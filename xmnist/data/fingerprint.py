@@ -46,10 +46,16 @@ def of_files(root: Path, paths: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
-def _content(path: Path, size: int, whole: bool) -> str:
+def of_file(path: Path) -> str:
+    """The SHA-256 of a whole file."""
     with path.open("rb") as file:
-        if whole or size <= 2 * END:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _content(path: Path, size: int, whole: bool) -> str:
+    if whole or size <= 2 * END:
+        return of_file(path)
+    with path.open("rb") as file:
         ends = hashlib.sha256(file.read(END))
         file.seek(-END, os.SEEK_END)
         ends.update(file.read(END))

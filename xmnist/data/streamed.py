@@ -1,18 +1,20 @@
 """Images that stay on disk: decoded when asked for, by worker processes in training, and augmented there."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from functools import reduce
 from typing import Any
 
 import torch
-from PIL import Image
+from PIL import Image, ImageChops
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from xmnist import parallel
-from xmnist.data import voc
+from xmnist.data import pixels, voc
 from xmnist.data.base import Source, Split
+from xmnist.data.layouts import Entry
 from xmnist.errors import InputError
 from xmnist.layers import derive_seed
 
@@ -24,16 +26,6 @@ CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
-class Entry:
-    """An image's files: itself, and its mask and boxes where it has them."""
-
-    image: Path
-    label: str
-    mask: Path | None
-    boxes: Path | None
-
-
-@dataclass(frozen=True)
 class Files:
     """How the images of a folder are read.
 
@@ -41,12 +33,18 @@ class Files:
         shape: of an image, (C, H, W).
         masks: `images`, `boxes` or `none`.
         exact: whether images must have this size already; else they are resized.
+        background: the colour behind what is transparent.
+        objects: the names of the objects whose boxes count; None for all.
+        largest: the value of white in images of 16 bits.
     """
 
     entries: tuple[Entry, ...]
     shape: tuple[int, int, int]
     masks: str
     exact: bool
+    background: str = "white"
+    objects: tuple[str, ...] | None = None
+    largest: int = 2**16 - 1
 
     def read(self, place: int) -> Item:
         """One image and its mask.
@@ -55,33 +53,53 @@ class Files:
             InputError: names the file that cannot be read or does not fit.
         """
         entry, (channels, height, width) = self.entries[place], self.shape
-        image = voc.read_image(entry.image, channels)
-        size = image.size
-        if self.exact and size != (width, height):
+        image = pixels.read_image(entry.image, channels, self.background, self.largest)
+        if self.exact and image.size != (width, height):
             raise InputError(
-                f"{entry.image} is {size[0]}x{size[1]} pixels, the first image {width}x{height}; set dataset.size to "
-                f"resize them"
+                f"{entry.image} is {pixels.spelled(image.size)} pixels, the first image {width}x{height}; set "
+                f"dataset.size to resize them"
             )
-        pixels = _pixels(image.resize((width, height), Image.Resampling.BILINEAR))
+        scaled = _pixels(image.resize((width, height), Image.Resampling.BILINEAR))
         if self.masks == "none":
-            return pixels, None
-        file = entry.mask if self.masks == "images" else entry.boxes
-        assert file is not None, "a folder's masks are all there, or not used"
-        mask = voc.read_mask(file, size) if self.masks == "images" else voc.read_boxes(file, size)
-        return pixels, _pixels(mask.resize((width, height), Image.Resampling.BILINEAR)) >= 0.5
+            return scaled, None
+        mask = self._mask(entry).resize((width, height), Image.Resampling.BILINEAR)
+        return scaled, _pixels(mask) >= 0.5
 
-    def check(self) -> None:
-        """Look at the heads of all images and masks, before a training meets a bad one.
+    def _mask(self, entry: Entry) -> Image.Image:
+        """The mask of an image, of several all that one of them has."""
+        if self.masks == "boxes":
+            assert entry.boxes is not None, "a folder's boxes are all there, or not used"
+            return voc.read_boxes(entry.boxes, entry.image, self.objects)
+        masks = (pixels.read_mask(path, entry.image) for path in entry.masks)
+        return reduce(ImageChops.lighter, masks)
+
+    def checked(self) -> tuple["Files", dict[str, int]]:
+        """These files, with what reading them takes, and what it changes: how many images of each kind.
 
         Raises:
-            InputError: names the first that is damaged or does not fit.
+            InputError: names the first file that is damaged, or does not fit.
         """
+        told: Counter[str] = Counter()
+        deepest = 0
         for entry in self.entries:
-            size = voc.size_of(entry.image)
-            if self.masks == "images" and entry.mask is not None and voc.size_of(entry.mask) != size:
-                voc.read_mask(entry.mask, size)
-            elif self.masks == "boxes" and entry.boxes is not None:
-                voc.read_boxes(entry.boxes, size)
+            notes, largest = pixels.facts(entry.image)
+            told, deepest = told + notes, max(deepest, largest)
+            upright, stored = pixels.sizes(entry.image)
+            if self.masks == "boxes":
+                self._mask(entry)
+            elif self.masks == "images":
+                for path in entry.masks:
+                    if pixels.sizes(path)[0] not in (upright, stored):
+                        pixels.read_mask(path, entry.image)
+            if self.masks != "none" and notes[pixels.TURNED] and upright == stored:
+                told["whose ground truth is taken as drawn on the upright image"] += 1
+            told["with 16 bits"] += largest > 0
+        if told[pixels.TRANSPARENT]:
+            told[f"laid on {self.background}"] = told.pop(pixels.TRANSPARENT)
+        if 0 < deepest < 2**12:
+            told["with 12 of 16 bits, 4095 being white"] = told.pop("with 16 bits")
+        largest = 2**12 - 1 if 0 < deepest < 2**12 else self.largest
+        return replace(self, largest=largest), dict(+told)
 
 
 def _pixels(image: Image.Image) -> Tensor:

@@ -1,20 +1,17 @@
 """Ground truth as files: masks as images, boxes as Pascal VOC XML; written, and read back."""
 
 import csv
+import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from xml.etree import ElementTree as XML
 
-import numpy as np
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from xmnist.data import pixels
 from xmnist.data.base import Split
 from xmnist.errors import InputError
-
-HALF = 128
-"""From which value on a mask's pixel is the object; JPEG does not keep 0 and 255."""
 
 
 def write(split: Split, classes: Sequence[str], folder: Path) -> None:
@@ -42,8 +39,8 @@ def write(split: Split, classes: Sequence[str], folder: Path) -> None:
 
 def _save(image: Tensor, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = (image * 255).round().byte().permute(1, 2, 0).numpy()
-    Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(path)
+    values = (image * 255).round().byte().permute(1, 2, 0).numpy()
+    Image.fromarray(values[:, :, 0] if values.shape[2] == 1 else values).save(path)
 
 
 def _annotation(file: str, label: str, shape: Sequence[int], boxes: Tensor) -> "XML.ElementTree[XML.Element]":
@@ -63,80 +60,67 @@ def _annotation(file: str, label: str, shape: Sequence[int], boxes: Tensor) -> "
     return XML.ElementTree(root)
 
 
-@contextmanager
-def _named(path: Path, what: str) -> Iterator[None]:
-    """Let errors of reading a file say which it is."""
-    try:
-        yield
-    except (OSError, ValueError, SyntaxError, OverflowError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path} cannot be read as {what}: {error}") from None
+Box = tuple[int, int, int, int]
+"""First column and row, last column and row, counted from 1."""
 
 
-def size_of(path: Path) -> tuple[int, int]:
-    """Width and height of an image, from its head.
+def read_boxes(path: Path, image: Path, objects: Sequence[str] | None = None) -> Image.Image:
+    """A mask of the boxes in a Pascal VOC file, upright; elements `bndbox1`, `bndbox2`, ... count too.
 
-    Raises:
-        InputError: it cannot be read.
-    """
-    with _named(path, "an image"), Image.open(path) as image:
-        return image.size
+    The boxes are on the upright or on the stored image, whichever has the `<size>` of the file; without one, or where
+    both have it, on the upright image.
 
-
-def read_image(path: Path, channels: int) -> Image.Image:
-    """An image in colour (3 channels) or gray (1), 8 bits each; 16 bits of gray are scaled.
+    Args:
+        objects: the names of the objects that count; None for all.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: it is no such file, is of an image of another size, has an object without a box, or a box lies
+            outside the image.
     """
-    with _named(path, "an image"):
-        image: Image.Image = Image.open(path)
-        if image.mode.startswith("I;16"):
-            image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
-        elif image.mode in ("I", "F"):
-            raise ValueError(f"its pixels are numbers of unknown range (mode {image.mode})")
-        return image.convert("RGB" if channels == 3 else "L")
-
-
-def read_mask(path: Path, size: tuple[int, int]) -> Image.Image:
-    """A mask image, black and white, of an image of this size (width, height).
-
-    The object is what is bright; where there is a palette, all colours but the first; where there is transparency,
-    what is opaque.
-
-    Raises:
-        InputError: it cannot be read, is of another size, or is all dark but not black.
-    """
-    with _named(path, "a mask"):
-        mask = Image.open(path)
-        transparent = "A" in mask.getbands() and bool((np.asarray(mask.getchannel("A")) < HALF).any())
-        if mask.mode == "P":
-            there = np.asarray(mask) > 0
-        else:
-            bright = np.asarray(mask.getchannel("A") if transparent else mask.convert("L"))
-            there = bright >= HALF
-            if bright.any() and not there.any():
-                raise ValueError(f"its brightest pixel is {bright.max()}, but the object must have {HALF} to 255")
-    if mask.size != size:
-        raise InputError(f"{path} is {_size(mask.size)} pixels, but its image is {_size(size)}")
-    return Image.fromarray(np.where(there, 255, 0).astype(np.uint8))
-
-
-def read_boxes(path: Path, size: tuple[int, int]) -> Image.Image:
-    """A mask of the boxes in a Pascal VOC file; elements `bndbox1`, `bndbox2`, ... count too.
-
-    Raises:
-        InputError: it is no such file, or a box lies outside the image.
-    """
-    mask = Image.new("L", size)
-    with _named(path, "Pascal VOC boxes"):
-        boxes = [e for e in XML.parse(path).iter() if e.tag.startswith("bndbox")]
-        corners = [[round(float(str(e.findtext(n)))) for n in ("xmin", "ymin", "xmax", "ymax")] for e in boxes]
-    for left, top, right, bottom in corners:
-        if left > right or top > bottom or right < 1 or bottom < 1 or left > size[0] or top > size[1]:
-            raise InputError(f"{path}: box {left},{top},{right},{bottom} is not in its image of {_size(size)} pixels")
+    upright, stored = pixels.sizes(image)
+    with pixels.named(path, "Pascal VOC boxes"):
+        root = XML.fromstring(_without_namespaces(path.read_bytes()))
+        size, boxes = _size(root), list(_boxes(root, objects))
+    if size not in (None, upright, stored):
+        raise InputError(
+            f"{path} says that its image has {pixels.spelled(size or (0, 0))} pixels, but {image.name} has "
+            f"{pixels.spelled(upright)}"
+        )
+    on_stored = size == stored != upright
+    width, height = stored if on_stored else upright
+    mask = Image.new("L", (width, height))
+    for left, top, right, bottom in boxes:
+        if right < 1 or bottom < 1 or left > width or top > height:
+            told = f"box {left},{top},{right},{bottom} is not in its image of {width}x{height} pixels"
+            raise InputError(f"{path}: {told}")
         ImageDraw.Draw(mask).rectangle((left - 1, top - 1, right - 1, bottom - 1), fill=255)
-    return mask
+    return pixels.turned(mask, pixels.orientation(image)) if on_stored else mask
 
 
-def _size(size: tuple[int, int]) -> str:
-    return f"{size[0]}x{size[1]}"
+def _without_namespaces(content: bytes) -> bytes:
+    """XML whose elements have no namespace, which Pascal VOC has none of."""
+    return re.sub(rb"""\sxmlns(:\w+)?=("[^"]*"|'[^']*')""", b"", re.sub(rb"<(/?)\w+:", rb"<\1", content))
+
+
+def _size(root: XML.Element) -> tuple[int, int] | None:
+    """The image's width and height as the file says it; None where it says nothing, or 0."""
+    found = [round(float(root.findtext(f"size/{name}") or 0)) for name in ("width", "height")]
+    return (found[0], found[1]) if all(found) else None
+
+
+def _boxes(root: XML.Element, objects: Sequence[str] | None) -> Iterator[Box]:
+    """The boxes of the objects that count, the difficult ones among them."""
+    counted = [each for each in root.iter("object") if objects is None or each.findtext("name") in objects]
+    for each in counted:
+        if not any(box.tag.startswith("bndbox") for box in each.iter()):
+            places = [box.tag for box in each if len(box)]
+            instead = f", but <{places[0]}>, which is not read" if places else ""
+            raise ValueError(f"object '{each.findtext('name')}' has no <bndbox>{instead}")
+    for part in [root] if objects is None else counted:
+        for box in (each for each in part.iter() if each.tag.startswith("bndbox")):
+            left, top, right, bottom = (
+                round(float(str(box.findtext(name)))) for name in ("xmin", "ymin", "xmax", "ymax")
+            )
+            if left > right or top > bottom:
+                raise ValueError(f"the corners of box {left},{top},{right},{bottom} are exchanged")
+            yield left, top, right, bottom

@@ -89,10 +89,13 @@ def _data(run: Found, data: dict[str, Any], counts: dict[str, int]) -> dict[str,
         names = data["classes"]
         out["classes"] = f"{len(names)}: {', '.join(names[:20])}{', ...' if len(names) > 20 else ''}"
         out["split"] = ", ".join(f"{count:,} {name}" for name, count in counts.items())
+        out["read"] = "; ".join(data.get("read", []))
         if data["masks"]:
             out["ground truth"] = "masks of the objects"
     out["validation"] = f"{100 * own['validation']:g} % of each class's training images, by the run's seed"
-    out["settings"] = _settings({key: value for key, value in own.items() if key not in ("validation", "path")})
+    out["settings"] = _settings(
+        {key: value for key, value in own.items() if key not in ("validation", "path", "fingerprint")}
+    )
     return {name: text for name, text in out.items() if text}
 
 

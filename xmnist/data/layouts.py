@@ -1,0 +1,404 @@
+"""Which files of a folder are images of which class, which are their ground truth, and which are not read. No torch."""
+
+import csv
+import os
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from xmnist.errors import InputError, unknown
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+UNREAD = (
+    ".heic",
+    ".avif",
+    ".svg",
+    ".psd",
+    ".npy",
+    ".npz",
+    ".mat",
+    ".dcm",
+    ".nii",
+    ".gz",
+    ".raw",
+    ".jp2",
+    ".pt",
+    ".zip",
+)
+"""Suffixes of images and arrays that are not read, and are told by name."""
+
+TRAIN = ("train", "trainval", "training")
+VALIDATION = ("val", "valid", "validation")
+TEST = ("test", "testing")
+IMAGES = ("images", "jpegimages", "image", "imgs")
+MASKS = ("masks", "mask", "segmentationclass", "segmentationobject", "ground_truth", "labels", "annotations")
+"""What folders are called that hold all images, or what belongs to them."""
+
+MASK = re.compile(r"(?P<image>.+)_mask(_?\d+)?$", re.IGNORECASE)
+"""How masks are called: x_mask, or x_mask_1, x_mask_2, ... for several objects."""
+
+KEYS = {"imageID": ("imageid", "image", "filename", "file"), "label": ("label", "class")}
+"""The columns of data.csv and how else they may be called, in any case, with _ or blanks."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An image's files: itself, and its masks and boxes where it has them."""
+
+    image: Path
+    label: str
+    masks: tuple[Path, ...]
+    boxes: Path | None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The images of a folder, in the order of classes and names, and what else lies there.
+
+    Args:
+        split: how many of the images, the first ones, are to train on, where the folder says so itself.
+        tables: other files that were read.
+        left_out: files that were not, by the reason.
+        told: how the folder was understood, where that is not plain.
+    """
+
+    root: Path
+    entries: tuple[Entry, ...]
+    classes: tuple[str, ...]
+    split: int | None = None
+    tables: tuple[Path, ...] = ()
+    left_out: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+    told: tuple[str, ...] = ()
+
+    def read(self) -> list[Path]:
+        """All files that are read, each once."""
+        own = (path for e in self.entries for path in (e.image, *e.masks, *([e.boxes] if e.boxes else [])))
+        return sorted({*self.tables, *own})
+
+    def line(self, kind: str) -> str:
+        """One line of what is read, with masks of this kind (`images`, `boxes`, `none`), and what is not."""
+        counts = Counter(entry.label for entry in self.entries)
+        each = ", ".join(f"{name} {counts[name]}" for name in self.classes[:12])
+        more = f", ... ({len(self.classes)} classes)" if len(self.classes) > 12 else ""
+        parts = [f"{len(self.entries)} images: {each}{more}", *self._truth(kind), *self.told]
+        left = [f"{len(paths)} {_counted(reason, len(paths))}" for reason, paths in self.left_out.items()]
+        return "; ".join([*parts, *([f"left out: {', '.join(left)}"] if left else [])])
+
+    def _truth(self, kind: str) -> Iterator[str]:
+        for name in ("masks", "boxes"):
+            lacking = [entry.image.name for entry in self.entries if not getattr(entry, name)]
+            count, used = len(self.entries) - len(lacking), kind == {"masks": "images", "boxes": "boxes"}[name]
+            if count and lacking:
+                yield f"{name} {count} of {len(self.entries)} (none used: {lacking[0]} has none)"
+            elif count:
+                united = sum(len(entry.masks) > 1 for entry in self.entries) if name == "masks" else 0
+                several = f", those of {united} images united of several" if united else ""
+                yield f"{name} of all{several}{'' if used else ', not used'}"
+
+
+def _counted(reason: str, count: int) -> str:
+    return re.sub(r"^(other file|mask)s\b", r"\1", reason) if count == 1 else reason
+
+
+class _Found:
+    """What is found of a folder's files while it is listed."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.files: dict[Path, list[Path]] = defaultdict(list)
+        self.left: dict[str, list[Path]] = defaultdict(list)
+        self.tables: list[Path] = []
+        self.told: list[str] = []
+        self._walk(root, frozenset())
+
+    def _walk(self, folder: Path, above: frozenset[str], hidden: bool = False) -> None:
+        own = os.path.realpath(folder)
+        if own in above:  # a link that leads back
+            return
+        try:
+            names = sorted(os.scandir(folder), key=lambda each: each.name)
+        except OSError as error:
+            raise InputError(f"{folder} cannot be read: {error.strerror}") from None
+        for each in names:
+            unseen = hidden or each.name.startswith(".") or each.name == "__MACOSX"
+            if each.is_dir():
+                self._walk(Path(each.path), above | {own}, unseen)
+            elif unseen:
+                self.left["hidden"].append(Path(each.path))
+            else:
+                self.files[folder].append(Path(each.path))
+
+    def folders(self, root: Path) -> list[Path]:
+        """The folders in a folder that hold files, at any depth."""
+        depth = len(root.parts)
+        inside = {p.parts[depth] for p in self.files if len(p.parts) > depth and p.parts[:depth] == root.parts}
+        return [root / name for name in sorted(inside)]
+
+    def images(self, folder: Path) -> list[Path]:
+        """The images in a folder, masks among them."""
+        return [path for path in self.files.get(folder, []) if path.suffix.lower() in SUFFIXES]
+
+    def below(self, folder: Path) -> list[Path]:
+        """The images anywhere below a folder, but not in it."""
+        return [p for f in self.files if f != folder and f.is_relative_to(folder) for p in self.images(f)]
+
+    def named(self, root: Path, names: Iterable[str]) -> Path | None:
+        """The folder in a folder that has one of these names, in any case."""
+        return next((each for name in names for each in self.folders(root) if each.name.lower() == name), None)
+
+
+@lru_cache(maxsize=4)
+def listed(path: str) -> Listing:
+    """What a folder holds, in one of the layouts that docs/data.md has.
+
+    Raises:
+        InputError: there is none, or it is laid out in another way; the message says in which, and what to do.
+    """
+    root = Path(path).expanduser()
+    if not root.is_dir():
+        raise InputError(f"dataset.path={path}: there is no such folder")
+    found = _Found(root)
+    inner = root
+    while not found.files.get(inner) and len(found.folders(inner)) == 1 and not _parts(found, inner):
+        inner = found.folders(inner)[0]  # a single folder in the folder, as an archive leaves it
+        if found.images(inner):
+            raise InputError(f"{inner.parent} has images of one class only: {inner.name}")
+    if inner != root:
+        found.told.append(f"read from {inner.relative_to(root)}{os.sep}")
+    parts, split = _parts(found, inner), None
+    if not parts:
+        entries = _entries(found, inner)
+        classes = _classes(found, inner, entries)
+    else:
+        both = [[entry for part in several for entry in _entries(found, part)] for several in parts]
+        entries, split = [*both[0], *both[1]], len(both[0])
+        classes = _classes(found, parts[0][0], both[0], inner)
+        for entry in both[1]:
+            if entry.label not in classes:
+                raise InputError(
+                    f"{entry.image}: the test split has class '{entry.label}', the training split only "
+                    f"{', '.join(classes)}"
+                )
+    listing = Listing(inner, tuple(entries), classes, split, tuple(found.tables), {}, tuple(found.told))
+    return _with_the_rest(found, listing)
+
+
+def _parts(found: _Found, root: Path) -> tuple[list[Path], list[Path]] | None:
+    """The folders to train on and to test on, where the folder has both."""
+    train, validation, test = (found.named(root, names) for names in (TRAIN, VALIDATION, TEST))
+    if train is None or not (test or validation):
+        return None
+    if test is None and validation is not None:
+        told = f"{validation.name}{os.sep} is tested on: there is no test{os.sep}"
+    elif validation is not None:
+        told = f"{validation.name}{os.sep} is trained on: dataset.validation is drawn from both"
+    else:
+        told = ""
+    if told and told not in found.told:
+        found.told.append(told)
+    if test is None:
+        return [train], [validation] if validation else []
+    return [train, *([validation] if validation else [])], [test]
+
+
+def _entries(found: _Found, root: Path) -> list[Entry]:
+    """The images of one split."""
+    table = next((path for path in found.files.get(root, []) if path.name.lower() == "data.csv"), None)
+    if table is not None:
+        found.tables.append(table)
+        return _from_table(found, root, table)
+    images = found.named(root, IMAGES)
+    if images is not None and not found.folders(images) and (len(found.folders(root)) == 1 or found.named(root, MASKS)):
+        raise InputError(
+            f"{images} holds {len(found.images(images))} images without a class: dataset=folder needs one folder of "
+            f"images for each class, or {root / 'data.csv'} with a line imageID,label for each"
+        )
+    apart = images is not None and images.name.lower() == "images" and bool(found.folders(images))
+    base = images if apart and images is not None else root
+    entries: list[Entry] = []
+    paired = _paired(found, base)
+    for folder in found.folders(base):
+        own = {_key(path.stem): path for path in found.images(folder)}
+        for file in found.images(folder):
+            named = MASK.fullmatch(file.stem)
+            if named and (_key(named["image"]) in own or paired):
+                continue  # a mask, be it of no image
+            label = _key(folder.name)
+            if apart:
+                entries.append(_apart(found, root, file, label))
+            else:
+                own_masks, boxes = _masks(found, folder, file.stem), _boxes(found, folder, file.stem)
+                entries.append(Entry(file, label, own_masks, boxes))
+    if not entries:
+        raise InputError(_nothing(found, root))
+    labels = {entry.label.lower() for entry in entries}
+    if labels & {*TRAIN} and all(re.match("|".join((*TRAIN, *VALIDATION, *TEST)), label) for label in labels):
+        first = next(entry.image.parent for entry in entries if entry.label.lower() in TRAIN)
+        raise InputError(_nothing(found, first))
+    return entries
+
+
+def _paired(found: _Found, base: Path) -> bool:
+    """Whether some file is the mask of an image beside it; if not, images may be called anything."""
+    for folder in found.folders(base):
+        stems = {_key(path.stem) for path in found.images(folder)}
+        if any((named := MASK.fullmatch(stem)) and named["image"] in stems for stem in stems):
+            return True
+    return False
+
+
+def _apart(found: _Found, root: Path, image: Path, label: str) -> Entry:
+    """An image in images/CLASS/, whose masks and boxes lie in masks/CLASS/ and annotations/CLASS/."""
+    folders = [found.named(root, [name]) for name in ("masks", "annotations")]
+    flat = image.parent.name.lower() == "images"
+    masks, notes = (each if each is None or flat else each / image.parent.name for each in folders)
+    own = _masks(found, masks, image.stem) if masks else ()
+    if masks and not own:  # masks apart may have their images' names
+        own = tuple(path for path in found.images(masks) if _key(path.stem) == _key(image.stem))
+    return Entry(image, label, own, _boxes(found, notes, image.stem) if notes else None)
+
+
+def _boxes(found: _Found, folder: Path, stem: str) -> Path | None:
+    own = (path for path in found.files.get(folder, []) if path.suffix.lower() == ".xml")
+    return next((path for path in own if _key(path.stem) == _key(stem)), None)
+
+
+def _masks(found: _Found, folder: Path, stem: str) -> tuple[Path, ...]:
+    names = ((MASK.fullmatch(path.stem), path) for path in found.images(folder))
+    return tuple(path for named, path in names if named and _key(named["image"]) == _key(stem))
+
+
+def _nothing(found: _Found, root: Path) -> str:
+    """Why a folder has no images of any class, and what to do."""
+    wanted = "one folder of images for each class"
+    there = found.files.get(root, [])
+    if found.images(root):
+        tables = [path.name for path in there if path.suffix.lower() in (".csv", ".tsv", ".json", ".txt")]
+        beside = f"; {tables[0]} is not read: a table is data.csv, with lines imageID,label" if tables else ""
+        return f"{root} holds {len(found.images(root))} images in no folder of a class: it needs {wanted}{beside}"
+    if deeper := found.below(root):
+        return (
+            f"{root} holds images deeper than in {wanted}, such as {deeper[0].relative_to(root)}: give the folder "
+            f"whose own folders are the classes, as dataset.path={deeper[0].parent.parent}"
+        )
+    kinds = Counter(path.suffix.lower() for paths in found.files.values() for path in paths)
+    seen = ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in kinds.most_common(3))
+    return f"{root} holds neither data.csv nor {wanted}{f' (there are: {seen})' if seen else ''}"
+
+
+def _classes(found: _Found, root: Path, entries: list[Entry], above: Path | None = None) -> tuple[str, ...]:
+    """The classes that images have, in the order of classes.txt if there is one."""
+    labels = {entry.label for entry in entries}
+    orders = (place / "classes.txt" for place in (root, above) if place)
+    order = next((path for path in orders if path in found.files.get(path.parent, [])), None)
+    names = sorted(labels)
+    if order is not None:
+        found.tables.append(order)
+        names = [_key(name.strip()) for name in text(order).split("\n")]
+        if not labels & set(names):  # as CUB-200 has it, with a number before each name
+            names = [name.partition(" ")[2] if name.partition(" ")[0].isdecimal() else name for name in names]
+    missing = labels - set(names)
+    if missing:
+        raise unknown("class", min(missing), names, f"classes in {order}")
+    classes = tuple(name for name in names if name)
+    if len(classes) < 2:
+        raise InputError(f"{root} has images of one class only: {', '.join(classes)}")
+    return classes
+
+
+def _from_table(found: _Found, root: Path, table: Path) -> list[Entry]:
+    rows = list(_rows(table))
+    images = found.named(root, ["images"]) or root
+    files: dict[Path, dict[str, Path]] = {}
+    entries, missing = [], []
+    seen: set[tuple[str, str]] = set()
+    for stem, label in rows:
+        if (label, stem) in seen:
+            raise InputError(f"{table} names {stem} of class {label} more than once")
+        seen.add((label, stem))
+        image = None
+        for folder in (*(f for f in (images / label, images / _decomposed(label)) if f in found.files), images):
+            if folder not in files:
+                files[folder] = {_key(name): p for p in found.images(folder) for name in (p.stem, p.name)}
+            image = image or files[folder].get(stem)
+        if image is None:
+            missing.append(images / label / stem)
+            continue
+        entries.append(_apart(found, root, image, label) if image.parent != root else Entry(image, label, (), None))
+    if missing:
+        raise InputError(f"{table} names {len(missing)} of {len(rows)} images that are not there, first {missing[0]}")
+    return entries
+
+
+def _rows(table: Path) -> Iterator[tuple[str, str]]:
+    """Image and label of each line of a table with commas, semicolons or tabs."""
+    lines = text(table).splitlines()
+    head = lines[0] if lines else ""
+    mark = max(",;\t", key=head.count)
+    names = [re.sub(r"[_\s]", "", name.strip().strip('"')).lower() for name in head.split(mark)]
+    places = [next((names.index(own) for own in known if own in names), None) for known in KEYS.values()]
+    rows = list(csv.reader(lines[1:], delimiter=mark, skipinitialspace=True))
+    if None in places or not rows:
+        wanted = f"{table} must have a line for each image, under a first line imageID,label"
+        raise InputError(f"{wanted}; its first line is {head[:80]!r}")
+    for number, row in enumerate(rows, 2):
+        cells = [_key(row[place].strip()) if place is not None and place < len(row) else "" for place in places]
+        if not all(cells):
+            if not any(cell.strip() for cell in row):
+                continue
+            raise InputError(
+                f"{table}, line {number}: it must name an image and its label, got {mark.join(row)[:80]!r}"
+            )
+        yield cells[0], cells[1]
+
+
+def text(path: Path) -> str:
+    """The text of a file in UTF-8, or in UTF-16 if it begins as such.
+
+    Raises:
+        InputError: it is written in neither.
+    """
+    content = path.read_bytes()
+    try:
+        return content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not written in UTF-8: {error}") from None
+
+
+def _key(name: str) -> str:
+    """A name as it is compared: macOS writes letters and their accents apart."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _decomposed(name: str) -> str:
+    return unicodedata.normalize("NFD", name)
+
+
+def _with_the_rest(found: _Found, listing: Listing) -> Listing:
+    """A listing with all other files of its folder, by the reason for which they are not read."""
+    left: dict[str, list[Path]] = defaultdict(list)
+    read, folders = set(listing.read()), {entry.image.parent for entry in listing.entries}
+    stems = {_key(entry.image.stem) for entry in listing.entries}
+    for folder, paths in found.files.items():
+        for path in paths:
+            if path in read:
+                continue
+            suffix, named = path.suffix.lower(), MASK.fullmatch(path.stem)
+            if suffix in SUFFIXES and named and _key(named["image"]) not in stems:
+                left["masks of no image"].append(path)
+            elif suffix in SUFFIXES and any(part in folders for part in folder.parents):
+                left["in subfolders"].append(path)
+            elif suffix in SUFFIXES and folder in folders and any(t.name.lower() == "data.csv" for t in listing.tables):
+                left["not in data.csv"].append(path)
+            elif suffix in SUFFIXES:
+                left["in no folder of a class"].append(path)
+            elif suffix in UNREAD:
+                left[suffix].append(path)
+            else:
+                left["boxes of no image" if suffix == ".xml" else "other files"].append(path)
+    left |= found.left
+    return Listing(**{**vars(listing), "left_out": {reason: tuple(paths) for reason, paths in left.items()}})

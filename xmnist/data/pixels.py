@@ -1,0 +1,213 @@
+"""Images and masks as they are meant: upright, without what transparency hides, and the object apart from the rest."""
+
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image, ImageColor, ImageOps
+
+from xmnist.errors import InputError
+
+HALF = 128
+"""From which value on a mask's pixel is bright; JPEG does not keep 0 and 255."""
+
+FEW = 32
+"""So many values at most are labels of objects; an antialiased or soft mask has more."""
+
+VOID = 255
+"""The index of the border around the objects of Pascal VOC's palette masks, which belongs to none."""
+
+TURNED, TRANSPARENT = "turned upright (EXIF)", "transparent"
+"""What reading may do to an image."""
+
+Size = tuple[int, int]
+"""Width and height."""
+
+
+@contextmanager
+def named(path: Path, what: str) -> Iterator[None]:
+    """Let errors of reading a file say which it is, in one line."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        limit = f"{Image.MAX_IMAGE_PIXELS:,} pixels"
+        raise InputError(f"{path} is larger than {limit}, as which no image is read: make it smaller first") from None
+    except (OSError, ValueError, SyntaxError, OverflowError) as error:
+        raise InputError(f"{path} cannot be read as {what}: {error}") from None
+
+
+def sizes(path: Path) -> tuple[Size, Size]:
+    """The size of an image upright, and as it is stored; from its head.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    with named(path, "an image"), Image.open(path) as image:
+        turned = image.size[::-1] if _orientation(image) >= 5 else image.size
+        return turned, image.size
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's orientation, 1 (upright) to 8; from 5 on, width and height are exchanged."""
+    found = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return found if isinstance(found, int) and 1 <= found <= 8 else 1
+
+
+def orientation(path: Path) -> int:
+    """EXIF's orientation of an image, 1 to 8."""
+    with named(path, "an image"), Image.open(path) as image:
+        return _orientation(image)
+
+
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What turns an image of each orientation upright."""
+
+
+def turned(image: Image.Image, orientation: int) -> Image.Image:
+    """What is drawn on a stored image, upright."""
+    return image.transpose(TURNS[orientation]) if orientation in TURNS else image
+
+
+def facts(path: Path) -> tuple[Counter[str], int]:
+    """What reading an image changes (`TURNED`, `TRANSPARENT`), and its largest value where it has 16 bits.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    out: Counter[str] = Counter()
+    with named(path, "an image"), Image.open(path) as image:
+        if _orientation(image) > 1:
+            out[TURNED] += 1
+        if _has_alpha(image) and image.convert("RGBA").getchannel("A").getextrema()[0] < 255:  # type: ignore[operator]
+            out[TRANSPARENT] += 1
+        return out, int(np.asarray(image).max()) if _deep(image) else 0
+
+
+def _has_alpha(image: Image.Image) -> bool:
+    return "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info
+
+
+def _deep(image: Image.Image) -> bool:
+    """Whether the pixels are gray values of 16 bits; Pillow scales those of a PGM file by its header."""
+    return image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM")
+
+
+def read_image(path: Path, channels: int, background: str = "white", largest: int = 2**16 - 1) -> Image.Image:
+    """An image in colour (3 channels) or gray (1), upright, 8 bits each.
+
+    Args:
+        background: the colour behind what is transparent.
+        largest: the value of white in images of 16 bits.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    with named(path, "an image"):
+        image: Image.Image = Image.open(path)
+        upright = _orientation(image)
+        if _deep(image):
+            image = Image.fromarray((np.asarray(image) / (largest / 255)).round().clip(0, 255).astype(np.uint8))
+        elif image.mode in ("I", "F"):
+            raise ValueError(f"its pixels are numbers of unknown range (mode {image.mode})")
+        elif _has_alpha(image):
+            whole = image.convert("RGBA")
+            behind = Image.new("RGBA", image.size, ImageColor.getrgb(background))
+            image = Image.alpha_composite(behind, whole)
+        return turned(image.convert("RGB" if channels == 3 else "L"), upright)
+
+
+def read_mask(path: Path, image: Path) -> Image.Image:
+    """The mask of an image, black and white, upright, of the size of the upright image.
+
+    It may be drawn on the upright or on the stored image, whichever it fits; where it fits both, on the upright one.
+
+    Raises:
+        InputError: it cannot be read, is of another size, or nobody can tell what in it is the object.
+    """
+    with named(path, "a mask"):
+        opened = ImageOps.exif_transpose(Image.open(path))
+        there = _object(opened, Image.open(path).format == "JPEG")
+    mask = Image.fromarray(np.where(there, 255, 0).astype(np.uint8))
+    upright, stored = sizes(image)
+    if mask.size == upright:
+        return mask
+    if mask.size != stored:
+        raise InputError(f"{path} is {spelled(mask.size)} pixels, but its image is {spelled(upright)}")
+    return turned(mask, orientation(image))
+
+
+def _object(mask: Image.Image, lossy: bool) -> np.ndarray:
+    """Where (H, W) a mask has the object: docs/data.md has the rules.
+
+    Raises:
+        ValueError: nobody can tell.
+    """
+    if "A" in mask.getbands():
+        alpha = np.asarray(mask.getchannel("A"))
+        if (alpha < HALF).any() and (alpha >= HALF).any():
+            return alpha >= HALF
+        mask = mask.convert("RGB" if mask.mode == "RGBA" else "L")
+    if mask.mode.startswith(("I", "F")):
+        numbers = np.asarray(mask)
+        top = numbers.max()
+        return numbers > 0 if len(np.unique(numbers)) <= FEW or top < HALF else numbers >= top / 2
+    if mask.mode == "P":
+        return _of_palette(mask)
+    colours = np.asarray(mask.convert("RGB")).astype(int)
+    if (colours.max(2) - colours.min(2)).max() <= (48 if lossy else 0):
+        return _of_gray(colours[:, :, 0] if not lossy else colours.mean(2), lossy)
+    return _of_colours(colours, lossy)
+
+
+def _of_palette(mask: Image.Image) -> np.ndarray:
+    indices = np.asarray(mask)
+    used, table = np.unique(indices), np.asarray(mask.convert("RGB")).astype(int)
+    colour = {index: tuple(table[indices == index][0].tolist()) for index in used.tolist()}
+    if all(len(set(each)) == 1 for each in colour.values()) and any(each[0] >= HALF for each in colour.values()):
+        return _of_gray(table[:, :, 0], lossy=False)  # black and white by colour, whatever their indices
+    black = [index for index, each in colour.items() if each == (0, 0, 0)]
+    background = black[0] if len(black) == 1 else 0 if 0 in colour else None
+    if background is None:
+        raise ValueError("none of its colours is black, nor the palette's first: which is the background?")
+    return (indices != background) & ((indices != VOID) | (len(used) <= 2))
+
+
+def _of_gray(values: np.ndarray, lossy: bool) -> np.ndarray:
+    """Bright is the object, unless the values are labels: a few, most of the marked pixels not white."""
+    if not lossy and len(np.unique(values)) <= FEW:
+        marked, white = (values > 0).sum(), (values == 255).sum()
+        if 2 * white < marked:
+            return (values > 0) & (values != VOID)
+    if values.any() and not (values >= HALF).any():
+        raise ValueError(f"its brightest pixel is {round(values.max())}, but the object must have {HALF} to 255")
+    return values >= HALF
+
+
+def _of_colours(colours: np.ndarray, lossy: bool) -> np.ndarray:
+    """Everything but black."""
+    top = colours.max(2)
+    if lossy:
+        return top >= HALF
+    if len(np.unique(colours.reshape(-1, 3), axis=0)) > FEW:
+        raise ValueError("it has many colours: a mask has one for the background, black, and one for each object")
+    if (top > 0).all():
+        raise ValueError("none of its colours is black: which is the background?")
+    return top > 0
+
+
+def spelled(size: Size) -> str:
+    """A size as people write it."""
+    return f"{size[0]}x{size[1]}"
