@@ -324,3 +324,13 @@ def test_the_same_data_set_is_read_once() -> None:
     first = data.load(GLYPHS, "", seed=3)
     assert data.load(dict(GLYPHS), "", seed=3) is first
     assert data.load(GLYPHS, "", seed=4) is not first
+
+
+@pytest.mark.parametrize(
+    "name", ["train-images.idx3-ubyte", "MNIST/train-images-idx3-ubyte.gz", "MNIST/raw/train-images-idx3-ubyte.gz"]
+)
+def test_a_file_that_lies_beside_the_missing_one_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).touch()
+    assert files.alike(files.expected("mnist", str(tmp_path))[0], str(tmp_path)) == tmp_path / name
+    assert files.alike(files.expected("mnist", str(tmp_path))[1], str(tmp_path)) is None

@@ -37,9 +37,13 @@ WORLD = {
     "Chest X-ray": (
         "train/NORMAL/IM-{1..3}.jpeg\ntrain/PNEUMONIA/p{1..4}.jpeg\nval/NORMAL/IM-9.jpeg\nval/PNEUMONIA/p9.jpeg\n"
         "test/NORMAL/IM-{5..6}.jpeg\ntest/PNEUMONIA/p{5..6}.jpeg\ntrain/.DS_Store\n__MACOSX/train/NORMAL/._IM-1.jpeg",
-        "13 images: NORMAL 6, PNEUMONIA 7; val/ is trained on: dataset.validation is drawn from both; left out: 2 hidden",
+        "13 images: NORMAL 6, PNEUMONIA 7; val/ is trained on: dataset.validation is drawn from both; "
+        "left out: 2 hidden",
     ),
-    "Kaggle's cats and dogs": ("train/cat.{0..3}.jpg\ntrain/dog.{0..3}.jpg\ntest1/{1..3}.jpg", "in no folder of a class"),
+    "Kaggle's cats and dogs": (
+        "train/cat.{0..3}.jpg\ntrain/dog.{0..3}.jpg\ntest1/{1..3}.jpg",
+        "in no folder of a class",
+    ),
     "PlantVillage, in its archive's folder": (
         "PlantVillage/Tomato_healthy/{1..3}.JPG\nPlantVillage/Potato___Late_blight/{1..3}.JPG",
         "6 images: Potato___Late_blight 3, Tomato_healthy 3; read from PlantVillage/",
@@ -70,8 +74,8 @@ WORLD = {
     ),
     "Roboflow, COCO": (
         "train/a{1..3}.jpg\ntrain/_annotations.coco.json\nvalid/b.jpg\nvalid/_annotations.coco.json\ntest/c.jpg",
-        "holds 3 images in no folder of a class: it needs one folder of images for each class; _annotations.coco.json is "
-        "not read",
+        "holds 3 images in no folder of a class: it needs one folder of images for each class; "
+        "_annotations.coco.json is not read",
     ),
     "LabelImg beside its images": (
         "cat/{1..3}.jpg\ncat/{1..3}.xml\ndog/{1..2}.jpg\ndog/{1..2}.xml\ndog/classes.txt",
@@ -95,7 +99,10 @@ WORLD = {
         "train/good/{1..3}.png\ntest/good/{4..5}.png\ntest/broken/{1..2}.png\nground_truth/broken/1_mask.png",
         "has images of one class only: good",
     ),
-    "Teachable Machine": ("Class 1/{0..2}.jpg\nClass 2/{0..2}.jpg\n.ipynb_checkpoints/x.jpg", "6 images: Class 1 3, Class 2 3"),
+    "Teachable Machine": (
+        "Class 1/{0..2}.jpg\nClass 2/{0..2}.jpg\n.ipynb_checkpoints/x.jpg",
+        "6 images: Class 1 3, Class 2 3",
+    ),
     "phones (HEIC, JFIF, Live Photos)": (
         "a/IMG_{1..3}.jfif\na/IMG_9.HEIC\nb/IMG_{4..6}.JPG\nb/IMG_4.MOV",
         "6 images: a 3, b 3; left out: 1 .heic, 1 other file",
@@ -105,7 +112,10 @@ WORLD = {
         "images/a/{1..2}.png\nmasks/a/{1..2}.png\nimages/b/{3..4}.png\nmasks/b/{3..4}_mask.png\nmasks/b/9.png",
         "4 images: a 2, b 2; masks of all; left out: 1 in no folder of a class",
     ),
-    "categories above the classes": ("x/a/{1..2}.png\nx/b/{1..2}.png\ny/c/1.png", "holds images deeper than in one folder"),
+    "categories above the classes": (
+        "x/a/{1..2}.png\nx/b/{1..2}.png\ny/c/1.png",
+        "holds images deeper than in one folder",
+    ),
     "images deeper than their class": (
         "a/{1..2}.png\na/more/{3..5}.png\nb/{1..2}.png\nc/notes.txt",
         "4 images: a 2, b 2; left out: 3 in subfolders, 1 other file",

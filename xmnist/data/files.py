@@ -30,6 +30,13 @@ def expected(name: str, data_dir: str, split: str = "balanced") -> list[Path]:
     return [raw / f"{part}-{kind}-ubyte" for part in (train, test) for kind in ("images-idx3", "labels-idx1")]
 
 
+def alike(path: Path, data_dir: str) -> Path | None:
+    """A file that is likely one that is missing: packed, with a dot in its name, or in another folder."""
+    places = {Path(data_dir), *path.parents[: len(path.parents) - len(Path(data_dir).parents)]}
+    there = [each for place in sorted(places) if place.is_dir() for each in sorted(place.iterdir()) if each != path]
+    return next((each for each in there if each.name.removesuffix(".gz").replace(".", "-") == path.name), None)
+
+
 def native_size(name: str) -> int | None:
     """How many pixels a side the published images of a data set have; None for others."""
     return 32 if name in CIFAR_FOLDERS else 28 if name in IDX_FOLDERS else None
