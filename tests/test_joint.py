@@ -453,14 +453,14 @@ def test_explain_draws_the_map_beside_post_hoc_methods(settings: Settings, how: 
     assert isinstance(model, joint.Joint)
     images = torch.from_numpy(found["images"])
     np.testing.assert_allclose(maps, model.explainer(images).detach().numpy(), atol=1e-6)
-    for place, image in enumerate(images.split(1)):  # alone: flat colours tie in maximum pooling
+    for place, image in enumerate(images.repeat_interleave(2, 0).split(2)):  # alone, flat colours tie in another way
         image.requires_grad_()
         made = model.explainer(image)
         logits = model.gated(image, made.detach() if how == "fixed" else made)
         (gradient,) = torch.autograd.grad(logits[0, int(found["predictions"][place])], image)
         expected = gradient.abs().amax(1)[0].numpy()
         near = np.isclose(found["saliency"][place, 0], expected, rtol=1e-3, atol=1e-6)
-        assert near.mean() > (0.999 if how == "fixed" else 0.6)
+        assert near.mean() > 0.999
     gaps = [float(row["deeplift gap"]) for row in csv.DictReader((folder / "selection.csv").open())]
     assert max(map(abs, gaps)) < 1e-4
     assert json.loads((folder / "status.json").read_text())["state"] == "done"

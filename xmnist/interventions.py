@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from xmnist.layers import derive_seed
+from xmnist.layers import derive_seed, plain
 
 
 @torch.no_grad()
@@ -31,7 +31,7 @@ def rewritten(network: nn.Module, shape: tuple[int, ...], seed: int) -> nn.Modul
     generator = torch.Generator().manual_seed(derive_seed(seed, "another way to write a layer"))
     drawn = torch.randn(count, count, generator=generator, dtype=torch.float64)
     mixing = torch.linalg.qr(drawn).Q.to(layer.weight)
-    first = copy.deepcopy(layer)
+    first = plain(layer)
     second = nn.Conv2d(count, count, 1) if isinstance(layer, nn.Conv2d) else nn.Linear(count, count)
     weight = torch.einsum("ij,j...->i...", mixing, layer.weight)
     bias = mixing @ layer.bias if layer.bias is not None else weight.new_zeros(count)

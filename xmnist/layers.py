@@ -1,5 +1,6 @@
 """Building blocks: input normalisation, the published initialisation, and access to a layer by its name."""
 
+import copy
 import hashlib
 from collections.abc import Callable, Sequence
 
@@ -55,6 +56,13 @@ def fit_normalisation(model: nn.Module, images: Tensor) -> None:
     for module in model.modules():
         if isinstance(module, Normalize):
             module.fit(mean, std)
+
+
+def plain(layer: nn.Conv2d | nn.Linear) -> nn.Conv2d | nn.Linear:
+    """A copy of a linear layer as torch's own: a subclass may treat its bias in its own way, such as clamp it."""
+    twin = copy.deepcopy(layer)
+    twin.__class__ = nn.Conv2d if isinstance(layer, nn.Conv2d) else nn.Linear
+    return twin
 
 
 def initialise(model: nn.Module) -> None:

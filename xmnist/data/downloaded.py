@@ -115,6 +115,6 @@ def _download(name: str, data_dir: str, options: dict[str, str]) -> None:
         there = files.alike(missing, data_dir)
         seen = f" (there is {there}: {'unpack and rename' if there.suffix == '.gz' else 'rename'} it)" if there else ""
         raise InputError(
-            f"{name}: {missing} is missing{seen} and cannot be fetched ({_line(error)[:160]}); put its files there, name "
-            f"their folder with data_dir= or XMNIST_DATA, or use a built-in data set: {', '.join(files.BUILT_IN)}"
+            f"{name}: {missing} is missing{seen} and cannot be fetched ({_line(error)[:160]}); put its files there, "
+            f"name their folder with data_dir= or XMNIST_DATA, or use a built-in data set: {', '.join(files.BUILT_IN)}"
         ) from None

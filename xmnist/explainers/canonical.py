@@ -6,7 +6,7 @@ traced, and every call becomes a module of its own; what has no module form is r
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -17,11 +17,20 @@ from xmnist.layers import Normalize, gate, pooled
 
 
 def private(classifier: nn.Module) -> nn.Module:
-    """A frozen copy in eval mode that overwrites no activation in place; the classifier itself is not touched."""
+    """A frozen copy in eval mode that overwrites no activation in place; the classifier itself is not touched.
+
+    Raises:
+        InputError: what it answers for an image depends on the other images of the batch.
+    """
     twin = copy.deepcopy(classifier).eval().requires_grad_(False)
-    for module in twin.modules():
+    for name, module in twin.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
+            raise InputError(
+                f"layer {name}, a {type(module).__name__}, has no running statistics: what the network answers for an "
+                f"image depends on the others of its batch"
+            )
         if getattr(module, "inplace", False):
-            module.inplace = False  # type: ignore[assignment]
+            module.inplace = False
     return twin
 
 
@@ -65,7 +74,7 @@ def unrolled(classifier: nn.Module) -> fx.GraphModule:
     """
     root = private(classifier)
     try:
-        graph = _Tracer().trace(root)
+        graph = _Tracer().trace(_of_images(root))
     except Exception as error:  # tracing runs the classifier's own code, which may raise anything
         raise InputError(
             f"its forward pass cannot be traced ({str(error).splitlines()[0]}); it must not depend on pixels"
@@ -82,6 +91,14 @@ def unrolled(classifier: nn.Module) -> fx.GraphModule:
         elif node.op in ("call_function", "call_method"):
             _module_for(node, root)
     return fx.GraphModule(root, graph)
+
+
+def _of_images(root: nn.Module) -> nn.Module:
+    """The same network, called with images alone: tracing would also give what else `forward` takes."""
+    forward = type(root).forward
+    own = {"forward": lambda self, images: forward(self, images)}
+    root.__class__ = type(type(root).__name__, (type(root),), own)
+    return root
 
 
 def _module_for(node: fx.Node, root: nn.Module) -> None:
@@ -155,6 +172,40 @@ def _give(node: fx.Node, root: nn.Module, module: nn.Module) -> None:
     node.op, node.target = "call_module", name
 
 
+LINEAR = (nn.Conv2d, nn.Linear)
+AFFINE = (nn.BatchNorm1d, nn.BatchNorm2d, Normalize)
+AVERAGES = (nn.AvgPool2d, nn.AdaptiveAvgPool2d)
+SHAPES = (nn.Flatten, nn.Unflatten, nn.ConstantPad2d, nn.ConstantPad3d, nn.PixelShuffle, nn.PixelUnshuffle)
+"""Kinds of layers that methods have rules for, beside activations and maximum pooling."""
+
+RULES: dict[str, tuple[type[nn.Module], ...]] = {
+    "lrp": (
+        *(*LINEAR, *AFFINE, *AVERAGES, *SHAPES, nn.MaxPool2d, nn.AdaptiveMaxPool2d, nn.ReLU, nn.LeakyReLU, nn.ELU),
+        *(nn.Sigmoid, nn.Tanh, nn.Softplus, nn.GELU, nn.SiLU, nn.ReLU6, nn.Hardtanh, nn.SELU),
+    ),
+    "rescale": (
+        *(*LINEAR, *AFFINE, *AVERAGES, *SHAPES, nn.ConvTranspose2d, nn.Upsample, nn.MaxPool2d, nn.ReLU, nn.ELU),
+        *(nn.LeakyReLU, nn.Sigmoid, nn.Tanh, nn.Softplus),
+    ),
+}
+"""What the layers of an unrolled network may be: everything else is refused, whatever torch calls it."""
+
+
+def check_rules(network: fx.GraphModule, method: str, nodes: Iterable[fx.Node]) -> None:
+    """Make sure that a method, one of `RULES`, has a rule for the layers at these nodes of an unrolled network.
+
+    Raises:
+        InputError: names a layer that it has none for.
+    """
+    for node in nodes:
+        module = network.get_submodule(str(node.target)) if node.op == "call_module" else None
+        if module is not None and not isinstance(module, RULES[method]):
+            raise InputError(
+                f"it has no rule for layer {node.target}, a {type(module).__name__}; saliency, "
+                f"integrated_gradients and occlusion take any network"
+            )
+
+
 def check_activations(network: nn.Module, allowed: tuple[type[nn.Module], ...]) -> None:
     """Make sure that a network has no activations but those that a method has a rule for.
 
@@ -178,6 +229,7 @@ def separated(classifier: nn.Module) -> fx.GraphModule:
         InputError: as for `unrolled`.
     """
     root = unrolled(classifier)
+    check_rules(root, "rescale", root.graph.nodes)
     for node in list(root.graph.nodes):
         if node.target is gate:
             node.target = _shared_gate

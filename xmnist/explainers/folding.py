@@ -9,8 +9,9 @@ from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from zennit.layer import Sum
 
-from xmnist.explainers.canonical import bypass, flattens, source, sum_of, unrolled
-from xmnist.layers import Normalize, gate
+from xmnist.errors import InputError
+from xmnist.explainers.canonical import bypass, check_rules, flattens, source, sum_of, unrolled
+from xmnist.layers import Normalize, gate, plain
 
 
 def folded(classifier: nn.Module, example: Tensor) -> fx.GraphModule:
@@ -45,11 +46,27 @@ def folded(classifier: nn.Module, example: Tensor) -> fx.GraphModule:
         elif node.target is sum_of:
             with node.graph.inserting_before(node):
                 stacked = node.graph.call_function(torch.stack, (list(node.args), -1))
-            graph_module.add_submodule(f"sum_{node.name}", Sum())
+            modules[f"sum_{node.name}"] = Sum()
+            graph_module.add_submodule(f"sum_{node.name}", modules[f"sum_{node.name}"])
             node.op, node.target, node.args = "call_module", f"sum_{node.name}", (stacked,)
+    own = [module for module in graph_module.modules() if isinstance(module, Sum | _ExtremePool2d)]
+    carrying = [node for node in carriers(graph_module.graph) if modules.get(str(node.target)) not in own]
+    check_rules(graph_module, "lrp", carrying)
     graph_module.recompile()
     graph_module.delete_all_unused_submodules()
     return graph_module
+
+
+def at_pixels(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    """Whether a layer's input is the image, be it pooled or flattened."""
+    before = source(node)
+    while before.op != "placeholder":
+        module = modules.get(str(before.target)) if before.op == "call_module" else None
+        pools = isinstance(module, nn.MaxPool2d | _ExtremePool2d | nn.AvgPool2d | nn.AdaptiveAvgPool2d)
+        if not (pools or flattens(before, modules)):
+            return False
+        before = source(before)
+    return True
 
 
 def carriers(graph: fx.Graph) -> set[fx.Node]:
@@ -90,8 +107,8 @@ def _fold_back(node: fx.Node, modules: dict[str, nn.Module], root: fx.GraphModul
         fuse = fuse_conv_bn_eval
     elif isinstance(layer, nn.Linear):
         fuse = fuse_linear_bn_eval
-    if fuse is not None and len(before.users) == 1:
-        _replace(root, modules, before, fuse(layer, modules[str(node.target)]))
+    if fuse is not None and isinstance(layer, nn.Conv2d | nn.Linear) and len(before.users) == 1:
+        _replace(root, modules, before, fuse(plain(layer), modules[str(node.target)]))
         bypass(node)
 
 
@@ -101,30 +118,41 @@ def _replace(root: fx.GraphModule, modules: dict[str, nn.Module], node: fx.Node,
 
 
 def _fold_forward(node: fx.Node, modules: dict[str, nn.Module], root: fx.GraphModule) -> None:
-    """Make an affine layer part of the next linear layer, if only pooling and flattening lie between them.
+    """Make an affine layer part of all linear layers that it leads to, if only pooling and flattening lie between them.
 
     Pooling by maximum commutes with a channel's affine map, but for a negative factor it becomes a minimum.
+
+    Raises:
+        InputError: it is the input's normalisation, and leads to something else.
     """
     scale, shift = _affine(modules[str(node.target)])
     passed: list[fx.Node] = []
-    after = node
-    while len(after.users) == 1:
-        (after,) = after.users
+    linear: list[fx.Node] = []
+    waiting = list(node.users)
+    while waiting:
+        after = waiting.pop()
         module = modules.get(str(after.target)) if after.op == "call_module" else None
         if isinstance(module, nn.Conv2d | nn.Linear):
-            break
+            linear.append(after)
+            continue
         average = isinstance(module, nn.AvgPool2d) and module.padding in (0, (0, 0))
-        if not (flattens(after, modules) or average or isinstance(module, nn.MaxPool2d | nn.AdaptiveAvgPool2d)):
+        pools = isinstance(module, nn.MaxPool2d | _ExtremePool2d | nn.AdaptiveAvgPool2d)
+        if not (flattens(after, modules) or average or pools):
+            if isinstance(modules[str(node.target)], Normalize):
+                raise InputError(f"the input's normalisation leads to {after.name}, and not to linear layers only")
             return
-        passed.append(after)
-    else:
-        return
-    shape = source(after).meta["tensor_meta"].shape
-    _replace(root, modules, after, _merged(module, scale, shift, shape))
+        if after not in passed:
+            passed.append(after)
+            waiting += list(after.users)
+    for each in dict.fromkeys(linear):
+        shape = source(each).meta["tensor_meta"].shape
+        _replace(root, modules, each, _merged(modules[str(each.target)], scale, shift, shape))
     for pool in passed:
         own = modules.get(str(pool.target))
         if isinstance(own, nn.MaxPool2d) and bool((scale < 0).any()):
             _replace(root, modules, pool, _ExtremePool2d(own, scale))
+        elif isinstance(own, _ExtremePool2d):
+            _replace(root, modules, pool, _ExtremePool2d(own.pool, scale * own.sign.flatten()))
     bypass(node)
 
 

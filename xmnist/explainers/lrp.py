@@ -12,7 +12,7 @@ from zennit.rules import AlphaBeta, Epsilon, Gamma, ZBox
 
 from xmnist.explainers.base import Heatmap, summed
 from xmnist.explainers.canonical import private
-from xmnist.explainers.folding import carriers, folded
+from xmnist.explainers.folding import at_pixels, carriers, folded
 from xmnist.layers import batched
 
 STABILIZER = 1e-12
@@ -39,8 +39,8 @@ class _Lrp(Heatmap):
         logits = batched(network, images).gather(1, targets[:, None])[:, 0]
         return maps.flatten(1).sum(1) - self.start(logits)
 
-    def rules(self, layers: list[nn.Module]) -> list[Hook]:
-        """A rule for each linear layer, from the input to the logits."""
+    def rules(self, layers: list[nn.Module], seeing: list[bool]) -> list[Hook]:
+        """A rule for each linear layer, from the input to the logits; `seeing` says which take the image itself."""
         raise TypeError(f"{type(self).__name__} has no rules")
 
     def start(self, logits: Tensor) -> Tensor:
@@ -51,10 +51,11 @@ class _Lrp(Heatmap):
         assert isinstance(network, fx.GraphModule)
         modules = dict(network.named_modules())
         carrying = carriers(network.graph)
-        called = [str(n.target) for n in network.graph.nodes if n.op == "call_module" and n in carrying]
-        linear = [name for name in called if isinstance(modules[name], nn.Conv2d | nn.Linear)]
-        rules = self.rules([modules[name] for name in linear])
-        names = [([name], rule) for name, rule in zip(linear, rules, strict=True)]
+        called = [node for node in network.graph.nodes if node.op == "call_module" and node in carrying]
+        linear = [node for node in called if isinstance(modules[str(node.target)], nn.Conv2d | nn.Linear)]
+        seeing = [place == 0 or at_pixels(node, modules) for place, node in enumerate(linear)]
+        rules = self.rules([modules[str(node.target)] for node in linear], seeing)
+        names = [([str(node.target)], rule) for node, rule in zip(linear, rules, strict=True)]
         composite = NameLayerMapComposite(name_map=names, layer_map=layer_map_base(STABILIZER))
 
         def relevance_of(logits: Tensor) -> Tensor:
@@ -79,14 +80,14 @@ class Lrp(_Lrp):
     gamma: float
     epsilon: float
 
-    def rules(self, layers: list[nn.Module]) -> list[Hook]:
-        def rule(layer: nn.Module) -> Hook:
+    def rules(self, layers: list[nn.Module], seeing: list[bool]) -> list[Hook]:
+        def rule(layer: nn.Module, sees: bool) -> Hook:
+            if sees:
+                return _box()
             convolution = isinstance(layer, nn.Conv2d)
             return Gamma(self.gamma, stabilizer=STABILIZER) if convolution else Epsilon(self.epsilon)
 
-        between = [rule(layer) for layer in layers[1:-1]]
-        first: list[Hook] = [_box()] if len(layers) > 1 else []
-        return [*first, *between, Epsilon(STABILIZER)]
+        return [*map(rule, layers[:-1], seeing[:-1]), Epsilon(STABILIZER)]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -102,8 +103,9 @@ class DeepTaylor(_Lrp):
     def start(self, logits: Tensor) -> Tensor:
         return logits.abs()
 
-    def rules(self, layers: list[nn.Module]) -> list[Hook]:
-        return [_box(), *(AlphaBeta(1, 0, stabilizer=STABILIZER, zero_params=["bias"]) for _ in layers[1:])]
+    def rules(self, layers: list[nn.Module], seeing: list[bool]) -> list[Hook]:
+        positive = {"stabilizer": STABILIZER, "zero_params": ["bias"]}
+        return [_box() if sees else AlphaBeta(1, 0, **positive) for sees in seeing]
 
 
 def _box() -> Hook:
