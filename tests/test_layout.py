@@ -43,7 +43,7 @@ LEVELS = [
     {"layers"},
     {"parallel"},
     {"errors", "interrupts", "named", "reading", ""},
-    {"processes"},
+    {"processes", "streams"},
 ]
 """From the top: a module imports from levels below its own; `data` and `metrics` are packages."""
 

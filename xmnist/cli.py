@@ -6,7 +6,7 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from xmnist import __version__, interrupts, processes
+from xmnist import __version__, interrupts, processes, streams
 from xmnist.errors import TRACEBACK, InputError, JobFailed, one_line, report, unknown
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ tab completion:  eval "$(xmnist -sc install=bash)"
 
 def main() -> None:
     """Run one command line and leave with 0 (done), 1 (a run failed), 2 (bad input) or 130 (interrupted)."""
+    streams.last()
+    os.environ["MPLBACKEND"] = "agg"  # a notebook's may not be installed here, and pictures are files
     interrupts.listen()
     try:
         _main()
@@ -147,6 +149,7 @@ def job(cfg: "DictConfig") -> Any:
 
     from xmnist import config, hooks, runs, seeds
 
+    streams.last()  # a launcher's process has others
     own = HydraConfig.get()
     try:
         run = runs.Run(own.job.name, config.resolve(cfg, own.job.name))

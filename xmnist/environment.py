@@ -86,7 +86,9 @@ def _commit() -> str | None:
         return None
     try:
         head, changes = (
-            subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, check=True).stdout.strip()
+            subprocess.run(
+                ["git", "-C", str(here), *words], capture_output=True, encoding="utf-8", check=True
+            ).stdout.strip()
             for words in (["rev-parse", "HEAD"], ["status", "--porcelain"])
         )
     except (OSError, subprocess.CalledProcessError):

@@ -63,7 +63,7 @@ def main(settings: Settings, typed: str) -> dict[str, Any]:
             found = measures.measure(scene)
             _write(run, scene, found)
             if found.failures:
-                log.info("%s", (run.path / "summary.md").read_text())
+                log.info("%s", (run.path / "summary.md").read_text(encoding="utf-8"))
                 seeds.summarise(run)
                 (metric, name), reason = next(iter(found.failures.items()))
                 more = f", and {len(found.failures) - 1} more" if len(found.failures) > 1 else ""
@@ -90,12 +90,12 @@ def _write(run: Run, scene: Scene, found: Findings) -> None:
     summary = tables.summary(found.tables, found.failures, found.names, run.settings["seed"])
     _write_table(run, "summary", summary)
     with runs.atomic(run.path / "summary.md") as file:
-        file.write_text(tables.markdown(summary))
+        file.write_text(tables.markdown(summary), encoding="utf-8")
     if "aopc" in found.tables:
         detailed = tables.by_patch_and_fill(found.tables["aopc"], found.names, run.settings["seed"])
         _write_table(run, "aopc_table", detailed)
         with runs.atomic(run.path / "aopc_table.md") as file:
-            file.write_text(tables.grid(detailed, "aopc"))
+            file.write_text(tables.grid(detailed, "aopc"), encoding="utf-8")
     if found.report is not None:
         for name, rows in charts.points(found.report, scene.images.info.classes).items():
             _write_table(run, name, rows)
@@ -126,7 +126,7 @@ def _draw_ladder(scene: Scene, path: Path) -> None:
 
 def _write_table(run: Run, name: str, table: pd.DataFrame) -> None:
     with runs.atomic(run.path / f"{name}.csv") as file:
-        table.to_csv(file, index=False, float_format="%.9g")
+        table.to_csv(file, index=False, float_format="%.9g", encoding="utf-8")
 
 
 def _charts(scene: Scene, found: Findings, summary: pd.DataFrame) -> dict[str, charts.Chart]:

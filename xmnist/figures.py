@@ -1,18 +1,25 @@
 """All pictures but those of latent spaces; matplotlib without its global state (pyplot)."""
 
-from collections.abc import Sequence
+import logging
+import re
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache, wraps
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, ParamSpec
 
 import numpy as np
+from matplotlib import font_manager, rc_context, rcParamsDefault
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
+
+log = logging.getLogger(__name__)
 
 BLUE, ORANGE, RED = "#0072b2", "#d55e00", "#b3123b"  # told apart by colour-blind eyes too
 _NAMES = {
@@ -52,6 +59,44 @@ class Row:
     kind: Literal["heatmap", "image", "map", "mask", "difference"] = "image"
 
 
+ELSEWHERE = (
+    *("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Microsoft YaHei", "SimHei", "PingFang SC"),
+    *("Hiragino Sans", "WenQuanYi Micro Hei", "Droid Sans Fallback", "Malgun Gothic", "Noto Sans", "Arial Unicode MS"),
+)
+"""Fonts of letters that matplotlib's own lacks; those that are installed are asked, in this order."""
+
+
+@cache
+def _style() -> Any:
+    """How all pictures look, whatever a matplotlibrc says: matplotlib's defaults, and fonts for names of classes."""
+    there = set(font_manager.get_font_names())
+    own = {str(key): value for key, value in rcParamsDefault.items() if "backend" not in key}
+    fonts = ["DejaVu Sans", *(name for name in ELSEWHERE if name in there)]
+    return own | {"font.family": fonts, "text.parse_math": False}  # a class may be called $5$
+
+
+P = ParamSpec("P")
+
+
+def styled(draw: Callable[P, None]) -> Callable[P, None]:
+    """A function that draws, in this package's style; letters that no font has are told once."""
+
+    @wraps(draw)
+    def drawn(*given: P.args, **named: P.kwargs) -> None:
+        with rc_context(_style()), warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            draw(*given, **named)
+        lacking = {found[1] for each in caught if (found := re.match(r"Glyph (\d+) .*missing", str(each.message)))}
+        for each in caught:
+            if not str(each.message).startswith("Glyph "):
+                warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+        if lacking:
+            letters = "".join(sorted(chr(int(code)) for code in lacking))
+            log.warning("no font here has the letters %s: pictures show boxes (install fonts-noto-cjk, say)", letters)
+
+    return drawn
+
+
 def _save(figure: Figure, path: Path) -> None:
     FigureCanvasAgg(figure)
     figure.set_dpi(150)
@@ -61,6 +106,7 @@ def _save(figure: Figure, path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
+@styled
 def curves(history: Sequence[dict[str, float]], title: str, path: Path) -> None:
     """Draw a training's history: one panel a figure, training and validation in one where there are both."""
     names = [n for n in _NAMES if f"val_{n}" in history[0]]
@@ -69,7 +115,7 @@ def curves(history: Sequence[dict[str, float]], title: str, path: Path) -> None:
     # Room for any number: a layout that looks for what these need would cost as much as the drawing.
     gaps = {"left": 0.72 / wide, "right": 1 - 0.1 / wide, "bottom": 0.52 / high, "top": 1 - 0.58 / high}
     figure.subplots_adjust(**gaps, wspace=0.82 / 2.58)
-    figure.suptitle(title, fontsize=10, parse_math=False, y=1 - 0.08 / high)
+    figure.suptitle(title, fontsize=10, y=1 - 0.08 / high)
     epochs = range(1, len(history) + 1)
     phases = [row.get("phase", 1) for row in history]
     starts = [epoch for epoch, (a, b) in enumerate(pairwise(phases), 1) if a != b]
@@ -95,6 +141,7 @@ def curves(history: Sequence[dict[str, float]], title: str, path: Path) -> None:
 GAP = 0.06  # inches
 
 
+@styled
 def grid(rows: Sequence[Row], truth: Sequence[str], title: str, path: Path) -> None:
     """Draw images and their explanations, one row a kind, one column an image.
 
@@ -120,11 +167,11 @@ def grid(rows: Sequence[Row], truth: Sequence[str], title: str, path: Path) -> N
     figure = Figure(figsize=(width, height))
     for place, line in enumerate(lines):
         y = 1 - (0.08 + 0.17 * place) / height
-        figure.text(0.5, y, line, ha="center", va="top", fontsize=9 if place == 0 else 7.5, parse_math=False)
+        figure.text(0.5, y, line, ha="center", va="top", fontsize=9 if place == 0 else 7.5)
     for r, row in enumerate(rows):
         bottom = height - top - sum(below[: r + 1]) + GAP
         y = (bottom + cell / 2) / height
-        figure.text((left - 0.1) / width, y, row.name, ha="right", va="center", fontsize=8, parse_math=False)
+        figure.text((left - 0.1) / width, y, row.name, ha="right", va="center", fontsize=8)
         for c, true in enumerate(truth):
             x = left + across * c + (across - cell) / 2
             axes = figure.add_axes((x / width, bottom / height, cell / width, cell / height))
@@ -133,7 +180,7 @@ def grid(rows: Sequence[Row], truth: Sequence[str], title: str, path: Path) -> N
                 wrong = row.predicted[c] != true
                 text = f"{true} - {row.predicted[c]}" if wrong else true
                 size = 7 if wide else 8
-                axes.set_title(text, fontsize=size, color=RED if wrong else "black", pad=2, parse_math=False)
+                axes.set_title(text, fontsize=size, color=RED if wrong else "black", pad=2)
     _save(figure, path)
 
 
@@ -161,6 +208,7 @@ class Panel:
     logarithmic: bool = False
 
 
+@styled
 def lines(panels: Sequence[Sequence[Panel]], title: str, path: Path, markers: bool = False) -> None:
     """Draw rows of panels; a name has the same colour and dashes in all of them, and one legend beside them."""
     names = list(dict.fromkeys(series.name for row in panels for panel in row for series in panel.series))
@@ -168,7 +216,7 @@ def lines(panels: Sequence[Sequence[Panel]], title: str, path: Path, markers: bo
     beside = (0.45 + 0.075 * max(map(len, names))) if len(names) > 1 else 0.0
     wide, high = 3.3 * max(map(len, panels)) + 0.4 + beside, max(2.8 * len(panels), 0.17 * len(names)) + 0.5
     figure = Figure(figsize=(max(wide, 0.072 * len(title) + 0.4), high), layout="constrained")
-    figure.suptitle(title, fontsize=10, parse_math=False)
+    figure.suptitle(title, fontsize=10)
     shown: dict[str, Artist] = {}
     for r, row in enumerate(panels):
         for c, panel in enumerate(row):
@@ -197,10 +245,11 @@ class Point:
     best: bool
 
 
+@styled
 def front(points: Sequence[Point], labels: Sequence[str], title: str, path: Path) -> None:
     """Draw models by accuracy and localisation, those on the Pareto front joined, numbered and listed beside."""
     figure = Figure(figsize=(8.6, 4.2), layout="constrained")
-    figure.suptitle(title, fontsize=10, parse_math=False)
+    figure.suptitle(title, fontsize=10)
     axes = figure.add_subplot()
     for point in sorted(points, key=lambda point: point.best):  # the best on top
         colour = BLUE if point.best else "0.65"
@@ -233,7 +282,7 @@ def _look(place: int, among_all: int) -> dict[str, Any]:
 
 
 def _dress(axes: Axes, panel: Panel) -> None:
-    axes.set_title(panel.title, fontsize=9, parse_math=False)
+    axes.set_title(panel.title, fontsize=9)
     axes.set_xlabel(panel.x, fontsize=8)
     axes.set_ylabel(panel.y, fontsize=8)
     axes.tick_params(labelsize=7.5)
@@ -248,30 +297,33 @@ def _dress(axes: Axes, panel: Panel) -> None:
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
 
 
+@styled
 def bars(panels: Sequence[Panel], title: str, path: Path) -> None:
     """Draw panels side by side, a bar at each tick; quiet series are gray, intervals thin lines."""
     ticks = panels[0].ticks or ()
     left = 0.3 + 0.075 * max(map(len, ticks))
     size = (max(left + 2.9 * len(panels), 0.072 * len(title) + 0.4), 1.1 + 0.2 * len(ticks))
     figure = Figure(figsize=size, layout="constrained")
-    figure.suptitle(title, fontsize=10, parse_math=False)
+    figure.suptitle(title, fontsize=10)
     for column, panel in enumerate(panels):
         axes = figure.add_subplot(1, len(panels), column + 1)
         for series in panel.series:
             axes.barh(series.x, series.y, 0.75, color="0.7" if series.quiet else BLUE)
             if series.interval:
                 axes.hlines(series.x, *series.interval, color="black", linewidth=0.9)
-        axes.set_title(panel.title, fontsize=9, parse_math=False)
+        axes.set_title(panel.title, fontsize=9)
         axes.set_yticks(range(len(ticks)), ticks if not column else [""] * len(ticks))
         axes.set_ylim(len(ticks) - 0.4, -0.6)
         axes.set_xlabel(panel.x, fontsize=8)
         if panel.logarithmic:
             axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(lambda value, place: f"{value:g}")
         axes.tick_params(labelsize=8)
         axes.spines[["top", "right"]].set_visible(False)
     _save(figure, path)
 
 
+@styled
 def confusion(counts: NDArray[np.integer], classes: Sequence[str], title: str, path: Path) -> None:
     """Draw a confusion matrix (K, K), a row for each true class: counts, coloured by their share of the row."""
     size, longest = len(classes), max(map(len, classes))
@@ -279,7 +331,7 @@ def confusion(counts: NDArray[np.integer], classes: Sequence[str], title: str, p
     side = max(2.6, 0.42 * min(size, 30))
     figure = Figure(figsize=(max(side + 1.2 + 0.07 * longest, 0.072 * len(title) + 0.4), side + 0.9 + 0.05 * longest))
     figure.set_layout_engine("constrained")
-    figure.suptitle(title, fontsize=10, parse_math=False)
+    figure.suptitle(title, fontsize=10)
     axes = figure.add_subplot()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     if size <= 30:

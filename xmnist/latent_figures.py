@@ -46,6 +46,7 @@ class Cloud:
     labels: NDArray[np.integer]
 
 
+@figures.styled
 def grid(planes: Sequence[Plane], title: str, path: Path) -> None:
     """Draw the images of each plane at their places, one panel a plane, at most three beside each other."""
     across = min(len(planes), 3)
@@ -65,6 +66,7 @@ def grid(planes: Sequence[Plane], title: str, path: Path) -> None:
     figures._save(figure, path)
 
 
+@figures.styled
 def clusters(clouds: Sequence[Cloud], planes: Sequence[Plane], classes: Sequence[str], title: str, path: Path) -> None:
     """Draw where images of each class are, a row a plane and a column a cloud, with a frame around what `grid` shows.
 
@@ -103,7 +105,7 @@ def _figure(width: float, height: float, title: str) -> Figure:
     lines = title.split("\n")
     wide = max(width, 0.072 * max(map(len, lines)) + 0.4)
     figure = Figure(figsize=(wide, height + 0.2 * len(lines)), layout="constrained")
-    figure.suptitle(title, fontsize=10, parse_math=False)
+    figure.suptitle(title, fontsize=10)
     return figure
 
 

@@ -85,10 +85,7 @@ def _width() -> int | None:
 
 
 def _write(text: str) -> None:
-    try:
-        print(text, end="", flush=True)
-    except BrokenPipeError:  # whoever reads, such as `head`, has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    print(text, end="", flush=True)
 
 
 def _parsed(argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:

@@ -60,11 +60,11 @@ class Run:
         text = json.dumps({**status, "checksum": reading.checksum(status)}, indent=2) + "\n"
         try:
             with atomic(self.path / "status.json") as file:
-                file.write_text(text)
+                file.write_text(text, encoding="utf-8")
         except OSError as error:
             if error.errno not in FULL or not (self.path / "status.json").is_file():
                 raise
-            with (self.path / "status.json").open("r+") as file:  # into the room that it has
+            with (self.path / "status.json").open("r+", encoding="utf-8") as file:  # into the room that it has
                 file.write(text)
                 file.truncate()
 
@@ -183,7 +183,7 @@ class Run:
         drawn = sorted(path.name for path in self.path.iterdir() if path.suffix in (".png", ".pdf", ".svg"))
         rows += [f"pictures: {', '.join(drawn)}"] if drawn else []
         summary = self.path / "summary.md"
-        table = f"\n\n{summary.read_text()}" if summary.is_file() else ""
+        table = f"\n\n{summary.read_text(encoding='utf-8')}" if summary.is_file() else ""
         log.info("%s%s", "\n  ".join([f"{what}: {self.path}", *rows]), table)
 
     def write_json(self, name: str, content: Any) -> None:
@@ -191,13 +191,13 @@ class Run:
         if processes.rank():
             return
         with atomic(self.path / name) as file:
-            file.write_text(json.dumps(content, indent=2) + "\n")
+            file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
     def write_csv(self, name: str, rows: Sequence[dict[str, Any]]) -> None:
         """Write a CSV file with a line a row; the first row's keys are the columns."""
         if processes.rank():
             return
-        with atomic(self.path / name) as file, file.open("w", newline="") as out:
+        with atomic(self.path / name) as file, file.open("w", encoding="utf-8", newline="") as out:
             writer = csv.DictWriter(out, list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)
@@ -269,7 +269,7 @@ def claim(run: Run, command: str) -> Iterator[bool]:
 
 @contextmanager
 def _logged(run: Run) -> Iterator[logging.Handler]:
-    handler = logging.FileHandler(run.path / f"{run.stage}.log")
+    handler = logging.FileHandler(run.path / f"{run.stage}.log", encoding="utf-8")
     handler.handleError = lambda record: None  # type: ignore[method-assign]  # a full disk must not hide what happens
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logging.getLogger().addHandler(handler)

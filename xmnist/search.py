@@ -53,7 +53,7 @@ def _scores(run: Run) -> dict[str, float] | None:
     except InputError as error:
         log.warning("left out: %s", error)
         return None
-    rows = pd.read_csv(run.path / "summary.csv").set_index("name")
+    rows = pd.read_csv(run.path / "summary.csv", encoding="utf-8").set_index("name")
     wanted = {"accuracy": "classifier", "mass": maps[0]}
     return {f"{score}{end}": float(rows.at[name, f"{score}{end}"]) for score, name in wanted.items() for end in _ENDS}
 
@@ -72,10 +72,10 @@ def _write(folder: Path, found: Sequence[tuple[Run, dict[str, float]]]) -> None:
     place = folder / f"search={short([name.rpartition('.')[2] for name in names])}-{digest}"
     place.mkdir(exist_ok=True)
     with runs.atomic(place / "search.csv") as file:
-        table.to_csv(file, index=False, float_format="%.9g")
+        table.to_csv(file, index=False, float_format="%.9g", encoding="utf-8")
     text = tables.comparison(table, SCORES)
     with runs.atomic(place / "search.md") as file:
-        file.write_text(text)
+        file.write_text(text, encoding="utf-8")
     labels = [", ".join(f"{name.rpartition('.')[2]} {row[name]}" for name in names) for _, row in table.iterrows()]
     with runs.atomic(place / "pareto.png") as file:
         figures.front(_points(table), labels, f"{folder.parent.name}, {len(table)} joint models", file)

@@ -25,12 +25,12 @@ def summarise(run: Run) -> None:
     folder.mkdir(exist_ok=True)
     with FileLock(folder / ".lock"):  # a sweep's jobs may end at the same time
         found = _siblings(run)
-        table = tables.over_seeds({seed: pd.read_csv(path) for seed, path in sorted(found.items())})
+        table = tables.over_seeds({seed: pd.read_csv(path, encoding="utf-8") for seed, path in sorted(found.items())})
         with runs.atomic(folder / "summary.csv") as file:
-            table.to_csv(file, index=False, float_format="%.9g")
+            table.to_csv(file, index=False, float_format="%.9g", encoding="utf-8")
         text = tables.markdown(table)
         with runs.atomic(folder / "summary.md") as file:
-            file.write_text(text)
+            file.write_text(text, encoding="utf-8")
     log.info("over seeds %s: %s\n\n%s", ", ".join(map(str, sorted(found))), folder, text)
 
 

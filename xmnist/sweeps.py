@@ -187,7 +187,7 @@ def _tell(jobs: Sequence[Job], outcomes: Mapping[int, Outcome], before: Sequence
     wrong = [f"  {row['state']}: {row['job']}: {row['error']}" for row in rows if row["error"]]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with runs.atomic(folder / "sweep.csv") as file, file.open("w", newline="") as out:
+        with runs.atomic(folder / "sweep.csv") as file, file.open("w", encoding="utf-8", newline="") as out:
             writer = csv.DictWriter(out, list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)

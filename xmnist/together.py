@@ -80,7 +80,11 @@ def _available() -> int:
     limits = [2**63]
     for file, name in (("/proc/meminfo", "MemAvailable:"), ("/sys/fs/cgroup/memory.max", "")):
         try:
-            lines = [line.removeprefix(name).split() for line in Path(file).read_text().splitlines() if name in line]
+            lines = [
+                line.removeprefix(name).split()
+                for line in Path(file).read_text(encoding="utf-8").splitlines()
+                if name in line
+            ]
             limits += [int(words[0]) * (1024 if name else 1) for words in lines]
         except (OSError, ValueError):  # another system, or no limit
             continue

@@ -298,7 +298,7 @@ def _write_table(run: Run, parts: list[tuple[tasks.Task, Settings]], info: Info)
             name += f": learns in phase {' and '.join(learns)}" if learns else ": does not learn"
         tables.append(summary.table(name, network, seen, marked))
     with runs.atomic(run.path / "model.txt") as file:
-        file.write_text("\n\n\n".join([head, *tables, "\n".join(legend)]) + "\n")
+        file.write_text("\n\n\n".join([head, *tables, "\n".join(legend)]) + "\n", encoding="utf-8")
 
 
 def fitted(run: Run, images: Data, device: torch.device) -> tasks.Task:

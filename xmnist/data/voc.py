@@ -32,9 +32,9 @@ def write(split: Split, classes: Sequence[str], folder: Path) -> None:
                 path = folder / "annotations" / own / f"{name}.xml"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 _annotation(f"{name}.png", own, part.images.shape[1:], part.boxes[place]).write(path)
-    with (folder / "data.csv").open("w", newline="") as file:
+    with (folder / "data.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("imageID", "label"), *rows])
-    (folder / "classes.txt").write_text("".join(f"{name}\n" for name in classes))
+    (folder / "classes.txt").write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
 
 
 def _save(image: Tensor, path: Path) -> None:

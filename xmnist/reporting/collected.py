@@ -135,9 +135,10 @@ NAMES = ("class", "explainer", "fill", "kind", "map", "model", "name", "seeds")
 
 def read(path: Path) -> pd.DataFrame:
     """A table that a stage has written."""
-    figures = [column for column in pd.read_csv(path, nrows=0) if column not in NAMES]
+    figures = [column for column in pd.read_csv(path, nrows=0, encoding="utf-8") if column not in NAMES]
     missing = {column: ["", "nan"] for column in figures}
-    return pd.read_csv(path, dtype=dict.fromkeys(NAMES, str), keep_default_na=False, na_values=missing)
+    text = dict.fromkeys(NAMES, str)
+    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=missing, encoding="utf-8")
 
 
 def public(words: Sequence[str]) -> str:

@@ -1,0 +1,108 @@
+"""Pictures, tables and messages do not depend on the user's machine: its locale, matplotlib's settings, its fonts."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import xmnist
+from xmnist import figures
+
+FILES = sorted(Path(xmnist.__file__).parent.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_text_file_is_read_and_written_in_utf_8(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            continue
+        given = {word.arg for word in node.keywords}
+        modes = [arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]
+        text = node.func.attr in ("read_text", "write_text", "to_csv", "read_csv", "FileHandler")
+        opened = node.func.attr == "open" and modes[:1] and modes[0] in ("r", "w", "a", "r+")
+        if text or opened:
+            assert "encoding" in given, f"{path.name}, line {node.lineno}"
+
+
+NAMES = ("$5$ and $x^", "a_b\\c", "Käfer ≈ 3")
+
+
+def confusion(path: Path, names: tuple[str, ...] = NAMES) -> np.ndarray:
+    figures.confusion(np.diag([3] * len(names)), names, "a title with $ in it", path)
+    return np.asarray(Image.open(path))
+
+
+@pytest.mark.filterwarnings("error")
+def test_dollars_in_names_are_dollars_and_a_matplotlibrc_changes_nothing(tmp_path: Path) -> None:
+    import matplotlib
+
+    plain = confusion(tmp_path / "plain.png")
+    own = {"text.usetex": True, "axes.facecolor": "red", "font.family": "cursive", "savefig.dpi": 7, "font.size": 30}
+    with matplotlib.rc_context(own):
+        assert np.array_equal(confusion(tmp_path / "rc.png"), plain)
+        assert matplotlib.rcParams["axes.facecolor"] == "red"  # the user's own settings are left alone
+    points = [figures.Panel("$t$", "$x$", "", [figures.Series("$s$", [0], [0.001])], ticks=["$k$"], logarithmic=True)]
+    figures.bars(points, "$", tmp_path / "bars.png")
+
+
+def test_letters_that_no_font_has_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(figures.font_manager, "get_font_names", lambda: ["DejaVu Sans"])
+    figures._style.cache_clear()
+    confusion(tmp_path / "x.png", ("狗", "猫"))
+    assert "no font here has the letters 狗猫: pictures show boxes" in caplog.text
+    figures._style.cache_clear()
+
+
+COMMANDS = """
+import os, sys
+from xmnist import cli
+sys.argv = ["xmnist", *sys.argv[1:]]
+cli.main()
+"""
+
+
+def run(words: list[str], folder: Path, pipe: bool = False, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`xmnist WORDS`, with its output read, or into a pipe that is closed from the beginning."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("XMNIST_", "LC_", "LANG", "PYTHONUTF8"))}
+    command = [sys.executable, "-c", COMMANDS, *words]
+    if not pipe:
+        return subprocess.run(
+            command, cwd=folder, env=clean | environment, capture_output=True, encoding="latin-1", timeout=300
+        )
+    read, write = os.pipe()
+    os.close(read)
+    error = folder / "stderr"
+    with error.open("w") as err:
+        done = subprocess.run(command, cwd=folder, env=clean | environment, stdout=write, stderr=err, timeout=300)
+    os.close(write)
+    return subprocess.CompletedProcess(command, done.returncode, "", error.read_text())
+
+
+@pytest.mark.parametrize(
+    "words", ["--version", "--help", "runs --help", "train --help", "runs", "train --cfg job dataset=glyphs"]
+)
+def test_a_pipe_that_nobody_reads_ends_a_command_quietly(tmp_path: Path, words: str) -> None:
+    (tmp_path / "outputs").mkdir()
+    done = run(words.split(), tmp_path, pipe=True)
+    assert done.returncode == 0 and done.stderr in ("", "xmnist: no runs below outputs/ yet\n")
+
+
+SMOKE = ["+experiment=smoke", "dataset.train=200", "dataset.test=100"]
+
+
+def test_work_goes_on_without_a_reader_and_in_an_encoding_with_few_letters(tmp_path: Path) -> None:
+    done = run(["train", *SMOKE, "model=classifier"], tmp_path, pipe=True)
+    assert done.returncode == 0 and "Traceback" not in done.stderr and "BrokenPipe" not in done.stderr
+    assert len(list(tmp_path.glob("outputs/train/*/classifier/*/metrics.json"))) == 1
+    latin = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C", "MPLBACKEND": "module://not.installed"}
+    words = ["evaluate", *SMOKE, "metric=aopc", "explainer=saliency", "select.count=2", "metrics.aopc.steps=2"]
+    done = run(words, tmp_path, PYTHONIOENCODING="ascii", **latin)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr and "aopc" in done.stdout
