@@ -18,7 +18,7 @@ MODULES = {
 LEVELS = [
     {"__main__"},
     {"cli"},
-    {"hooks"},
+    {"hooks", "trust"},
     {"sweeps"},
     {"train", "explain", "evaluate", "export", "report"},
     {"reporting"},
@@ -86,8 +86,8 @@ def test_imports_go_down(module: str) -> None:
 @pytest.mark.parametrize(
     ("package", "allowed"),
     [
-        ("hydra", {"cli", "hooks"}),
-        ("omegaconf", {"cli", "config", "hooks", "storage", "wording"}),
+        ("hydra", {"cli", "hooks", "trust"}),
+        ("omegaconf", {"cli", "config", "hooks", "storage", "trust", "wording"}),
         ("matplotlib", {"figures", "latent_figures"}),
         ("captum", {"explainers.gradients", "explainers.cam"}),
         ("zennit", {"explainers.lrp", "explainers.folding"}),

@@ -52,7 +52,7 @@ flags:
   -m                sweep over values with commas
   --cfg job         print the config and leave
   --info            print what Hydra knows and leave
-  --config-dir DIR  add your own configs
+  --config-dir DIR  add your own configs; with trust=true they may call anything
 
 tab completion:  eval "$(xmnist -sc install=bash)"
 """
@@ -85,6 +85,7 @@ def _main() -> None:
         return without_hydra(argv)
     if stage not in STAGES:
         fail(unknown("stage", stage, [*STAGES, *OTHERS], "stages"), 2)
+    trusted, argv = _trusted(argv)
     overrides, flags = _sorted(argv)
     if stage == "report":
         overrides = [_of_report(word) for word in overrides]
@@ -96,12 +97,16 @@ def _main() -> None:
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    from xmnist import config, hooks, sweeps
+    from xmnist import config, hooks, sweeps, trust
 
     parser = get_args_parser()
     parser.error = lambda message: fail(message, 2)  # type: ignore[method-assign]
     asked = parser.parse_args()
+    if asked.experimental_rerun is not None:
+        fail("--experimental-rerun would run what its file holds, and is not done: type the run's command again", 2)
     hooks.register(stage, sys.argv[1:])
+    if not trusted:
+        trust.guard()
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         os.environ[TRACEBACK] = "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # without it, Hydra would print its own report and leave
@@ -118,6 +123,8 @@ def _main() -> None:
             fail(INTERRUPTED, 130)
         if os.environ.get(TRACEBACK):
             raise
+        if isinstance(error, InputError):
+            fail(error, 2)
         if not hooks.begun and isinstance(error, HydraException | OmegaConfBaseException | YAMLError | ValueError):
             fail(hooks.explain(error, stage, overrides), 2)  # the command line does not compose
         if not hooks.begun and isinstance(error, AttributeError | TypeError | LookupError | AssertionError):
@@ -178,6 +185,15 @@ def fail(error: Exception | str, code: int) -> NoReturn:
 
 VALUED = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--package", "-p", "--cfg", "-c")
 """Hydra's flags that take the next word as their value."""
+
+
+def _trusted(argv: list[str]) -> tuple[bool, list[str]]:
+    """Whether the configs may call anything, and the other words; only typed words count, never those of a file."""
+    given = [word for word in argv if re.match(r"\+*trust=", word)]
+    for word in given:
+        if word not in ("trust=true", "trust=false"):
+            fail(InputError(f"trust must be true or false, got '{word.partition('=')[2]}'"), 2)
+    return "trust=true" in given, [word for word in argv if word not in given]
 
 
 def _sorted(argv: list[str]) -> tuple[list[str], list[str]]:

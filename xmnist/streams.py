@@ -8,6 +8,8 @@ import sys
 class Lasting(io.TextIOWrapper):
     """A stream that goes on when its reader is gone: work does not end because `| head -1` has seen enough."""
 
+    before: io.TextIOWrapper
+
     def write(self, text: str, /) -> int:
         try:
             return super().write(text)
@@ -33,7 +35,8 @@ def last() -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if type(stream) is io.TextIOWrapper:  # else it is somebody's own, such as a notebook's
-            encoding, buffering, through = stream.encoding, stream.line_buffering, stream.write_through
-            lasting = Lasting(stream.detach(), encoding, "replace", None, buffering, through)
+            stream.reconfigure(errors="replace")
+            lasting = Lasting(stream.buffer, stream.encoding, "replace", None, stream.line_buffering)
+            lasting.before = stream  # handlers of logging may hold it already, and its end would close the buffer
             setattr(sys, name, lasting)
             setattr(sys, f"__{name}__", lasting)
