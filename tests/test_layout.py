@@ -41,7 +41,7 @@ LEVELS = [
     {"interventions"},
     {"classifiers", "decoders", "joint", "losses", "vae"},
     {"layers"},
-    {"parallel"},
+    {"parallel", "workers"},
     {"errors", "interrupts", "named", "reading", ""},
     {"processes", "streams"},
 ]

@@ -7,8 +7,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,6 +17,7 @@ from helpers import TINY, started, type_
 from xmnist import config, explaining, together, train, training
 from xmnist.runs import Run
 from xmnist.trainer import NotFiniteError
+from xmnist.workers import Worker, WorkerDied
 
 Settings = Callable[..., config.Settings]
 
@@ -34,30 +33,31 @@ def two_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 class Here:
-    """In place of the processes: does what they are to do at once, and knows what that was."""
+    """In place of a process: does what it is to do at once, and knows what that was."""
 
     done: ClassVar[list[tuple[str, float | None]]] = []
 
-    def __init__(self, *_: Any) -> None: ...
+    def __init__(self, prepare: Any, given: Any, work: Callable[[config.Settings], None]) -> None:
+        self.work = work
 
-    def __enter__(self) -> "Here":
-        return self
-
-    def __exit__(self, *_: Any) -> None: ...
-
-    def submit(self, work: Callable[[config.Settings], None], settings: config.Settings) -> "Future[None]":
+    def give(self, settings: config.Settings) -> None:
         self.done.append((settings["model"]["name"], settings["alpha"]))
-        future: Future[None] = Future()
+        self.answer: Exception | None = None
         try:
-            future.set_result(work(settings))
+            self.work(settings)
         except Exception as error:
-            future.set_exception(error)
-        return future
+            self.answer = error
+
+    @staticmethod
+    def answers(busy: "list[Here]") -> "list[tuple[Here, Exception | None]]":
+        return [(each, each.answer) for each in busy]
+
+    def end(self, busy: bool) -> None: ...
 
 
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float | None]]:
-    monkeypatch.setattr(together, "ProcessPoolExecutor", Here)
+    monkeypatch.setattr(together, "Worker", Here)
     Here.done = []
     return Here.done
 
@@ -145,24 +145,46 @@ def test_what_fails_beside_others_fails_as_it_does_alone(
     assert Run("train", {**several, "alpha": 0.0}).status()["state"] == "failed"
 
 
-@pytest.mark.parametrize("at_once", [True, False])
 def test_after_the_death_of_a_process_the_rest_is_trained_here(
-    at_once: bool,
-    settings: Settings,
-    here: list[Any],
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    settings: Settings, here: list[Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(self: Here, *_: Any) -> "Future[None]":
-        if at_once:
-            raise BrokenProcessPool
-        future: Future[None] = Future()
-        future.set_exception(BrokenProcessPool())
-        return future
-
-    monkeypatch.setattr(Here, "submit", broken)
+    monkeypatch.setattr(Here, "answers", lambda busy: [(each, WorkerDied()) for each in busy])
     assert set(train.main(settings(*TINY, "alpha=[0,1]"))) == {"alpha=0", "alpha=1"}
-    assert "a process died" in caplog.text
+    assert caplog.text.count("a process died") == 2
+
+
+def nothing(*_: Any) -> None: ...
+
+
+def sleep(seconds: float) -> None:
+    if seconds < 0:
+        raise ValueError(f"{seconds} seconds")
+    time.sleep(seconds)
+
+
+def test_a_worker_that_dies_whenever_it_does_is_noticed_and_the_others_go_on() -> None:
+    young, idle, busy, other = (Worker(nothing, (), sleep) for _ in range(4))
+    assert young.process.pid and busy.process.pid and idle.process.pid
+    young.give(100)
+    os.kill(young.process.pid, signal.SIGKILL)  # before it has begun to be anything
+    other.give(0)
+    other_answer = Worker.answers([other])
+    assert other_answer == [(other, None)]
+    busy.give(100)
+    os.kill(busy.process.pid, signal.SIGKILL)
+    os.kill(idle.process.pid, signal.SIGKILL)
+    idle.process.join()
+    idle.give(100)
+    found = dict[Worker, Exception | None]()
+    while len(found) < 3:
+        found |= Worker.answers([each for each in (young, idle, busy) if each not in found])
+    assert all(isinstance(error, WorkerDied) for error in found.values())
+    other.give(-1)
+    ((_, error),) = Worker.answers([other])
+    assert str(error) == "-1 seconds"
+    for each in (young, idle, busy, other):
+        each.end(busy=False)
+        assert not each.process.is_alive()
 
 
 @pytest.mark.parametrize(("alphas", "threads", "pays"), [((0, 1), 1, 0), ((0, 1), 2, 10**9), ((0,), 2, 0)])
@@ -201,8 +223,11 @@ def long(folder: Path, words: tuple[str, ...]) -> None:
     type_(words, folder, dict(os.environ), 2 * (str(folder / "said"),))
 
 
+BLOWS = {"parent is killed": signal.SIGKILL, "terminal is closed": signal.SIGHUP}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("blow", ["parent is killed", "parent is interrupted", "last child is killed"])
+@pytest.mark.parametrize("blow", ["parent is killed", "terminal is closed", "last child is killed"])
 def test_no_process_outlives_the_one_that_started_it(tmp_path: Path, blow: str) -> None:
     words = ("train", *TINY, "alpha=[0,1]", "trainer.decoder.epochs=100000", f"out_dir={tmp_path}")
     command = started(long, tmp_path, words)
@@ -211,9 +236,9 @@ def test_no_process_outlives_the_one_that_started_it(tmp_path: Path, blow: str) 
         pids = [read(path)["pid"] for path in begun]
         if blow == "last child is killed":
             os.kill(max(pids), signal.SIGKILL)
-            waited(lambda: [pid for pid in pids if not alive(pid)], 2)  # the parent has noticed, and goes on alone
+            waited(lambda: [pid for pid in pids if not alive(pid)], 1)  # the parent has noticed, and the other goes on
         assert command.pid is not None
-        os.kill(command.pid, signal.SIGKILL if blow == "parent is killed" else signal.SIGINT)
+        os.kill(command.pid, BLOWS.get(blow, signal.SIGINT))
         command.join(60)
     finally:
         command.kill()

@@ -1,4 +1,4 @@
-"""Interrupts, by Ctrl-C or SIGTERM, of which none gets lost."""
+"""Interrupts, by Ctrl-C, SIGTERM or SIGHUP, of which none gets lost."""
 
 import os
 import signal
@@ -13,8 +13,8 @@ _moment = 0.0
 
 
 def listen() -> None:
-    """Make Ctrl-C and SIGTERM interrupt this process, but for those that it was started to ignore."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    """Make Ctrl-C, SIGTERM and a closed terminal interrupt this process, but for what it was started to ignore."""
+    for number in (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, interrupt)
 
