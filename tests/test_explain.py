@@ -16,7 +16,7 @@ from PIL import Image
 
 from helpers import TINY
 from xmnist import config, data, derived, explain, explainers, figures, schema, train, training
-from xmnist.errors import InputError
+from xmnist.errors import InputError, MeasurementError
 from xmnist.runs import Run
 
 Settings = Callable[..., config.Settings]
@@ -308,16 +308,20 @@ def test_no_such_image_is_an_error_that_leaves_no_run(settings: Settings, explai
     assert not (Path(settings()["out_dir"]) / "explain").exists()
 
 
-def test_a_map_that_is_not_finite_leaves_no_finished_run(
+def test_what_fails_leaves_the_other_explanations_and_no_finished_run(
     settings: Settings, explained: Explained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from xmnist.explainers.gradients import Saliency
 
     monkeypatch.setattr(Saliency, "attribute", lambda self, network, images, targets: images * torch.nan)
-    with pytest.raises(InputError, match="explainer saliency: NaN or Inf in the answer for image 1 of 10"):
-        explained("explainer=[sobel,saliency]")
-    own = settings(*TINY, "explainer=[sobel,saliency]", stage="explain")
-    assert not Run("explain", own).finished() and not (Run("explain", own).path / "grid.png").exists()
+    with pytest.raises(MeasurementError, match="saliency failed: .*NaN or Inf in the answer for image 1 of 10; .*oth"):
+        explained("explainer=[saliency,sobel]")
+    run = Run("explain", settings(*TINY, "explainer=[saliency,sobel]", stage="explain"))
+    assert not run.finished() and run.status()["state"] == "failed" and (run.path / "grid.png").is_file()
+    with np.load(run.path / "explanations.npz") as arrays:
+        assert "sobel" in arrays and "saliency" not in arrays
+    with pytest.raises(InputError, match="explainer saliency: NaN or Inf"):
+        explained("explainer=[saliency]")  # nothing is left
 
 
 def test_own_explainers_and_two_settings_of_one_method(xmnist: Xmnist, tmp_path: Path) -> None:

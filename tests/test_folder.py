@@ -1,6 +1,7 @@
 """Images on disk: both layouts, masks as images and boxes, streaming, augmentation, and what can be wrong with them."""
 
 import csv
+import multiprocessing
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -212,6 +213,29 @@ def test_workers_and_batches_change_nothing_not_even_augmentation(tmp_path: Path
     other = list(sources[0].batches(order.split(5), 12))
     assert not torch.equal(ours[0][0], other[0][0])  # the next epoch's are others
     assert isinstance(one, Streamed) and torch.equal(one[:].images, read(tmp_path, "dataset.size=12")[0].images)
+
+
+def test_workers_hand_nothing_over_in_shared_memory(tmp_path: Path) -> None:
+    """64 MB are all that a container has by default; what is in a pipe needs none of it."""
+    whole = read(horses(tmp_path), "dataset.size=12")[0]
+    items = [(image, mask) for image, mask in zip(whole.images, whole.masks, strict=True)]  # type: ignore[arg-type]
+    assert all(type(each) is np.ndarray for each in streamed._stacked(items))
+    one = read(tmp_path, "dataset.size=12", "dataset.stream=true", "dataset.workers=2")[0]
+    assert torch.equal(torch.cat([part.images for part in one.parts(3)]), whole.images)
+
+
+def test_where_no_semaphore_can_be_made_there_are_no_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(self: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    streamed.workers_work.cache_clear()
+    monkeypatch.setattr(multiprocessing.context.BaseContext, "Lock", full)
+    one = read(horses(tmp_path), "dataset.size=12", "dataset.stream=true", "dataset.workers=2")[0]
+    assert sum(len(part) for part in one.parts(3)) == len(one)
+    assert caplog.text.count("images are read without workers: no semaphores can be made (No space left") == 1
+    streamed.workers_work.cache_clear()
 
 
 def test_augmentation_moves_image_and_mask_alike() -> None:

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from helpers import TINY, typed
-from xmnist import config, runs, sweeps
+from xmnist import cli, config, runs, sweeps, train
 from xmnist.errors import InputError
 from xmnist.runs import Run
 from xmnist.sweeps import Job, Outcome
@@ -233,3 +234,31 @@ def test_a_failing_job_costs_the_sweep_its_exit_code_and_nothing_else(xmnist: Xm
     assert "3 jobs: 1 failed, 2 done" in answer.stdout and "done before" in answer.stdout
     answer = xmnist(*words, "trainer.lr=1e30,0.003", "fail_fast=true")
     assert answer.returncode == 1 and "2 jobs: 1 failed, 1 not begun" in answer.stdout
+
+
+def test_a_group_is_swept_together_with_a_key_of_its_options(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    found: list[tuple[str, Any]] = []
+    monkeypatch.setattr(train, "check", lambda settings: None)
+    monkeypatch.setattr(
+        train, "main", lambda own, typed: found.append((own["classifier"]["name"], own["classifier"]["stem"])) or {}
+    )
+    words = ["-m", "model=classifier", "dataset=glyphs", f"out_dir={tmp_path}"]
+    monkeypatch.setattr(
+        sys, "argv", ["xmnist", "train", *words, "classifier=resnet18,resnet34", "classifier.stem=small,large"]
+    )
+    cli.main()
+    assert found == [(f"resnet{depth}", stem) for depth in (18, 34) for stem in ("small", "large")]
+
+
+def test_a_key_that_an_option_lacks_is_refused_with_its_job(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["-m", "model=classifier", "dataset=glyphs,polygons", "dataset.size=28,32", f"out_dir={tmp_path}"]
+    monkeypatch.setattr(sys, "argv", ["xmnist", "train", *words])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    told = capsys.readouterr().err
+    assert (
+        left.value.code == 2 and "no key 'dataset.size'" in told and "(in the job " in told and "dataset=glyphs" in told
+    )
+    assert "did you mean 'dataset.size'" not in told and not list(tmp_path.iterdir())

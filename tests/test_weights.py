@@ -1,5 +1,6 @@
 """Trained weights that a ResNet's training begins with: what is taken, what is refused, and which run that is."""
 
+import argparse
 import hashlib
 import logging
 import os
@@ -102,17 +103,35 @@ def packed(kind: str, state: dict[str, Tensor], path: Path) -> None:
         "parameters": {
             key: nn.Parameter(value) if value.is_floating_point() else value for key, value in state.items()
         },
+        "compiled": {f"_orig_mod.module.{key}": value for key, value in state.items()},
+        "trainer": {"model_state_dict": {f"model.{key}": value for key, value in state.items()}, "epoch": 3},
+        "averaged": {"ema": {key: value + 1 for key, value in state.items()}, "model": state, "optimizer": {}},
+        "only averaged": {"state_dict_ema": state},
+        "backbone": {f"backbone.{key}": value for key, value in state.items()} | {"criterion.weight": torch.ones(2)},
         "half": {key: value.half() if value.is_floating_point() else value for key, value in state.items()},
     }.get(kind, older)
     torch.save(content, path, _use_new_zipfile_serialization=kind != "older")
 
 
-@pytest.mark.parametrize("kind", ["nested", "parallel", "both", "own", "parameters", "half", "older"])
-def test_weights_are_found_however_they_were_packed(kind: str, state: dict[str, Tensor], tmp_path: Path) -> None:
+PEOPLE = {
+    "compiled": "'_orig_mod.module.' is taken off their names",
+    "trainer": "the weights are those of 'model_state_dict'; 'model.' is taken off their names",
+    "averaged": "the weights are those of 'model', not of 'ema'",
+    "only averaged": "the weights are those of 'state_dict_ema'",
+    "backbone": "'backbone.' is taken off their names; left out: criterion.weight",
+}
+"""Checkpoints as people have them, and what is told of reading them."""
+
+
+@pytest.mark.parametrize("kind", [*("nested", "parallel", "both", "own", "parameters", "half", "older"), *PEOPLE])
+def test_weights_are_found_however_they_were_packed(
+    kind: str, state: dict[str, Tensor], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     packed(kind, state, tmp_path / "file.pth")
     with torch.device("meta"):
         found, fresh = pretrained.find(network(), "resnet18", str(tmp_path / "file.pth"))
-    assert fresh == "" and found.keys() <= state.keys()
+    assert fresh == "" and found.keys() <= state.keys() and PEOPLE.get(kind, "") in caplog.text
     tolerance = {"rtol": 1e-3, "atol": 1e-3} if kind == "half" else {"rtol": 0, "atol": 0}
     for key, value in state.items():
         if kind != "older" or not key.endswith("num_batches_tracked"):
@@ -163,6 +182,8 @@ def damaged(kind: str, state: dict[str, Tensor], path: Path) -> None:
         path.write_bytes(pickle.dumps(Hostile()))
     elif kind == "hostile zip":
         torch.save({"state_dict": Hostile()}, path)
+    elif kind == "arguments":
+        torch.save({"state_dict": state, "args": argparse.Namespace(lr=1)}, path)
     elif kind == "folder":
         path.mkdir()
     elif kind != "gone":
@@ -186,6 +207,7 @@ REASONS = {
     **{"cut": "PytorchStreamReader failed", "cut older": "unexpected EOF", "tensor": "it holds a Tensor"},
     **{kind: "it was damaged, or holds other things than" for kind in ("hostile", "hostile zip", "words")},
     **{"list": "it holds a list"},
+    "arguments": "it was damaged, or holds other things than tensors and plain values: argparse.Namespace; save its",
 }
 
 

@@ -196,16 +196,22 @@ def _trusted(argv: list[str]) -> tuple[bool, list[str]]:
     return "trust=true" in given, [word for word in argv if word not in given]
 
 
+SWEPT = re.compile(r"(dataset|classifier|model|select)=(?!\[).*[,(]")
+"""A group of configs of which several are taken, one after the other."""
+
+
 def _sorted(argv: list[str]) -> tuple[list[str], list[str]]:
     """Overrides and flags of a command line; Hydra wants the former in one block, before the latter."""
-    overrides, flags = [], []
+    overrides, flags = list[str](), list[str]()
     for before, word in zip(["", *argv], argv, strict=False):
-        if before not in VALUED and (word.startswith("~") or ("=" in word and not word.startswith("-"))):
-            # These may override any key of `trainer`, also those that the chosen config does not.
-            overrides.append(f"++{word}" if word.startswith(("trainer.decoder.", "trainer.joint.")) else word)
-        else:
-            flags.append(word)
-    return overrides, flags
+        given = before not in VALUED and (word.startswith("~") or ("=" in word and not word.startswith("-")))
+        (overrides if given else flags).append(word)
+    # These may override any key of `trainer`, also those that the chosen config does not; and of a group that is swept,
+    # keys that only some of its options have. What a job's own option lacks is refused when the job is checked.
+    free = ["trainer.decoder.", "trainer.joint."]
+    if {"-m", "--multirun"} & set(flags):
+        free += [f"{match[1]}." for word in overrides if (match := SWEPT.match(word))]
+    return [f"++{word}" if word.startswith(tuple(free)) else word for word in overrides], flags
 
 
 def _of_report(word: str) -> str:

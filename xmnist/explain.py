@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from xmnist import explaining, figures, runs, titles, training
+from xmnist import explaining, figures, interrupts, runs, titles, training
 from xmnist.derived import Settings
+from xmnist.errors import MeasurementError, one_line
 from xmnist.explaining import Scene, Subject, check
 from xmnist.layers import batched
 from xmnist.runs import Run
@@ -38,6 +39,9 @@ def main(settings: Settings, typed: str) -> dict[str, Any]:
 
     Args:
         typed: the command that asked for it.
+
+    Raises:
+        MeasurementError: some explainers failed; the explanations of the others have been written.
     """
     run = Run("explain", settings)
     scene = explaining.scene(settings)
@@ -45,17 +49,34 @@ def main(settings: Settings, typed: str) -> dict[str, Any]:
         if to_do:
             log.info("explaining %d test images: %s", len(scene.rows), run.path)
             training.write_environment(run, scene.rows.device)
-            _write(run, scene, list(_logged(_explanations(scene))))
+            failures: dict[str, Exception] = {}
+            made = list(_logged(_explanations(scene, failures)))
+            if not made:
+                raise next(iter(failures.values()))
+            _write(run, scene, made)
+            if failures:
+                name, error = next(iter(failures.items()))
+                more = f", and {len(failures) - 1} more" if len(failures) > 1 else ""
+                told = f"{name} failed: {one_line(error)}{more}; the other explanations are in {run.path}"
+                raise MeasurementError(told) from ExceptionGroup("what failed", list(failures.values()))
         run.tell("done" if to_do else "already done")
     return run.metrics()
 
 
-def _explanations(scene: Scene) -> Iterator[Explanation]:
+def _explanations(scene: Scene, failures: dict[str, Exception]) -> Iterator[Explanation]:
+    """The explanations, one after the other; what fails goes into `failures`, and the others go on."""
     shown = scene.chosen.images
     for subject in explaining.ordered(scene):
         asked = scene.classifier, shown, scene.classes(subject.target)
-        answers = subject(*asked)
-        yield Explanation(subject, answers, subject.gap(*asked, answers))
+        try:
+            answers = subject(*asked)
+            made = Explanation(subject, answers, subject.gap(*asked, answers))
+        except Exception as error:
+            interrupts.obey()
+            log.warning("  %s failed: %s", subject.name, one_line(error))
+            failures[subject.name] = error
+        else:
+            yield made
 
 
 def _logged(made: Iterator[Explanation]) -> Iterator[Explanation]:

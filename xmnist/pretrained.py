@@ -1,6 +1,7 @@
 """Trained weights that a torchvision network's own training begins with."""
 
 import io
+import logging
 import re
 import warnings
 from contextlib import redirect_stdout
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 from xmnist.data.files import patient
 from xmnist.errors import InputError, one_line
 from xmnist.storage import digest, load_checkpoint
+
+log = logging.getLogger(__name__)
 
 IMAGENET = "imagenet"
 """What stands for torchvision's own weights, in the place of a file."""
@@ -106,16 +109,52 @@ def _in_file(source: str, name: str, sha256: str | None) -> dict[str, Tensor]:
             raise ValueError("it was changed after the command began, or is not the file of classifier.weights_sha256")
         with warnings.catch_warnings(action="ignore"):  # PyTorch's of odd files: an error tells of them in one line
             state: Any = load_checkpoint(Path(source), old=True)
-        state = state["state_dict"] if isinstance(state.get("state_dict"), dict) else state
-        if not state or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
-            raise ValueError("it holds other things than named tensors")
+        state, told = _unpacked(state)
     except (OSError, ValueError) as error:
         raise _unfit(source, name, str(error)) from None
-    if all(key.startswith("module.") for key in state):
-        state = {key.removeprefix("module."): value for key, value in state.items()}
-    if all(key.startswith(("network.", "normalize.")) for key in state):  # whose mean and deviation were of other data
-        state = {key.removeprefix("network."): value for key, value in state.items() if key.startswith("network.")}
+    if told:
+        log.info("classifier.weights=%s: %s", source, "; ".join(told))
     return {key: value.detach() for key, value in state.items()}
+
+
+KEYS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights", "params")
+"""Under which keys people keep the state dict in a checkpoint."""
+
+AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema")
+"""Under which keys they keep the moving average of the weights."""
+
+FIRST = "conv1.weight"
+"""The first tensor of a torchvision ResNet."""
+
+
+def _unpacked(given: dict[str, Any]) -> tuple[dict[str, Tensor], list[str]]:
+    """The state dict in a checkpoint, by torchvision's names, and what was left out or taken off to get it.
+
+    Raises:
+        ValueError: there is none.
+    """
+    told, state = list[str](), given
+    inside = [key for key in (*KEYS, *AVERAGED) if isinstance(given.get(key), dict)]
+    if inside:
+        state = given[inside[0]]
+        others = [key for key in inside[1:] if key in AVERAGED]
+        told.append(f"the weights are those of '{inside[0]}'" + (f", not of '{others[0]}'" if others else ""))
+    if not state or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
+        raise ValueError("it holds other things than named tensors")
+    before = [key.removesuffix(FIRST) for key in state if re.fullmatch(rf"(.*\.)?{re.escape(FIRST)}", key)]
+    starts = sorted(
+        (each for each in before if not re.search(r"layer\d", each)), key=lambda each: ("ema" in each, len(each))
+    )
+    prefix = starts[0] if starts else ""
+    own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    if prefix == "network.":  # a classifier of this package: its normalisation was of other data
+        return own, []
+    left = [key for key in state if not key.startswith(prefix)]
+    if prefix:
+        told.append(f"'{prefix}' is taken off their names")
+    if left:
+        told.append(f"left out: {left[0]}" + (f" and {len(left) - 1} others" if left[1:] else ""))
+    return own, told
 
 
 def _imagenet(name: str) -> dict[str, Tensor]:

@@ -64,10 +64,13 @@ def _convert_colour(value: Any) -> str:
     return raise_unless(value.lower() in ImageColor.colormap, value.lower())
 
 
-SHA256 = Rule(
-    "a SHA-256, 64 hexadecimal digits",
-    lambda value: raise_unless(re.fullmatch("[0-9a-f]{64}", value) is not None, value),
-)
+def _sha256(of: str) -> Rule:
+    return Rule(
+        f"the SHA-256 of {of}, 64 hexadecimal digits",
+        lambda value: raise_unless(re.fullmatch("[0-9a-f]{64}", value) is not None, value),
+    )
+
+
 RGB = Rule("a colour [red,green,blue], each from 0 to 255", _convert_rgb)
 POLYGON = Rule(
     "a polygon [p,q] of p vertices (3 to 100), each joined with the q-th next (1 <= q < p/2), or [-1,1] for a circle",
@@ -110,7 +113,7 @@ PHASES = {
 
 PRETRAINED = {
     "weights": maybe(text("imagenet, or a file with a state dict")),
-    "weights_sha256": maybe(SHA256),
+    "weights_sha256": maybe(_sha256("the file in weights")),
 }
 """What the training of a classifier begins with; it belongs to no network's constructor."""
 
@@ -166,7 +169,7 @@ GROUPS: dict[str, dict[str, dict[str, Rule]]] = {
             "test": Rule("a share from 0 (not included) to 0.9, or a number of images", _convert_share),
             "objects": maybe(list_of(text("the name of an object"))),
             "background": Rule("a colour: its name, or #rrggbb", _convert_colour),
-            "fingerprint": maybe(SHA256),
+            "fingerprint": maybe(_sha256("what is read of the folder")),
             "validation": _SIZES["validation"],
             "seed": SEED,
             "aug_prob": number(0, 1),

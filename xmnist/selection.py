@@ -77,7 +77,7 @@ def _number(word: str | int, classes: Sequence[str]) -> int:
     spelled = [number for number, name in enumerate(classes) if name.isdecimal() and str(int(name)) == str(word)]
     if len(spelled) == 1:
         return spelled[0]
-    numeric = any(name.isdecimal() for name in classes)
+    numeric = any(name.isdecimal() and name != str(number) for number, name in enumerate(classes))
     if isinstance(word, int) and 0 <= word < len(classes) and not numeric:
         return word
     how = "classes, by name" if numeric else f"by name, or by number from 0 to {len(classes) - 1}"

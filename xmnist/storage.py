@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import pickle
+import re
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -98,8 +99,10 @@ def load_checkpoint(path: Path, old: bool = False) -> dict[str, Any]:
             if damaged:
                 raise ValueError(f"it was damaged at {damaged}")
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:  # whose report is advice to read the file without this care
-        raise ValueError("it was damaged, or holds other things than tensors and plain values") from None
+    except pickle.UnpicklingError as error:  # whose report is advice to read the file without this care
+        held = re.search(r"(?:GLOBAL|class) ([\w.]+)", str(error))
+        what = f": {held[1]}; save its state dict alone" if held else ""
+        raise ValueError(f"it was damaged, or holds other things than tensors and plain values{what}") from None
     except Exception as error:  # a damaged file makes both raise almost anything
         raise ValueError(first_line(str(error) or type(error).__name__)) from None
     if not isinstance(state, dict):

@@ -1,9 +1,11 @@
 """Images that stay on disk: decoded when asked for, by worker processes in training, and augmented there."""
 
+import logging
+import multiprocessing
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import cache, reduce
 from typing import Any
 
 import torch
@@ -17,6 +19,8 @@ from xmnist.data.base import Source, Split
 from xmnist.data.layouts import Entry
 from xmnist.errors import InputError
 from xmnist.layers import derive_seed
+
+log = logging.getLogger(__name__)
 
 Item = tuple[Tensor, Tensor | None]
 """An image (C, H, W) in [0, 1], and its mask (1, H, W) if there is one."""
@@ -52,6 +56,15 @@ class Files:
         Raises:
             InputError: names the file that cannot be read or does not fit.
         """
+        image, mask = self.decoded(place)
+        return image.float() / 255, mask
+
+    def decoded(self, place: int) -> Item:
+        """One image as it was decoded, with values from 0 to 255 in 8 bits, and its mask.
+
+        Raises:
+            InputError: names the file that cannot be read or does not fit.
+        """
         entry, (channels, height, width) = self.entries[place], self.shape
         image = pixels.read_image(entry.image, channels, self.background, self.largest)
         if self.exact and image.size != (width, height):
@@ -59,11 +72,11 @@ class Files:
                 f"{entry.image} is {pixels.spelled(image.size)} pixels, the first image {width}x{height}; set "
                 f"dataset.size to resize them"
             )
-        scaled = _pixels(image.resize((width, height), Image.Resampling.BILINEAR))
+        values = _values(image.resize((width, height), Image.Resampling.BILINEAR))
         if self.masks == "none":
-            return scaled, None
+            return values, None
         mask = self._mask(entry).resize((width, height), Image.Resampling.BILINEAR)
-        return scaled, _pixels(mask) >= 0.5
+        return values, _values(mask) >= 128
 
     def _mask(self, entry: Entry) -> Image.Image:
         """The mask of an image, of several all that one of them has."""
@@ -102,10 +115,10 @@ class Files:
         return replace(self, largest=largest), dict(+told)
 
 
-def _pixels(image: Image.Image) -> Tensor:
+def _values(image: Image.Image) -> Tensor:
     from torchvision.transforms.v2.functional import pil_to_tensor  # takes seconds
 
-    return pil_to_tensor(image).float() / 255
+    return pil_to_tensor(image)
 
 
 class _Reader(Dataset):
@@ -117,10 +130,12 @@ class _Reader(Dataset):
     def __getitem__(self, wanted: tuple[int, int]) -> Item | InputError:
         place, seed = wanted
         try:
+            if not self.aug_prob:
+                return self.files.decoded(place)
             item = self.files.read(place)
         except InputError as error:
             return error
-        return augmented(item, self.aug_prob, seed) if self.aug_prob else item
+        return augmented(item, self.aug_prob, seed)
 
 
 def augmented(item: Item, probability: float, seed: int) -> Item:
@@ -158,12 +173,24 @@ def augmented(item: Item, probability: float, seed: int) -> Item:
         return image.as_subclass(Tensor).clamp(0, 1), mask.as_subclass(Tensor)
 
 
-def _stacked(items: list[Item | InputError]) -> tuple[Tensor, Tensor | None] | InputError:
+def _stacked(items: list[Item | InputError]) -> tuple[Any, Any] | InputError:
+    """A batch as NumPy arrays: they come through a worker's pipe, tensors through /dev/shm, which may be small."""
     for item in items:
         if isinstance(item, InputError):
             return item
     images, masks = zip(*items, strict=True)
-    return torch.stack(images), None if masks[0] is None else torch.stack(masks)
+    return torch.stack(images).numpy(), None if masks[0] is None else torch.stack(masks).numpy()
+
+
+@cache
+def workers_work() -> bool:
+    """Whether processes can be started that read images: they need semaphores, which a system may have no room for."""
+    try:
+        multiprocessing.get_context().Lock()
+    except OSError as error:
+        log.warning("images are read without workers: no semaphores can be made (%s)", error.strerror)
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -224,13 +251,22 @@ class Column:
         """
         wanted = [[(place, derive_seed(seed, str(place))) for place in batch.tolist()] for batch in batches]
         workers = min(self.workers, len(wanted) - 1)  # a single batch is not worth a process
+        workers = workers if workers > 0 and workers_work() else 0
         reader: Any = _Reader(self.files, aug_prob)
         own = torch.Generator().manual_seed(seed)  # else it draws from the global one, which dropout needs
-        loader = DataLoader(reader, batch_sampler=wanted, num_workers=workers, collate_fn=_stacked, generator=own)
+        loader = DataLoader(
+            reader,
+            batch_sampler=wanted,
+            num_workers=workers,
+            collate_fn=_stacked,
+            generator=own,
+        )
         for places, answer in zip(batches, loader, strict=True):
             if isinstance(answer, InputError):
                 raise answer
-            images, masks = answer
+            images, masks = (None if each is None else torch.from_numpy(each) for each in answer)
+            assert images is not None
+            images = images.float().div_(255) if images.dtype == torch.uint8 else images
             yield Split(images, places, masks).to(self.device)
 
 

@@ -1,12 +1,15 @@
 """Images that stand for "nothing there": what an image is compared with."""
 
+import logging
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from xmnist.errors import InputError
 from xmnist.layers import blurred, derive_seed
+
+log = logging.getLogger(__name__)
 
 BASELINES = ("black", "white", "gray", "mean", "random", "blur")
 
@@ -15,12 +18,10 @@ def references(name: str, images: Tensor, train: Tensor, seed: int, count: int =
     """What images (N, C, H, W) are compared with, in pixel space: (B, N, C, H, W), or (B, 1, C, H, W) for one for all.
 
     Args:
-        name: one of `BASELINES`, of which there is one each (B = 1); or `train`, `count` training images (B = count).
+        name: one of `BASELINES`, of which there is one each (B = 1); or `train`, `count` training images (B = count),
+            or all where there are fewer, which is told.
         train: training images (M, C, H, W); never those that are explained.
         seed: of the training images and of the random image.
-
-    Raises:
-        InputError: there are fewer than `count` training images.
     """
 
     def level(value: float) -> Tensor:
@@ -33,7 +34,7 @@ def references(name: str, images: Tensor, train: Tensor, seed: int, count: int =
     def drawn() -> Tensor:
         generator = torch.Generator().manual_seed(derive_seed(seed, "background"))
         if count > len(train):
-            raise InputError(f"a background of {count} images was asked for, but there are {len(train)} to train on")
+            _warn_once(count, len(train))
         rows = torch.randperm(len(train), generator=generator)[:count]
         return train[rows.to(train.device)].to(images)[:, None]
 
@@ -47,3 +48,8 @@ def references(name: str, images: Tensor, train: Tensor, seed: int, count: int =
         "train": drawn,
     }
     return make[name]()
+
+
+@lru_cache
+def _warn_once(count: int, there: int) -> None:
+    log.warning("a background of %d images was asked for: it is all %d that there are to train on", count, there)
