@@ -28,7 +28,7 @@ Xmnist = Callable[..., "subprocess.CompletedProcess[str]"]
 @pytest.fixture(autouse=True)
 def _forget() -> None:
     layouts.listed.cache_clear()
-    config._fingerprint.cache_clear()
+    config.folder_fingerprint.cache_clear()
     data._load.cache_clear()
 
 

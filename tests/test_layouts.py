@@ -237,7 +237,7 @@ def test_a_run_is_named_by_what_lies_in_the_folder(tmp_path: Path) -> None:
 
     def name(root: Path, *words: str) -> str:
         layouts.listed.cache_clear()
-        config._fingerprint.cache_clear()
+        config.folder_fingerprint.cache_clear()
         return run_id("train", config.resolve(composed("dataset=folder", f"dataset.path={root}", *words)))
 
     root = laid_out(tmp_path / "one", "a/{1..3}.png\nb/{1..3}.png")

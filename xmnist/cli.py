@@ -19,7 +19,7 @@ STAGES = {
     "report": "put all finished runs into one page: pictures, tables, curves, settings",
     "export": "write a data set as images, masks and boxes that dataset=folder reads",
 }
-OTHERS = {"runs": "list the runs with their figures, or remove some"}
+OTHERS = {"runs": "list the runs with their figures, remove some, check (verify) or pack them"}
 """Commands that compose no config."""
 
 

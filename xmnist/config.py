@@ -203,14 +203,14 @@ def _with_fingerprint(dataset: Settings) -> Settings:
     path, given = dataset.get("path"), dataset.get("fingerprint")
     if dataset["name"] != "folder" or not Path(str(path)).expanduser().is_dir():
         return dataset
-    found = _fingerprint(str(path))
+    found = folder_fingerprint(str(path))
     if given not in (None, found):
         raise InputError(f"dataset.path={path} has the fingerprint {found}, not dataset.fingerprint={given}")
     return {**dataset, "fingerprint": found}
 
 
 @lru_cache(maxsize=4)
-def _fingerprint(path: str) -> str:
+def folder_fingerprint(path: str) -> str:
     """The digest of a folder as a command finds it."""
     listing = layouts.listed(path)
     try:

@@ -13,15 +13,21 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from xmnist import filters, found
+from xmnist import filters, found, pack, verify
 from xmnist.errors import InputError, report, unknown
 from xmnist.filters import UNITS
 from xmnist.found import Found
 from xmnist.schema import COMMON
 
-USAGE = """xmnist runs: list the runs, newest last, or remove some of them
+USAGE = """xmnist runs: list the runs, newest last, remove some of them, or check and pack them
 
 usage: xmnist runs [KEY=VALUE ...] [flags]
+       xmnist runs verify [HASH|FOLDER|all ...] [out_dir=DIR]
+       xmnist runs pack HASH|FOLDER -o FILE.zip [out_dir=DIR]
+
+verify: are their files, the networks that they stand on, and their data those that were recorded? Exit 1 if something
+differs. pack: a run with all that it stands on, and a README.txt, for somebody who checks it elsewhere; HASH are the
+digits that end a run's name.
 
 filters, all of which must fit; several values are separated by commas:
   state=STATE       done, failed, interrupted, running; killed: its process died (the same command goes on with it);
@@ -61,7 +67,9 @@ def main(argv: Sequence[str]) -> None:
     Raises:
         InputError: one of them is wrong.
     """
-    flags, given = _parsed(argv)
+    if list(argv[:1]) in (["verify"], ["pack"]) and not {"--help", "-h"} & set(argv):
+        return _verify(argv[1:]) if argv[0] == "verify" else _pack(argv[1:])
+    flags, given = _parsed([word for word in argv if word not in ("verify", "pack")])
     if {"--help", "-h"} & set(flags):
         sys.stdout.write(USAGE)
         return
@@ -77,6 +85,34 @@ def main(argv: Sequence[str]) -> None:
         _write(json.dumps([dataclasses.asdict(run) for run in runs], indent=2, default=str) + "\n")
     else:
         _write(table(runs, _width()))
+
+
+def _split(argv: Sequence[str]) -> tuple[list[str], Path]:
+    """The runs that a command line names, and the folder where they are."""
+    given = [word.partition("=")[2] for word in argv if word.startswith("out_dir=")]
+    out_dir = Path(given[-1] if given else "outputs")
+    if not out_dir.is_dir():
+        raise InputError(f"out_dir={out_dir}: there is no such folder")
+    return [word for word in argv if not word.startswith("out_dir=")], out_dir
+
+
+def _verify(argv: Sequence[str]) -> None:
+    words, out_dir = _split(argv)
+    told, sound = verify.report(verify.chosen(words, out_dir), out_dir)
+    _write(told)
+    if not sound:
+        sys.exit(1)
+
+
+def _pack(argv: Sequence[str]) -> None:
+    words, out_dir = _split(argv)
+    if len(words) != 3 or "-o" not in words[:2] or "all" in words:
+        raise InputError("xmnist runs pack HASH -o FILE.zip: it takes one run, and the file to write")
+    place = words.index("-o")
+    target, named = Path(words[place + 1]), [word for word in words if word not in words[place : place + 2]]
+    (about,) = verify.chosen(named, out_dir)
+    packed = pack.pack(about, target)
+    _write("\n".join([f"{target}: {size_text(target.stat().st_size)}", *(f"  {key}" for key in packed)]) + "\n")
 
 
 def _width() -> int | None:

@@ -93,7 +93,7 @@ class Run:
     def sources(self) -> dict[str, Any]:
         """The digests of what a run is made from, as far as it is there: of `stands_on` the weights, and its `data`."""
         weights = {base.key: base.status()["files"][WEIGHTS] for base in self.bases() if base.sound()}
-        data = self._data()
+        data = self.data()
         return {"stands_on": weights} | ({"data": data} if data else {})
 
     def sound(self) -> bool:
@@ -122,11 +122,11 @@ class Run:
             if status["started"] > ended if weights is None else weights.get(base.key, now) != now:
                 return f"the {name} that it stands on was trained again"
         data = sources.get("data")
-        if data and self._data() not in (None, data):
+        if data and self.data() not in (None, data):
             return f"the files of {self.settings['dataset']['name']} are others now"
         return ""
 
-    def _data(self) -> str | None:
+    def data(self) -> str | None:
         """The digest of the data set's files, if it is read from some that are there."""
         dataset = self.settings.get("dataset")  # a report has none
         return fingerprint.of_dataset(dataset, self.settings["data_dir"]) if dataset else None

@@ -1,6 +1,8 @@
 """Settings said again as the overrides of a command line."""
 
 import re
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,3 +54,16 @@ def _value(value: Any) -> str:
         return "null" if value is None else str(value).lower()
     text = str(value)
     return text if re.fullmatch(r"[\w./:@%+-]+", text) else '"' + text.replace('"', '\\"') + '"'
+
+
+def public(words: Sequence[str]) -> str:
+    """A command without the folders of the machine where it was typed: of those that it needs, their last part."""
+    out = []
+    for before, word in zip(["", *words], words, strict=False):
+        key, sign, value = word.lstrip("+").partition("=")
+        if key in ("out_dir", "data_dir"):
+            continue
+        if before == "--config-dir" or key in ("dataset.path", "classifier.weights"):
+            word = f"{key}{sign}{Path(value).name}" if sign else Path(word).name
+        out.append(word)
+    return shlex.join(out)

@@ -10,7 +10,7 @@ from xmnist.derived import Settings, training
 from xmnist.filters import text_of
 from xmnist.found import Found, csv_rows
 from xmnist.metrics.statistics import share_interval
-from xmnist.reporting.collected import content, each, grid, public, stands_on
+from xmnist.reporting.collected import content, each, grid, stands_on
 
 LEARNT = ("classifier", "joint")
 """The models that have a card."""
@@ -186,7 +186,7 @@ def _measuring(run: Found) -> str:
     untold = ("model=classifier", "out_dir=", "data_dir=", "device=", "fail_fast=")
     words = [word for word in wording.words(run.settings) if not word.startswith(untold)]
     words += ["explainer=joint"] if run.model == "joint" else []
-    return public(["xmnist", "evaluate", *words, "metric=classification"])
+    return wording.public(["xmnist", "evaluate", *words, "metric=classification"])
 
 
 def _figure(key: str, value: str) -> str:

@@ -4,7 +4,6 @@ import csv
 import json
 import logging
 import re
-import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -139,19 +138,6 @@ def read(path: Path) -> pd.DataFrame:
     missing = {column: ["", "nan"] for column in figures}
     text = dict.fromkeys(NAMES, str)
     return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=missing, encoding="utf-8")
-
-
-def public(words: Sequence[str]) -> str:
-    """A command without the folders of the machine where it was typed: of those that it needs, their last part."""
-    out = []
-    for before, word in zip(["", *words], words, strict=False):
-        key, sign, value = word.lstrip("+").partition("=")
-        if key in ("out_dir", "data_dir"):
-            continue
-        if before == "--config-dir" or key in ("dataset.path", "classifier.weights"):
-            word = f"{key}{sign}{Path(value).name}" if sign else Path(word).name
-        out.append(word)
-    return shlex.join(out)
 
 
 def content(path: Path) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from typing import Any
 import jinja2
 from PIL import Image
 
-from xmnist import __version__, found, tables
+from xmnist import __version__, found, tables, wording
 from xmnist.found import Found
-from xmnist.reporting.collected import content, public
+from xmnist.reporting.collected import content
 from xmnist.reporting.standings import Cell
 
 ASSETS = Path(__file__).parent / "assets"
@@ -78,7 +78,7 @@ def entry(run: Found) -> Entry:
     environment = {"versions": versions, **{key: str(value) for key, value in told.items() if value is not None}}
     config = ELSEWHERE.sub("", (run.path / "config.yaml").read_text(encoding="utf-8"))
     config = FOLDER.sub(r"\1\2", config)
-    command = public(shlex.split(run.command or ""))
+    command = wording.public(shlex.split(run.command or ""))
     figures = ", ".join(f"{value:.4g} {name.replace('_', ' ')}" for name, value in run.figures.items())
     return Entry(run, found.NAME.sub("", run.path.name), figures, command, config, environment)
 
