@@ -52,7 +52,7 @@ def test_numbers_are_normalised_so_that_0_and_0_point_0_are_one_run(settings: Se
         ("alpha=null", "alpha must be .*got None"),
         ("seed=-1", "seed must be a whole number from 0 to 2147483647, got -1"),
         ("device=gpu", "device must be one of auto, cpu, cuda, cuda:N, mps, got 'gpu'"),
-        ("trainer.epochs=0", "trainer.epochs must be a whole number of at least 1, got 0"),
+        ("trainer.epochs=0", "trainer.epochs must be a whole number of at least 1, at most a billion, got 0"),
         ("trainer.lr=0", "trainer.lr must be a number above 0, got 0"),
         ("trainer.optimizer=adagrad", "trainer.optimizer must be one of sgd, adam, adamw, got 'adagrad'"),
         ("+trainer.epoch=3", "no key 'trainer.epoch'; did you mean 'trainer.epochs'"),

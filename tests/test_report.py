@@ -171,7 +171,7 @@ def test_the_command_as_a_user_types_it(xmnist: Xmnist, tmp_path: Path, drawn: M
         ([f"run={out}"], f"run={out} is no run's folder: it has no status.json"),
         ([f"run={out / 'report'}"], f"run={out}/report is a report: {out}/report/index.html"),
         ([f"run={folder}", "model=refae"], "is one run, which needs no filter: leave model out"),
-        (["images=0"], "images must be a whole number of at least 1, got 0"),
+        (["images=0"], "images must be a whole number of at least 1, at most a billion, got 0"),
         (["layer=dense"], "no key 'layer' (keys: only, run, images, megabytes, open, out_dir, fail_fast)"),
     ):
         wrong = xmnist("report", f"out_dir={out}", *words)

@@ -475,7 +475,7 @@ def test_a_training_that_was_stopped_ends_bit_for_bit_alike(
 @pytest.mark.parametrize(
     ("words", "answer"),
     [
-        (["model=cladec_vae", "model.latent=1"], "model.latent must be a whole number of at least 2, got 1"),
+        (["model=cladec_vae", "model.latent=1"], "model.latent must be a whole number from 2 to 10000, got 1"),
         (["model=refvae", "model.beta=-1"], "model.beta must be a number of at least 0, got -1"),
         (
             ["model=cladec_vae", "alpha=[0,2]"],

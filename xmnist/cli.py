@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from xmnist import __version__, interrupts, processes, streams
-from xmnist.errors import TRACEBACK, InputError, JobFailed, one_line, report, unknown
+from xmnist.errors import TRACEBACK, InputError, JobFailed, exit_code, one_line, report, unknown
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -123,13 +123,13 @@ def _main() -> None:
             fail(INTERRUPTED, 130)
         if os.environ.get(TRACEBACK):
             raise
-        if isinstance(error, InputError):
+        if exit_code(error) == 2:
             fail(error, 2)
         if not hooks.begun and isinstance(error, HydraException | OmegaConfBaseException | YAMLError | ValueError):
             fail(hooks.explain(error, stage, overrides), 2)  # the command line does not compose
         if not hooks.begun and isinstance(error, AttributeError | TypeError | LookupError | AssertionError):
             fail(f"Hydra cannot use the keys that it was given for itself (hydra.*): {one_line(error)}", 2)
-        fail(error, 1)
+        fail(error, exit_code(error))
 
 
 INTERRUPTED = "interrupted; type the same command again to go on"
@@ -146,7 +146,7 @@ def without_hydra(argv: list[str]) -> None:
     except Exception as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
-        fail(error, 2 if isinstance(error, InputError) else 1)
+        fail(error, exit_code(error))
 
 
 def job(cfg: "DictConfig") -> Any:
@@ -174,7 +174,7 @@ def job(cfg: "DictConfig") -> Any:
         if own.mode == RunMode.MULTIRUN:  # the other jobs go on
             report(f"{one_line(error)} (in the job {' '.join(own.overrides.task)})")
             raise JobFailed(one_line(error)) from None  # a process elsewhere may not know the error's own class
-        fail(error, 2 if isinstance(error, InputError) else 1)
+        fail(error, exit_code(error))
 
 
 def fail(error: Exception | str, code: int) -> NoReturn:

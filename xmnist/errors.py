@@ -1,6 +1,7 @@
 """The one exception that means: what was asked for cannot be done as asked; and how errors are told."""
 
 import difflib
+import errno
 import sys
 from collections.abc import Iterable
 
@@ -34,9 +35,27 @@ def unknown(what: str, word: str, allowed: Iterable[str], listed: str = "allowed
     return InputError(f"no {what} '{word}'{hint} ({listed}: {', '.join(words)})")
 
 
+NO_PLACE = (
+    *(errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP),
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+)
+"""What a system says of a file or folder that cannot be used as it was named, or by this user."""
+
+
+def exit_code(error: BaseException) -> int:
+    """How a command ends by an error: 2 for bad input, a place that cannot be used among it, else 1."""
+    return 2 if isinstance(error, InputError) or _place(error) else 1
+
+
+def _place(error: object) -> bool:
+    return isinstance(error, OSError) and error.errno in NO_PLACE and error.filename is not None
+
+
 def one_line(error: Exception | str) -> str:
     """An error in one line; the kind of those that are no bad input comes first."""
     told = isinstance(error, InputError | JobFailed | MeasurementError | str)
+    if isinstance(error, OSError) and _place(error):
+        return f"{error.filename} cannot be used: {error.strerror}"
     text = str(error) if told else f"{type(error).__name__}: {error}"
     return " ".join(text.split())
 

@@ -24,7 +24,7 @@ from yaml import MarkedYAMLError
 
 from xmnist import config, processes, runs, sweeps
 from xmnist.derived import foreign
-from xmnist.errors import TRACEBACK, DamageError, InputError, report, unknown
+from xmnist.errors import TRACEBACK, DamageError, InputError, exit_code, report, unknown
 from xmnist.schema import METHODS, METRICS, OWN, STAGES, WEIGHTS
 
 
@@ -169,7 +169,7 @@ class Check(Callback):
                 traceback.print_exc()
             where = f" (in the job {' '.join(job)})" if job else ""
             report(f"{error}{where}" if isinstance(error, InputError) else error)
-            sys.exit(2 if isinstance(error, InputError) else 1)
+            sys.exit(exit_code(error))
 
 
 def _refuse_several(cfg: DictConfig, sweep: bool) -> None:

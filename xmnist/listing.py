@@ -226,6 +226,7 @@ def _remove(runs: Sequence[Found], asking: bool) -> None:
                 if run.edited
                 else "a process is at work on it"
             )
+            why = why if os.access(run.path, os.W_OK) else "this user may not write there"
             report(f"{run.path} stays: {why}")
     if not free:
         return

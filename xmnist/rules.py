@@ -40,15 +40,21 @@ def number(low: float = -math.inf, high: float = math.inf, *, above: bool = Fals
     return Rule(f"a number {'above' if above else 'of at least'} {low:g}", convert)
 
 
+MOST = 10**9
+"""The largest whole number that any key takes: more would be no wish, and beyond 2**63 no library counts."""
+
+
 def whole(low: int, high: int | None = None) -> Rule:
-    """A whole number of at least `low`, at most `high`."""
+    """A whole number of at least `low`, at most `high` or `MOST`."""
 
     def convert(value: Any) -> int:
         raise_unless(isinstance(value, int) and not isinstance(value, bool), value)
-        return raise_unless(low <= value and (high is None or value <= high), value)
+        return raise_unless(low <= value <= (MOST if high is None else high), value)
 
     return Rule(
-        f"a whole number of at least {low}" if high is None else f"a whole number from {low} to {high}",
+        f"a whole number of at least {low}, at most a billion"
+        if high is None
+        else f"a whole number from {low} to {high}",
         convert,
     )
 

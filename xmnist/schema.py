@@ -83,7 +83,7 @@ _SIZES = {"train": maybe(whole(20)), "test": maybe(whole(1)), "validation": numb
 _RESIZED = {**_SIZES, "size": maybe(whole(8, 512))}
 _RANDOM = {"count": maybe(whole(1)), "seed": SEED}
 DECODER = {"decoder": choice("published", "dense128", "conv64", "auto"), "reconstruction": choice("sse", "mse")}
-_VAE = {"latent": whole(2), "beta": number(0)}
+_VAE = {"latent": whole(2, 10_000), "beta": number(0)}
 TRAINING = {
     "epochs": whole(1),
     "batch_size": whole(1),
@@ -182,10 +182,10 @@ GROUPS: dict[str, dict[str, dict[str, Rule]]] = {
         "vgg_small": {"dropout": _DROPOUT},
         "lenet_avgpool": {"dropout": _DROPOUT, "nonpositive_bias": YES_NO},
         "dropout_cnn": {"dropout": _DROPOUT},
-        "cam_net": {"width": whole(1)},
-        "vgg_xml": {"dropout": _DROPOUT, "width": whole(1), "batch_norm": YES_NO},
+        "cam_net": {"width": whole(1, 4096)},
+        "vgg_xml": {"dropout": _DROPOUT, "width": whole(1, 4096), "batch_norm": YES_NO},
         "vgg11": {"dropout": _DROPOUT},
-        "resnet10": {"width": whole(1)},
+        "resnet10": {"width": whole(1, 4096)},
         **{f"resnet{depth}": {"stem": choice("small", "large"), **PRETRAINED} for depth in (18, 34, 50, 101, 152)},
     },
     "model": {
@@ -312,7 +312,7 @@ _MAP = {"translations": whole(0, 14)}
 _BASELINE = choice("black", "white", "gray", "mean", "random", "blur")
 _BACKGROUND = {
     "background": choice("train", "black", "white", "gray", "mean", "random", "blur"),
-    "background_size": whole(1),
+    "background_size": whole(1, 100_000),
 }
 
 METHODS: dict[str, dict[str, Rule]] = {
@@ -323,17 +323,17 @@ METHODS: dict[str, dict[str, Rule]] = {
             *("deconvolution", "cam", "deep_taylor"),
         )
     },
-    "smoothgrad": {**_MAP, "samples": whole(1), "noise": number(0)},
+    "smoothgrad": {**_MAP, "samples": whole(1, 100_000), "noise": number(0)},
     "gradcam": {**_BATCH, **_MAP, "layer": maybe(LAYER)},
     "guided_gradcam": {**_BATCH, **_MAP, "layer": maybe(LAYER)},
-    "integrated_gradients": {**_BATCH, **_MAP, "baseline": _BASELINE, "steps": whole(1)},
+    "integrated_gradients": {**_BATCH, **_MAP, "baseline": _BASELINE, "steps": whole(1, 100_000)},
     "deeplift": {**_BATCH, **_MAP, "baseline": _BASELINE},
     "deep_shap": {**_MAP, **_BACKGROUND},
-    "gradient_shap": {**_MAP, **_BACKGROUND, "samples": whole(1)},
+    "gradient_shap": {**_MAP, **_BACKGROUND, "samples": whole(1, 100_000)},
     "lrp": {**_BATCH, **_MAP, "gamma": number(0), "epsilon": number(0)},
     "occlusion": {**_BATCH, **_MAP, "window": whole(1), "stride": whole(1), "baseline": _BASELINE},
     "activation_maximisation": {
-        **{"baseline": choice("black", "white", "gray", "mean", "random"), "steps": whole(1)},
+        **{"baseline": choice("black", "white", "gray", "mean", "random"), "steps": whole(1, 100_000)},
         **{"lr": number(0, above=True), "decay": number(0)},
     },
     **{name: _BATCH for name in (*DECODERS, "difference")},
