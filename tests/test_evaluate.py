@@ -539,3 +539,31 @@ def test_differences_of_several_layers_and_alphas_are_in_every_table(evaluated: 
     assert [name for name in summary.index if name not in schema.CONTROLS] == names
     assert summary.loc[names, "aopc"].notna().all()
     assert all(name in (run.path / "aopc_table.md").read_text() for name in names)
+
+
+def test_chosen_images_without_an_object_are_told(
+    settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    generator = np.random.default_rng(0)
+    for label in "ab":
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for number in range(8):
+            path = tmp_path / "data" / label / f"{number}.png"
+            Image.fromarray(generator.integers(0, 255, (28, 28), dtype=np.uint8)).save(path)
+            mask = np.zeros((28, 28), dtype=np.uint8)
+            mask[5:9, 5:9] = 255 if number % 2 and label == "a" else 0
+            Image.fromarray(mask).save(path.with_name(f"{number}_mask.png"))
+    words = (
+        "trainer=smoke",
+        "dataset=folder",
+        f"dataset.path={tmp_path / 'data'}",
+        "dataset.size=28",
+        "dataset.channels=1",
+    )
+    words = (*words, "dataset.test=0.5", "metric=[localisation,pompom]", "explainer=sobel", "controls=false")
+    evaluate.main(settings(*words, "select=sample", "select.count=8", stage="evaluate"), "xmnist evaluate ...")
+    assert "of 8 chosen images have no pixel of an object: localisation leaves them out" in caplog.text
+    alone = settings(*words, "select=mixed", "select.label=b", "select.correct=4", "select.wrong=4", stage="evaluate")
+    with pytest.raises(InputError, match="none of the 4 chosen images has a pixel of an object at 28x28 pixels"):
+        evaluate.main(alone, "xmnist evaluate ...")
+    assert not (Run("evaluate", alone).path / "status.json").exists()

@@ -246,3 +246,13 @@ def test_a_device_without_bf16_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         devices.find_precision("bf16", torch.device("mps"))
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation)
     assert devices.find_precision("auto", torch.device("cuda")) == "fp32"
+
+
+def test_a_last_image_alone_joins_the_batch_before_it_where_there_is_batchnorm() -> None:
+    order = torch.randperm(9)
+    plain, normed = nn.Linear(2, 2), nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    assert [len(rows) for rows in trainer._batches(order, 4, plain)] == [4, 4, 1]
+    batches = trainer._batches(order, 4, normed)
+    assert [len(rows) for rows in batches] == [4, 5] and torch.equal(torch.cat(batches), order)
+    assert [len(rows) for rows in trainer._batches(order[:8], 4, normed)] == [4, 4]
+    assert [len(rows) for rows in trainer._batches(order[:1], 4, normed)] == [1]

@@ -50,10 +50,12 @@ def main(settings: Settings, typed: str) -> dict[str, Any]:
         typed: the command that asked for it.
 
     Raises:
+        InputError: no chosen image has an object, and localisation is to be measured.
         MeasurementError: a metric failed for one of the explainers or models; everything else has been written.
     """
     run = Run("evaluate", settings)
     scene = explaining.scene(settings)
+    _check_objects(scene)
     with runs.claim(run, typed) as to_do:
         if to_do:
             for left in (path for kind in ("csv", "md", "png") for path in run.path.glob(f"*.{kind}")):
@@ -72,6 +74,24 @@ def main(settings: Settings, typed: str) -> dict[str, Any]:
         run.tell("done" if to_do else "already done")
     seeds.summarise(run)
     return run.metrics()
+
+
+def _check_objects(scene: Scene) -> None:
+    """Tell which of the chosen images have no object, where one is looked for.
+
+    Raises:
+        InputError: none of them has one.
+    """
+    masks = scene.chosen.masks
+    if "localisation" not in scene.settings["metrics"] or masks is None:
+        return
+    count, size = int((~masks.flatten(1).any(1)).sum()), "x".join(map(str, masks.shape[2:]))
+    if count == len(masks):
+        raise InputError(f"none of the {count} chosen images has a pixel of an object at {size} pixels: select others")
+    if count:
+        log.warning(
+            "%d of %d chosen images have no pixel of an object: localisation leaves them out", count, len(masks)
+        )
 
 
 def _say_what(scene: Scene, run: Run) -> None:

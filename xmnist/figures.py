@@ -301,7 +301,7 @@ def _dress(axes: Axes, panel: Panel) -> None:
 def bars(panels: Sequence[Panel], title: str, path: Path) -> None:
     """Draw panels side by side, a bar at each tick; quiet series are gray, intervals thin lines."""
     ticks = panels[0].ticks or ()
-    left = 0.3 + 0.075 * max(map(len, ticks))
+    left = 0.3 + 0.075 * max(map(len, ticks), default=0)
     size = (max(left + 2.9 * len(panels), 0.072 * len(title) + 0.4), 1.1 + 0.2 * len(ticks))
     figure = Figure(figsize=size, layout="constrained")
     figure.suptitle(title, fontsize=10)

@@ -159,6 +159,15 @@ def _restore(parts: dict[str, Any], state: dict[str, Any]) -> tuple[list[Row], d
     return history, best
 
 
+def _batches(order: Tensor, size: int, model: nn.Module) -> list[Tensor]:
+    """The rows of each batch; BatchNorm has no statistics of a single image, which therefore joins the batch before."""
+    batches = list(order.split(size))
+    alone = len(batches) > 1 and len(batches[-1]) == 1
+    if alone and any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches
+
+
 def _epoch(
     model: nn.Module,
     loss: Callable[..., Tensor],
@@ -176,7 +185,7 @@ def _epoch(
     """
     model.train()
     order = torch.randperm(len(data)).to(data.device)  # drawn on the CPU: the same order on every device
-    batches = order.split(batch_size)
+    batches = _batches(order, batch_size, model)
     losses: list[Tensor] = []
     seen = 0
     # None: where there is no terminal. Others may train beside, or along.

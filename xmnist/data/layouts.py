@@ -1,6 +1,5 @@
 """Which files of a folder are images of which class, which are their ground truth, and which are not read. No torch."""
 
-import csv
 import os
 import re
 import unicodedata
@@ -10,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+from xmnist.data import tables
 from xmnist.errors import InputError, unknown
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
@@ -40,9 +40,6 @@ MASKS = ("masks", "mask", "segmentationclass", "segmentationobject", "ground_tru
 
 MASK = re.compile(r"(?P<image>.+)_mask(_?\d+)?$", re.IGNORECASE)
 """How masks are called: x_mask, or x_mask_1, x_mask_2, ... for several objects."""
-
-KEYS = {"imageID": ("imageid", "image", "filename", "file"), "label": ("label", "class")}
-"""The columns of data.csv and how else they may be called, in any case, with _ or blanks."""
 
 
 @dataclass(frozen=True)
@@ -222,12 +219,12 @@ def _entries(found: _Found, root: Path) -> list[Entry]:
     entries: list[Entry] = []
     paired = _paired(found, base)
     for folder in found.folders(base):
-        own = {_key(path.stem): path for path in found.images(folder)}
+        own = {tables.key(path.stem): path for path in found.images(folder)}
         for file in found.images(folder):
             named = MASK.fullmatch(file.stem)
-            if named and (_key(named["image"]) in own or paired):
+            if named and (tables.key(named["image"]) in own or paired):
                 continue  # a mask, be it of no image
-            label = _key(folder.name)
+            label = tables.key(folder.name)
             if apart:
                 entries.append(_apart(found, root, file, label))
             else:
@@ -245,7 +242,7 @@ def _entries(found: _Found, root: Path) -> list[Entry]:
 def _paired(found: _Found, base: Path) -> bool:
     """Whether some file is the mask of an image beside it; if not, images may be called anything."""
     for folder in found.folders(base):
-        stems = {_key(path.stem) for path in found.images(folder)}
+        stems = {tables.key(path.stem) for path in found.images(folder)}
         if any((named := MASK.fullmatch(stem)) and named["image"] in stems for stem in stems):
             return True
     return False
@@ -258,18 +255,18 @@ def _apart(found: _Found, root: Path, image: Path, label: str) -> Entry:
     masks, notes = (each if each is None or flat else each / image.parent.name for each in folders)
     own = _masks(found, masks, image.stem) if masks else ()
     if masks and not own:  # masks apart may have their images' names
-        own = tuple(path for path in found.images(masks) if _key(path.stem) == _key(image.stem))
+        own = tuple(path for path in found.images(masks) if tables.key(path.stem) == tables.key(image.stem))
     return Entry(image, label, own, _boxes(found, notes, image.stem) if notes else None)
 
 
 def _boxes(found: _Found, folder: Path, stem: str) -> Path | None:
     own = (path for path in found.files.get(folder, []) if path.suffix.lower() == ".xml")
-    return next((path for path in own if _key(path.stem) == _key(stem)), None)
+    return next((path for path in own if tables.key(path.stem) == tables.key(stem)), None)
 
 
 def _masks(found: _Found, folder: Path, stem: str) -> tuple[Path, ...]:
     names = ((MASK.fullmatch(path.stem), path) for path in found.images(folder))
-    return tuple(path for named, path in names if named and _key(named["image"]) == _key(stem))
+    return tuple(path for named, path in names if named and tables.key(named["image"]) == tables.key(stem))
 
 
 def _nothing(found: _Found, root: Path) -> str:
@@ -298,7 +295,7 @@ def _classes(found: _Found, root: Path, entries: list[Entry], above: Path | None
     names = sorted(labels)
     if order is not None:
         found.tables.append(order)
-        names = [_key(name.strip()) for name in text(order).split("\n")]
+        names = [tables.key(name.strip()) for name in tables.text(order).split("\n")]
         if not labels & set(names):  # as CUB-200 has it, with a number before each name
             names = [name.partition(" ")[2] if name.partition(" ")[0].isdecimal() else name for name in names]
     missing = labels - set(names)
@@ -311,7 +308,7 @@ def _classes(found: _Found, root: Path, entries: list[Entry], above: Path | None
 
 
 def _from_table(found: _Found, root: Path, table: Path) -> list[Entry]:
-    rows = list(_rows(table))
+    rows = list(tables.rows(table))
     images = found.named(root, ["images"]) or root
     files: dict[Path, dict[str, Path]] = {}
     entries, missing = [], []
@@ -323,7 +320,7 @@ def _from_table(found: _Found, root: Path, table: Path) -> list[Entry]:
         image = None
         for folder in (*(f for f in (images / label, images / _decomposed(label)) if f in found.files), images):
             if folder not in files:
-                files[folder] = {_key(name): p for p in found.images(folder) for name in (p.stem, p.name)}
+                files[folder] = {tables.key(name): p for p in found.images(folder) for name in (p.stem, p.name)}
             image = image or files[folder].get(stem)
         if image is None:
             missing.append(images / label / stem)
@@ -334,46 +331,6 @@ def _from_table(found: _Found, root: Path, table: Path) -> list[Entry]:
     return entries
 
 
-def _rows(table: Path) -> Iterator[tuple[str, str]]:
-    """Image and label of each line of a table with commas, semicolons or tabs."""
-    lines = text(table).splitlines()
-    head = lines[0] if lines else ""
-    mark = max(",;\t", key=head.count)
-    names = [re.sub(r"[_\s]", "", name.strip().strip('"')).lower() for name in head.split(mark)]
-    places = [next((names.index(own) for own in known if own in names), None) for known in KEYS.values()]
-    rows = list(csv.reader(lines[1:], delimiter=mark, skipinitialspace=True))
-    if None in places or not rows:
-        wanted = f"{table} must have a line for each image, under a first line imageID,label"
-        raise InputError(f"{wanted}; its first line is {head[:80]!r}")
-    for number, row in enumerate(rows, 2):
-        cells = [_key(row[place].strip()) if place is not None and place < len(row) else "" for place in places]
-        if not all(cells):
-            if not any(cell.strip() for cell in row):
-                continue
-            raise InputError(
-                f"{table}, line {number}: it must name an image and its label, got {mark.join(row)[:80]!r}"
-            )
-        yield cells[0], cells[1]
-
-
-def text(path: Path) -> str:
-    """The text of a file in UTF-8, or in UTF-16 if it begins as such.
-
-    Raises:
-        InputError: it is written in neither.
-    """
-    content = path.read_bytes()
-    try:
-        return content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not written in UTF-8: {error}") from None
-
-
-def _key(name: str) -> str:
-    """A name as it is compared: macOS writes letters and their accents apart."""
-    return unicodedata.normalize("NFC", name)
-
-
 def _decomposed(name: str) -> str:
     return unicodedata.normalize("NFD", name)
 
@@ -382,13 +339,13 @@ def _with_the_rest(found: _Found, listing: Listing) -> Listing:
     """A listing with all other files of its folder, by the reason for which they are not read."""
     left: dict[str, list[Path]] = defaultdict(list)
     read, folders = set(listing.read()), {entry.image.parent for entry in listing.entries}
-    stems = {_key(entry.image.stem) for entry in listing.entries}
+    stems = {tables.key(entry.image.stem) for entry in listing.entries}
     for folder, paths in found.files.items():
         for path in paths:
             if path in read:
                 continue
             suffix, named = path.suffix.lower(), MASK.fullmatch(path.stem)
-            if suffix in SUFFIXES and named and _key(named["image"]) not in stems:
+            if suffix in SUFFIXES and named and tables.key(named["image"]) not in stems:
                 left["masks of no image"].append(path)
             elif suffix in SUFFIXES and any(part in folders for part in folder.parents):
                 left["in subfolders"].append(path)
