@@ -4,15 +4,15 @@ import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
 from xmnist.data import tables
+from xmnist.data.tree import MASK, SUFFIXES, Tree
 from xmnist.errors import InputError, unknown
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 UNREAD = (
     ".heic",
     ".avif",
@@ -37,9 +37,6 @@ TEST = ("test", "testing")
 IMAGES = ("images", "jpegimages", "image", "imgs")
 MASKS = ("masks", "mask", "segmentationclass", "segmentationobject", "ground_truth", "labels", "annotations")
 """What folders are called that hold all images, or what belongs to them."""
-
-MASK = re.compile(r"(?P<image>.+)_mask(_?\d+)?$", re.IGNORECASE)
-"""How masks are called: x_mask, or x_mask_1, x_mask_2, ... for several objects."""
 
 
 @dataclass(frozen=True)
@@ -101,51 +98,13 @@ def _counted(reason: str, count: int) -> str:
     return re.sub(r"^(other file|mask)s\b", r"\1", reason) if count == 1 else reason
 
 
-class _Found:
-    """What is found of a folder's files while it is listed."""
+class _Listed(Tree):
+    """The files of a folder while it is listed, with the tables that were read and what is to be told."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root
-        self.files: dict[Path, list[Path]] = defaultdict(list)
-        self.left: dict[str, list[Path]] = defaultdict(list)
+        super().__init__(root)
         self.tables: list[Path] = []
         self.told: list[str] = []
-        self._walk(root, frozenset())
-
-    def _walk(self, folder: Path, above: frozenset[str], hidden: bool = False) -> None:
-        own = os.path.realpath(folder)
-        if own in above:  # a link that leads back
-            return
-        try:
-            names = sorted(os.scandir(folder), key=lambda each: each.name)
-        except OSError as error:
-            raise InputError(f"{folder} cannot be read: {error.strerror}") from None
-        for each in names:
-            unseen = hidden or each.name.startswith(".") or each.name == "__MACOSX"
-            if each.is_dir():
-                self._walk(Path(each.path), above | {own}, unseen)
-            elif unseen:
-                self.left["hidden"].append(Path(each.path))
-            else:
-                self.files[folder].append(Path(each.path))
-
-    def folders(self, root: Path) -> list[Path]:
-        """The folders in a folder that hold files, at any depth."""
-        depth = len(root.parts)
-        inside = {p.parts[depth] for p in self.files if len(p.parts) > depth and p.parts[:depth] == root.parts}
-        return [root / name for name in sorted(inside)]
-
-    def images(self, folder: Path) -> list[Path]:
-        """The images in a folder, masks among them."""
-        return [path for path in self.files.get(folder, []) if path.suffix.lower() in SUFFIXES]
-
-    def below(self, folder: Path) -> list[Path]:
-        """The images anywhere below a folder, but not in it."""
-        return [p for f in self.files if f != folder and f.is_relative_to(folder) for p in self.images(f)]
-
-    def named(self, root: Path, names: Iterable[str]) -> Path | None:
-        """The folder in a folder that has one of these names, in any case."""
-        return next((each for name in names for each in self.folders(root) if each.name.lower() == name), None)
 
 
 @lru_cache(maxsize=4)
@@ -158,11 +117,11 @@ def listed(path: str) -> Listing:
     root = Path(path).expanduser()
     if not root.is_dir():
         raise InputError(f"dataset.path={path}: there is no such folder")
-    found = _Found(root)
+    found = _Listed(root)
     inner = root
-    while not found.files.get(inner) and len(found.folders(inner)) == 1 and not _parts(found, inner):
+    while not found[inner].files and len(found.folders(inner)) == 1 and not _parts(found, inner):
         inner = found.folders(inner)[0]  # a single folder in the folder, as an archive leaves it
-        if found.images(inner):
+        if found[inner].images:
             raise InputError(f"{inner.parent} has images of one class only: {inner.name}")
     if inner != root:
         found.told.append(f"read from {inner.relative_to(root)}{os.sep}")
@@ -184,7 +143,7 @@ def listed(path: str) -> Listing:
     return _with_the_rest(found, listing)
 
 
-def _parts(found: _Found, root: Path) -> tuple[list[Path], list[Path]] | None:
+def _parts(found: _Listed, root: Path) -> tuple[list[Path], list[Path]] | None:
     """The folders to train on and to test on, where the folder has both."""
     train, validation, test = (found.named(root, names) for names in (TRAIN, VALIDATION, TEST))
     if train is None or not (test or validation):
@@ -202,16 +161,16 @@ def _parts(found: _Found, root: Path) -> tuple[list[Path], list[Path]] | None:
     return [train, *([validation] if validation else [])], [test]
 
 
-def _entries(found: _Found, root: Path) -> list[Entry]:
+def _entries(found: _Listed, root: Path) -> list[Entry]:
     """The images of one split."""
-    table = next((path for path in found.files.get(root, []) if path.name.lower() == "data.csv"), None)
+    table = next((path for path in found[root].files if path.name.lower() == "data.csv"), None)
     if table is not None:
         found.tables.append(table)
         return _from_table(found, root, table)
     images = found.named(root, IMAGES)
     if images is not None and not found.folders(images) and (len(found.folders(root)) == 1 or found.named(root, MASKS)):
         raise InputError(
-            f"{images} holds {len(found.images(images))} images without a class: dataset=folder needs one folder of "
+            f"{images} holds {len(found[images].images)} images without a class: dataset=folder needs one folder of "
             f"images for each class, or {root / 'data.csv'} with a line imageID,label for each"
         )
     apart = images is not None and images.name.lower() == "images" and bool(found.folders(images))
@@ -219,17 +178,16 @@ def _entries(found: _Found, root: Path) -> list[Entry]:
     entries: list[Entry] = []
     paired = _paired(found, base)
     for folder in found.folders(base):
-        own = {tables.key(path.stem): path for path in found.images(folder)}
-        for file in found.images(folder):
-            named = MASK.fullmatch(file.stem)
-            if named and (tables.key(named["image"]) in own or paired):
+        own = found[folder]
+        for file in own.images:
+            named, name = MASK.fullmatch(file.stem), tables.key(file.stem)
+            if named and (paired or tables.key(named["image"]) in own.by_name):
                 continue  # a mask, be it of no image
             label = tables.key(folder.name)
             if apart:
                 entries.append(_apart(found, root, file, label))
             else:
-                own_masks, boxes = _masks(found, folder, file.stem), _boxes(found, folder, file.stem)
-                entries.append(Entry(file, label, own_masks, boxes))
+                entries.append(Entry(file, label, tuple(own.masks.get(name, ())), own.boxes.get(name)))
     if not entries:
         raise InputError(_nothing(found, root))
     labels = {entry.label.lower() for entry in entries}
@@ -239,59 +197,47 @@ def _entries(found: _Found, root: Path) -> list[Entry]:
     return entries
 
 
-def _paired(found: _Found, base: Path) -> bool:
+def _paired(found: _Listed, base: Path) -> bool:
     """Whether some file is the mask of an image beside it; if not, images may be called anything."""
-    for folder in found.folders(base):
-        stems = {tables.key(path.stem) for path in found.images(folder)}
-        if any((named := MASK.fullmatch(stem)) and named["image"] in stems for stem in stems):
-            return True
-    return False
+    return any(found[folder].masks.keys() & found[folder].by_name.keys() for folder in found.folders(base))
 
 
-def _apart(found: _Found, root: Path, image: Path, label: str) -> Entry:
+def _apart(found: _Listed, root: Path, image: Path, label: str) -> Entry:
     """An image in images/CLASS/, whose masks and boxes lie in masks/CLASS/ and annotations/CLASS/."""
-    folders = [found.named(root, [name]) for name in ("masks", "annotations")]
-    flat = image.parent.name.lower() == "images"
-    masks, notes = (each if each is None or flat else each / image.parent.name for each in folders)
-    own = _masks(found, masks, image.stem) if masks else ()
-    if masks and not own:  # masks apart may have their images' names
-        own = tuple(path for path in found.images(masks) if tables.key(path.stem) == tables.key(image.stem))
-    return Entry(image, label, own, _boxes(found, notes, image.stem) if notes else None)
+    name, flat = tables.key(image.stem), image.parent.name.lower() == "images"
+    masks, notes = (
+        found[each if flat else each / image.parent.name] if (each := found.named(root, [part])) else None
+        for part in ("masks", "annotations")
+    )
+    own = (
+        (masks.masks.get(name) or masks.by_name.get(name, [])) if masks else []
+    )  # masks apart may have their images' names
+    return Entry(image, label, tuple(own), notes.boxes.get(name) if notes else None)
 
 
-def _boxes(found: _Found, folder: Path, stem: str) -> Path | None:
-    own = (path for path in found.files.get(folder, []) if path.suffix.lower() == ".xml")
-    return next((path for path in own if tables.key(path.stem) == tables.key(stem)), None)
-
-
-def _masks(found: _Found, folder: Path, stem: str) -> tuple[Path, ...]:
-    names = ((MASK.fullmatch(path.stem), path) for path in found.images(folder))
-    return tuple(path for named, path in names if named and tables.key(named["image"]) == tables.key(stem))
-
-
-def _nothing(found: _Found, root: Path) -> str:
+def _nothing(found: _Listed, root: Path) -> str:
     """Why a folder has no images of any class, and what to do."""
     wanted = "one folder of images for each class"
-    there = found.files.get(root, [])
-    if found.images(root):
+    there = found[root].files
+    if found[root].images:
         tables = [path.name for path in there if path.suffix.lower() in (".csv", ".tsv", ".json", ".txt")]
         beside = f"; {tables[0]} is not read: a table is data.csv, with lines imageID,label" if tables else ""
-        return f"{root} holds {len(found.images(root))} images in no folder of a class: it needs {wanted}{beside}"
+        return f"{root} holds {len(found[root].images)} images in no folder of a class: it needs {wanted}{beside}"
     if deeper := found.below(root):
         return (
             f"{root} holds images deeper than in {wanted}, such as {deeper[0].relative_to(root)}: give the folder "
             f"whose own folders are the classes, as dataset.path={deeper[0].parent.parent}"
         )
-    kinds = Counter(path.suffix.lower() for paths in found.files.values() for path in paths)
+    kinds = Counter(path.suffix.lower() for _, own in found.all() for path in own.files)
     seen = ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in kinds.most_common(3))
     return f"{root} holds neither data.csv nor {wanted}{f' (there are: {seen})' if seen else ''}"
 
 
-def _classes(found: _Found, root: Path, entries: list[Entry], above: Path | None = None) -> tuple[str, ...]:
+def _classes(found: _Listed, root: Path, entries: list[Entry], above: Path | None = None) -> tuple[str, ...]:
     """The classes that images have, in the order of classes.txt if there is one."""
     labels = {entry.label for entry in entries}
     orders = (place / "classes.txt" for place in (root, above) if place)
-    order = next((path for path in orders if path in found.files.get(path.parent, [])), None)
+    order = next((path for path in orders if path in found[path.parent].files), None)
     names = sorted(labels)
     if order is not None:
         found.tables.append(order)
@@ -307,7 +253,7 @@ def _classes(found: _Found, root: Path, entries: list[Entry], above: Path | None
     return classes
 
 
-def _from_table(found: _Found, root: Path, table: Path) -> list[Entry]:
+def _from_table(found: _Listed, root: Path, table: Path) -> list[Entry]:
     rows = list(tables.rows(table))
     images = found.named(root, ["images"]) or root
     files: dict[Path, dict[str, Path]] = {}
@@ -318,9 +264,9 @@ def _from_table(found: _Found, root: Path, table: Path) -> list[Entry]:
             raise InputError(f"{table} names {stem} of class {label} more than once")
         seen.add((label, stem))
         image = None
-        for folder in (*(f for f in (images / label, images / _decomposed(label)) if f in found.files), images):
+        for folder in (*(f for f in (images / label, images / _decomposed(label)) if found[f].files), images):
             if folder not in files:
-                files[folder] = {tables.key(name): p for p in found.images(folder) for name in (p.stem, p.name)}
+                files[folder] = {tables.key(name): p for p in found[folder].images for name in (p.stem, p.name)}
             image = image or files[folder].get(stem)
         if image is None:
             missing.append(images / label / stem)
@@ -335,13 +281,13 @@ def _decomposed(name: str) -> str:
     return unicodedata.normalize("NFD", name)
 
 
-def _with_the_rest(found: _Found, listing: Listing) -> Listing:
+def _with_the_rest(found: _Listed, listing: Listing) -> Listing:
     """A listing with all other files of its folder, by the reason for which they are not read."""
     left: dict[str, list[Path]] = defaultdict(list)
     read, folders = set(listing.read()), {entry.image.parent for entry in listing.entries}
     stems = {tables.key(entry.image.stem) for entry in listing.entries}
-    for folder, paths in found.files.items():
-        for path in paths:
+    for folder, own in found.all():
+        for path in own.files:
             if path in read:
                 continue
             suffix, named = path.suffix.lower(), MASK.fullmatch(path.stem)
@@ -357,5 +303,5 @@ def _with_the_rest(found: _Found, listing: Listing) -> Listing:
                 left[suffix].append(path)
             else:
                 left["boxes of no image" if suffix == ".xml" else "other files"].append(path)
-    left |= found.left
+    left |= {"hidden": found.hidden} if found.hidden else {}
     return Listing(**{**vars(listing), "left_out": {reason: tuple(paths) for reason, paths in left.items()}})

@@ -1,0 +1,104 @@
+"""The files below a folder, as the layouts of data sets ask for them. No torch."""
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+
+from xmnist.data.tables import key
+from xmnist.errors import InputError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+
+MASK = re.compile(r"(?P<image>.+)_mask(_?\d+)?$", re.IGNORECASE)
+"""How masks are called: x_mask, or x_mask_1, x_mask_2, ... for several objects."""
+
+
+class Folder:
+    """The files of one folder, by what they are called; names are compared without their suffixes."""
+
+    def __init__(self, files: Iterable[Path] = ()) -> None:
+        self.files = list(files)
+
+    @cached_property
+    def images(self) -> list[Path]:
+        """The images, masks among them."""
+        return [path for path in self.files if path.suffix.lower() in SUFFIXES]
+
+    @cached_property
+    def by_name(self) -> dict[str, list[Path]]:
+        """The images of each name."""
+        out = defaultdict[str, list[Path]](list)
+        for path in self.images:
+            out[key(path.stem)].append(path)
+        return dict(out)
+
+    @cached_property
+    def masks(self) -> dict[str, list[Path]]:
+        """The masks of each image, by its name, also those of none."""
+        out = defaultdict[str, list[Path]](list)
+        for path in self.images:
+            if named := MASK.fullmatch(path.stem):
+                out[key(named["image"])].append(path)
+        return dict(out)
+
+    @cached_property
+    def boxes(self) -> dict[str, Path]:
+        """The XML file of each name."""
+        return {key(path.stem): path for path in reversed(self.files) if path.suffix.lower() == ".xml"}
+
+
+class Tree:
+    """All files below a folder: those of each folder that may be data, and the hidden ones."""
+
+    def __init__(self, root: Path) -> None:
+        self.hidden: list[Path] = []
+        self._folders: dict[Path, Folder] = {}
+        self._inside: dict[Path, set[Path]] = defaultdict(set)
+        self._walk(root, frozenset())
+        for folder in self._folders:
+            while folder != root:
+                self._inside[folder.parent].add(folder)
+                folder = folder.parent
+
+    def _walk(self, folder: Path, above: frozenset[str], hidden: bool = False) -> None:
+        own = os.path.realpath(folder)
+        if own in above:  # a link that leads back
+            return
+        try:
+            found = sorted(os.scandir(folder), key=lambda each: each.name)
+        except OSError as error:
+            raise InputError(f"{folder} cannot be read: {error.strerror}") from None
+        files: list[Path] = []
+        for each in found:
+            unseen = hidden or each.name.startswith(".") or each.name == "__MACOSX"
+            if each.is_dir():
+                self._walk(Path(each.path), above | {own}, unseen)
+            else:
+                (self.hidden if unseen else files).append(Path(each.path))
+        if files:
+            self._folders[folder] = Folder(files)
+
+    def __getitem__(self, folder: Path) -> Folder:
+        """The files of a folder; none where it has none that count."""
+        return self._folders.get(folder) or Folder()
+
+    def all(self) -> Iterable[tuple[Path, Folder]]:
+        """Every folder that has files, with these."""
+        return self._folders.items()
+
+    def folders(self, root: Path) -> list[Path]:
+        """The folders in a folder that hold files, at any depth."""
+        return sorted(self._inside.get(root, ()))
+
+    def below(self, root: Path) -> list[Path]:
+        """The images anywhere below a folder, but not in it."""
+        inside = (own.images for folder, own in self.all() if folder != root and folder.is_relative_to(root))
+        return [path for images in inside for path in images]
+
+    def named(self, root: Path, names: Iterable[str]) -> Path | None:
+        """The folder in a folder that has one of these names, in any case."""
+        by_name = {each.name.lower(): each for each in reversed(self.folders(root))}
+        return next((by_name[name] for name in names if name in by_name), None)
