@@ -487,7 +487,10 @@ def test_a_training_that_was_stopped_ends_bit_for_bit_alike(
             ["model=evaluation", "model.of=cladec_vae", "alpha=null"],
             "alpha must be a number in [0, 1], or a list of different ones with model.of=",
         ),
-        (["model=evaluation", "model.of=cladec_vae", "model.latent=0"], "model.latent must be a whole number from 2 to 10000"),
+        (
+            ["model=evaluation", "model.of=cladec_vae", "model.latent=0"],
+            "model.latent must be a whole number from 2 to 10000",
+        ),
     ],
 )
 def test_mistakes_are_named(settings: Settings, words: list[str], answer: str) -> None:
