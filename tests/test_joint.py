@@ -434,6 +434,17 @@ def test_mistakes_on_the_command_line(xmnist: Xmnist, tmp_path: Path, words: tup
     assert not (tmp_path / "work" / "outputs").exists()
 
 
+@pytest.mark.parametrize("method", ["lrp", "deep_taylor"])
+def test_a_map_of_an_image_whose_size_is_padded_takes_no_relevance(method: str) -> None:
+    """The explainer pads what it normalises, which no rule is needed for: relevance does not come through it."""
+    torch.manual_seed(0)
+    shape = (1, 18, 18)
+    model = joint.Joint(classifiers.build("vgg_small", shape, 3, dropout=0.5), joint.Explainer(shape, 2, 2, 1.0), None)
+    pixels = torch.rand(3, *shape, dtype=torch.float64)
+    maps = explainer(method, size=18)(model.double().eval(), pixels, torch.tensor([0, 1, 2]))
+    assert maps.isfinite().all() and maps.abs().max() > 0
+
+
 METHODS = sorted(set(schema.METHODS) - {*schema.LEARNED, "activation_maximisation", "cam"})
 
 

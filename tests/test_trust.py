@@ -22,6 +22,7 @@ HARMFUL = [
     ({"sweeper": {"_target_": "trace.Trace"}}, "hydra.sweeper._target_="),
     ({"launcher": {"setup": ["rm x"]}}, "hydra.launcher.setup"),
     ({"launcher": {"python": "./evil"}}, "hydra.launcher.python="),
+    ({"launcher": {"ray": {"init": {"runtime_env": {"py_executable": "x"}}}}}, "hydra.launcher.ray.init.runtime_env."),
     ({"job_logging": {"formatters": {"a": {"()": "os.system"}}}}, "hydra.job_logging.formatters.a.()="),
     ({"hydra_logging": {"handlers": {"a": {"class": "os.system"}}}}, "hydra.hydra_logging.handlers.a.class="),
     ({"job_logging": {"handlers": {"a": {"stream": "ext://os.environ"}}}}, "hydra.job_logging.handlers.a.stream="),

@@ -31,7 +31,10 @@ LOGGING = (
 )
 """What the logging of a config may name."""
 
-SHELL = re.compile(r"hydra\.launcher\.(setup|teardown|srun_args|python|additional_parameters)\b.*")
+SHELL = re.compile(
+    r"hydra\.launcher\.(.+\.)?"
+    r"(setup|teardown|srun_args|python|additional_parameters|runtime_env|setup_commands|job_config)(\..*)?"
+)
 """Keys of launchers that hold commands."""
 
 VARIABLES = re.compile(r"XMNIST_\w+|(OMP|MKL|OPENBLAS|KMP)_\w+|CUDA_VISIBLE_DEVICES|CUBLAS_WORKSPACE_CONFIG")
