@@ -39,13 +39,16 @@ def test_a_harmful_key_is_refused_by_its_name(own: dict[str, Any], named: str) -
 
 
 def test_what_this_package_and_its_launchers_need_passes() -> None:
-    allowed = {
+    allowed: dict[str, Any] = {
         "callbacks": {"check": {"_target_": "xmnist.hooks.Check"}},
         "launcher": {"_target_": trust.TARGETS[4], "setup": None, "n_jobs": 2},
         "job_logging": {"handlers": {"console": {"class": "logging.StreamHandler", "stream": "ext://sys.stdout"}}},
         "job": {"env_set": {"OMP_NUM_THREADS": "2"}},
     }
     trust.check(OmegaConf.create({"hydra": allowed, "data_dir": "${oc.env:XMNIST_DATA,data}"}))
+    allowed["callbacks"]["more"] = {"_target_": "xmnist.hooks.Check.on_run_start"}  # nothing but the class itself
+    with pytest.raises(InputError, match="hydra.callbacks.more._target_"):
+        trust.check(OmegaConf.create({"hydra": allowed}))
 
 
 def test_files_and_words_are_refused_before_anything_runs(xmnist: Xmnist, tmp_path: Path) -> None:
