@@ -178,8 +178,13 @@ def _status(path: Path) -> tuple[dict[str, Any], str, str]:
 def _stale(path: Path, stage: str, settings: Settings) -> str:
     """Why a finished run is no longer one of what it was made from; empty if it is, or nobody can tell."""
     with suppress(Exception):  # settings of another version may lack anything
-        return runs.Run(stage, {**settings, "out_dir": str(path.parents[2 if stage == "export" else 3])}).stale()
+        return as_run(path, stage, settings).stale()
     return ""
+
+
+def as_run(path: Path, stage: str, settings: Settings) -> runs.Run:
+    """The run in a folder as its stage knows it, wherever the folder lies now."""
+    return runs.Run(stage, {**settings, "out_dir": str(path.parents[2 if stage == "export" else 3])})
 
 
 def altered(path: Path) -> str:

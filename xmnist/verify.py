@@ -44,8 +44,7 @@ def run_of(about: Found) -> Run:
     """
     if about.edited or about.state == "damaged":
         raise InputError(f"{about.path}: {about.error}")
-    levels = 2 if about.stage == "export" else 3
-    return Run(about.stage, {**about.settings, "out_dir": str(about.path.parents[levels])})
+    return found.as_run(about.path, about.stage, about.settings)
 
 
 def look(about: Found) -> list[tuple[str, str]]:

@@ -14,20 +14,8 @@ from xmnist.data.tree import MASK, SUFFIXES, Tree
 from xmnist.errors import InputError, unknown
 
 UNREAD = (
-    ".heic",
-    ".avif",
-    ".svg",
-    ".psd",
-    ".npy",
-    ".npz",
-    ".mat",
-    ".dcm",
-    ".nii",
-    ".gz",
-    ".raw",
-    ".jp2",
-    ".pt",
-    ".zip",
+    *(".heic", ".avif", ".svg", ".psd", ".raw", ".jp2"),
+    *(".npy", ".npz", ".mat", ".dcm", ".nii", ".gz", ".pt", ".zip"),
 )
 """Suffixes of images and arrays that are not read, and are told by name."""
 
@@ -209,9 +197,9 @@ def _apart(found: _Listed, root: Path, image: Path, label: str) -> Entry:
         found[each if flat else each / image.parent.name] if (each := found.named(root, [part])) else None
         for part in ("masks", "annotations")
     )
-    own = (
-        (masks.masks.get(name) or masks.by_name.get(name, [])) if masks else []
-    )  # masks apart may have their images' names
+    own: list[Path] = []
+    if masks:  # where they lie apart, they may have their images' names
+        own = masks.masks.get(name) or masks.by_name.get(name, [])
     return Entry(image, label, tuple(own), notes.boxes.get(name) if notes else None)
 
 

@@ -138,8 +138,8 @@ def read_mask(path: Path, image: Path) -> Image.Image:
         InputError: it cannot be read, is of another size, or nobody can tell what in it is the object.
     """
     with named(path, "a mask"):
-        opened = ImageOps.exif_transpose(Image.open(path))
-        there = _object(opened, Image.open(path).format == "JPEG")
+        opened = Image.open(path)
+        there = _object(ImageOps.exif_transpose(opened), opened.format == "JPEG")
     mask = Image.fromarray(np.where(there, 255, 0).astype(np.uint8))
     upright, stored = sizes(image)
     if mask.size == upright:
