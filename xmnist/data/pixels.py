@@ -82,7 +82,7 @@ def turned(image: Image.Image, orientation: int) -> Image.Image:
 
 
 def facts(path: Path) -> tuple[Counter[str], int]:
-    """What reading an image changes (`TURNED`, `TRANSPARENT`), and its largest value where it has 16 bits.
+    """What reading an image changes (`TURNED`, `TRANSPARENT`), and its largest value of 16 bits, if none says what is white.
 
     Raises:
         InputError: it cannot be read.
@@ -93,7 +93,7 @@ def facts(path: Path) -> tuple[Counter[str], int]:
             out[TURNED] += 1
         if _has_alpha(image) and image.convert("RGBA").getchannel("A").getextrema()[0] < 255:  # type: ignore[operator]
             out[TRANSPARENT] += 1
-        return out, int(np.asarray(image).max()) if _deep(image) else 0
+        return out, int(np.asarray(image).max()) if image.mode.startswith("I;16") else 0
 
 
 def _has_alpha(image: Image.Image) -> bool:
@@ -119,6 +119,7 @@ def read_image(path: Path, channels: int, background: str = "white", largest: in
         image: Image.Image = Image.open(path)
         upright = _orientation(image)
         if _deep(image):
+            largest = 2**16 - 1 if image.format == "PPM" else largest  # to which its header's white was scaled
             image = Image.fromarray((np.asarray(image) / (largest / 255)).round().clip(0, 255).astype(np.uint8))
         elif image.mode in ("I", "F"):
             raise ValueError(f"its pixels are numbers of unknown range (mode {image.mode})")
