@@ -82,7 +82,7 @@ def turned(image: Image.Image, orientation: int) -> Image.Image:
 
 
 def facts(path: Path) -> tuple[Counter[str], int]:
-    """What reading an image changes (`TURNED`, `TRANSPARENT`), and its largest value of 16 bits, if none says what is white.
+    """What reading an image changes (`TURNED`, `TRANSPARENT`), and its largest value of 16 bits without a stated white.
 
     Raises:
         InputError: it cannot be read.
