@@ -21,7 +21,10 @@ def aopc(curves: pd.DataFrame, title: str) -> dict[str, Chart]:
     kinds = list(dict.fromkeys(curves["map"])) if "map" in curves else [""]
     for kind in kinds:
         rows = curves[(curves["order"] == "morf") & (curves["map"] == kind if kind else True)]
-        for column, name, y in (("aopc", "aopc", "AOPC(L)"), ("f", "mean_f", "mean f(x)")):
+        for column, name, y in (
+            ("aopc", "aopc", "AOPC(L) (higher is better)"),
+            ("f", "mean_f", "mean f(x) (lower is better)"),
+        ):
             panels = [
                 [
                     Panel(
@@ -29,18 +32,19 @@ def aopc(curves: pd.DataFrame, title: str) -> dict[str, Chart]:
                         "patches covered, most relevant first",
                         y,
                         [_line(str(n), p["step"], p[column]) for n, p in part.groupby("explainer", sort=False)],
+                        methods=True,
                     )
                     for fill, part in of_side.groupby("fill", sort=False)
                 ]
                 for side, of_side in rows.groupby("patch", sort=False)
             ]
             full = f"{title}\njoint model's map {kind}" if kind else title
-            out[f"{name}_{kind}.png" if kind == "recomputed" else f"{name}.png"] = _lines(panels, full)
+            out[f"{name}_{kind}" if kind == "recomputed" else name] = _lines(panels, full)
     return out
 
 
 def reset(rows: pd.DataFrame, title: str) -> Chart:
-    """How alike maps stay to the original ones as layers are reset from the top."""
+    """How similar maps stay to the original ones under cascading parameter randomisation."""
     layers = list(dict.fromkeys(rows.loc[rows["axiom"] == "reset_ssim", "layer"]))
     panels = []
     for axiom, y in (("reset_rank_correlation", "rank correlation"), ("reset_ssim", "SSIM")):
@@ -52,7 +56,14 @@ def reset(rows: pd.DataFrame, title: str) -> Chart:
             for name in names
         ]
         panels.append(
-            Panel(f"{y} with the map of the trained network", "reset, from the top", y, series, ["none", *layers])
+            Panel(
+                f"{y} with the map of the trained network",
+                "randomised layers, from the top (a lower curve passes the sanity check)",
+                y,
+                series,
+                ["none", *layers],
+                methods=True,
+            )
         )
     return _lines([panels], title, markers=True)
 
@@ -69,7 +80,9 @@ def scores(summary: pd.DataFrame, kind: str, columns: Sequence[str], title: str)
         below = told if told.endswith("better") else ""
         wide = bool(rows[column].max() > 20 * rows[column].median())
         names = [str(name) for name in rows["name"]]
-        panels.append(Panel(column.replace("_", " "), below, "", _bars(rows, column), names, logarithmic=wide))
+        panels.append(
+            Panel(column.replace("_", " "), below, "", _bars(rows, column), names, logarithmic=wide, methods=True)
+        )
     return lambda path: figures.bars(panels, title, path)
 
 
@@ -90,7 +103,9 @@ def ladder(summary: pd.DataFrame, layers: Sequence[str], columns: Sequence[str],
             bounds = [row[f"{column}_low"] for _, row in shown], [row[f"{column}_high"] for _, row in shown]
             values = [row[column] for _, row in shown]
             lines.append(Series(name, [place for place, _ in shown], values, bounds, name == "classifier"))
-        panels.append(Panel(column.replace("_", " "), x, "", lines, layers))
+        better = next((each for each in ("higher", "lower") if f"{each} is better" in MEANING[column]), "")
+        title_ = column.replace("_", " ") + (f" ({better} is better)" if better else "")
+        panels.append(Panel(title_, x, "", lines, layers, methods=True))
     return _lines([panels[:2], panels[2:]] if len(panels) > 2 else [panels], title, markers=True)
 
 
@@ -121,10 +136,10 @@ def classification(report: Report, classes: Sequence[str], title: str) -> dict[s
     roc = Panel("ROC", "false positive rate", "true positive rate", _curves(report.roc, "AUC"), square=True)
     pr = Panel("precision and recall", "recall", "precision", _curves(report.precision_recall, "AP"), square=True)
     return {
-        "confusion.png": lambda path: figures.confusion(report.confusion.numpy(), classes, title, path),
-        "classes.png": lambda path: figures.bars(by_class, title, path),
-        "roc.png": _lines([[roc]], title),
-        "precision_recall.png": _lines([[pr]], title),
+        "confusion": lambda path: figures.confusion(report.confusion.numpy(), classes, title, path),
+        "classes": lambda path: figures.bars(by_class, title, path),
+        "roc": _lines([[roc]], title),
+        "precision_recall": _lines([[pr]], title),
     }
 
 

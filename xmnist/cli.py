@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from xmnist import __version__, interrupts, processes, streams
@@ -89,7 +90,17 @@ def _main() -> None:
     overrides, flags = _sorted(argv)
     if stage == "report":
         overrides = [_of_report(word) for word in overrides]
-    sys.argv[1:] = overrides + flags
+    if stage == "explain":
+        overrides = [_of_image(word) for word in overrides]
+    asking = {"--help", "-h", "--hydra-help", "-sc", "--shell-completion"} & set(flags)
+    if stage in ("train", "explain", "evaluate") and not asking:
+        from xmnist import basis, hooks
+
+        try:
+            overrides, hooks.basis = basis.taken_up(stage, overrides)
+        except InputError as error:
+            fail(error, 2)
+    sys.argv[1:] = _freed(overrides, flags) + flags
 
     import hydra
     from hydra._internal.utils import get_args_parser
@@ -154,18 +165,22 @@ def job(cfg: "DictConfig") -> Any:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from xmnist import config, hooks, runs, seeds
+    from xmnist import config, hints, hooks, runs, seeds
 
     streams.last()  # a launcher's process has others
     own = HydraConfig.get()
     try:
         run = runs.Run(own.job.name, config.resolve(cfg, own.job.name))
-        if not run.reusable() or processes.count() > 1:  # several must agree on it
-            return hooks.module(run.stage).main(run.settings, hooks.typed(own, run))
-        run.tell("already done")  # without the seconds that importing torch takes
-        if run.stage == "evaluate":
-            seeds.summarise(run)
-        return run.metrics()
+        if not run.reusable() or not run.drawn() or processes.count() > 1:  # several must agree on it
+            scores = hooks.module(run.stage).main(run.settings, hooks.typed(own, run))
+        else:
+            run.log_summary("already done")  # without the seconds that importing torch takes
+            if run.stage == "evaluate":
+                seeds.summarise(run)
+            scores = run.metrics()
+        if own.mode != RunMode.MULTIRUN:
+            hints.show(run)
+        return scores
     except Exception as error:
         if interrupts.asked():  # which a library has made an error of
             raise KeyboardInterrupt from error
@@ -206,12 +221,27 @@ def _sorted(argv: list[str]) -> tuple[list[str], list[str]]:
     for before, word in zip(["", *argv], argv, strict=False):
         given = before not in VALUED and (word.startswith("~") or ("=" in word and not word.startswith("-")))
         (overrides if given else flags).append(word)
-    # These may override any key of `trainer`, also those that the chosen config does not; and of a group that is swept,
-    # keys that only some of its options have. What a job's own option lacks is refused when the job is checked.
+    return overrides, flags
+
+
+def _freed(overrides: Sequence[str], flags: Sequence[str]) -> list[str]:
+    """Overrides that may set any key of `trainer`, also those that the chosen config does not; and of a group that is
+    swept, keys that only some of its options have. What a job's own option lacks is refused when the job is checked."""
     free = ["trainer.decoder.", "trainer.joint."]
     if {"-m", "--multirun"} & set(flags):
         free += [f"{match[1]}." for word in overrides if (match := SWEPT.match(word))]
-    return [f"++{word}" if word.startswith(tuple(free)) else word for word in overrides], flags
+    return [f"++{word}" if word.startswith(tuple(free)) else word for word in overrides]
+
+
+def _of_image(word: str) -> str:
+    """The word image=FILE as Hydra reads it: a group of keys, and a file's name may have blanks, = and commas."""
+    match = re.fullmatch(r"\+*image=(.+)", word, re.DOTALL)
+    if not match or match[1] == "null":
+        return word
+    value = match[1]
+    if not value.startswith(("[", "'", '"')):
+        value = '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return f"image.path={value}"
 
 
 def _of_report(word: str) -> str:

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from xmnist.data import files, fingerprint, layouts
+from xmnist.data.tree import SUFFIXES
 from xmnist.derived import JOINT_TRAINING, Settings, foreign, listed, phases
 from xmnist.errors import InputError, unknown
 from xmnist.named import LAYERS
@@ -35,6 +36,7 @@ from xmnist.schema import (
     OF_MAPS,
     ONLY,
     OWN,
+    OWN_IMAGE,
     PHASES,
     PRETRAINED,
     REFERENCE,
@@ -97,7 +99,12 @@ def resolve(cfg: DictConfig, stage: str = "train") -> Settings:
         if group in top:
             raise InputError(f"a file of group {group} must begin with the line # @package {group}s.NAME")
     rules = COMMON | own | (WEIGHTS if joint else {})
-    more = ("alpha", "trainer", *(key for key in ("explainers", "metrics") if key in OWN.get(stage, ())))
+    more = (
+        "alpha",
+        "trainer",
+        *(["image"] if stage == "explain" else []),
+        *(key for key in ("explainers", "metrics") if key in OWN.get(stage, ())),
+    )
     out = _check_all(top, groups, rules, more)
     try:
         out["alpha"] = ALPHA[out["model"]["name"]].convert(top["alpha"])
@@ -128,7 +135,55 @@ def resolve(cfg: DictConfig, stage: str = "train") -> Settings:
             raise InputError(f"alpha must be {ALPHA[of].text} with model.of={of}, got null")
     if stage == "evaluate":
         out["metrics"] = _checked_metrics(top.get("metrics"))
-    return out if stage == "train" else _with_explainers(out, top.get("explainers"))
+    if stage == "train":
+        return out
+    if stage == "explain":
+        out["image"] = _with_digests(_check_keys("image.", top["image"], OWN_IMAGE))
+    return _with_explainers({**out, "select": _by_number(out["select"], out["dataset"])}, top.get("explainers"))
+
+
+def _with_digests(image: Settings) -> Settings:
+    """Images of one's own as a list of files, with the digest of each, which says which run it is.
+
+    Raises:
+        InputError: there is no such file, or no image in a folder.
+    """
+    paths = [] if image["path"] is None else own_files(listed(image["path"]))
+    try:
+        return {**image, "path": paths or None, "sha256": [digest(Path(path)) for path in paths]}
+    except OSError as error:
+        raise InputError(f"image={error.filename} cannot be read: {error.strerror}") from None
+
+
+def own_files(given: Sequence[str]) -> list[str]:
+    """The files that names of files and folders stand for.
+
+    Raises:
+        InputError: there is no such file, or no image in a folder.
+    """
+    out = []
+    for word in given:
+        path = Path(word).expanduser()
+        if path.is_dir():
+            inside = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
+            if not inside:
+                raise InputError(f"image={word}: no image in this folder ({', '.join(sorted(SUFFIXES))})")
+            out += [str(file) for file in inside if not file.name.startswith(".")]
+        elif path.is_file():
+            out.append(str(path))
+        else:
+            raise InputError(f"image={word}: there is no such file or folder")
+    return out
+
+
+def _by_number(select: Settings, dataset: Settings) -> Settings:
+    """A selection with its classes by number, so that a name and a number name the same run."""
+    given = [select[key] for key in ("label", "true", "predicted") if select.get(key) is not None]
+    if all(isinstance(each, int) for each in given) and (not given or dataset["name"] not in ("folder", "emnist")):
+        return select
+    from xmnist import data, selection  # and torch, which knows the names
+
+    return selection.numbered(select, data.info(dataset).classes)
 
 
 def _layers(given: str | list[str], named: Sequence[str]) -> str | list[str]:
@@ -224,7 +279,10 @@ def _digest(path: str, modified: int, size: int) -> str:
     return digest(Path(path))
 
 
-RESERVED = ("images", "labels", "predictions", "indices", "masks", "file", "allow_pickle")
+RESERVED = (
+    *("images", "labels", "predictions", "indices", "masks", "files", "classes", "probabilities"),
+    *("file", "allow_pickle"),
+)
 """What an explainer cannot be called: `explanations.npz` has other arrays of these names, or cannot have any."""
 
 

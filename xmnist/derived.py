@@ -116,6 +116,8 @@ def stands_on(settings: Settings, stage: str) -> list[Settings]:
 
 def selects(settings: Settings) -> bool:
     """Whether a run of another stage works on chosen test images; metrics of other than maps take them all."""
+    if settings.get("image", {}).get("path"):
+        return False
     return "metrics" not in settings or any(name in OF_MAPS for name in settings["metrics"])
 
 

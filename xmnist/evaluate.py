@@ -1,12 +1,25 @@
 """Stage `evaluate`: which explanation is worth trusting, in tables and figures, with uncertainty."""
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from xmnist import charts, data, devices, explaining, figures, measures, pictures, runs, seeds, tables, titles, training
+from xmnist import (
+    charts,
+    data,
+    devices,
+    explaining,
+    grids,
+    measures,
+    pictures,
+    progress,
+    runs,
+    seeds,
+    tables,
+    titles,
+    training,
+)
 from xmnist.derived import Settings, alphas, listed, plain, selects
 from xmnist.errors import InputError, MeasurementError
 from xmnist.explaining import Scene
@@ -54,16 +67,17 @@ def main(settings: Settings, typed: str) -> dict[str, Any]:
         MeasurementError: a metric failed for one of the explainers or models; everything else has been written.
     """
     run = Run("evaluate", settings)
-    scene = explaining.scene(settings)
+    scene = explaining.scene(settings, typed)
     _check_objects(scene)
     with runs.claim(run, typed) as to_do:
         if to_do:
-            for left in (path for kind in ("csv", "md", "png") for path in run.path.glob(f"*.{kind}")):
+            for left in (path for kind in ("csv", "md", "png", "pdf", "svg") for path in run.path.glob(f"*.{kind}")):
                 left.unlink()  # of another time, when more could be measured
             _say_what(scene, run)
             training.write_environment(run, scene.rows.device)
             found = measures.measure(scene)
-            _write(run, scene, found)
+            with progress.activity("summing up and drawing"):
+                _write(run, scene, found)
             if found.failures:
                 log.info("%s", (run.path / "summary.md").read_text(encoding="utf-8"))
                 seeds.summarise(run)
@@ -71,7 +85,7 @@ def main(settings: Settings, typed: str) -> dict[str, Any]:
                 more = f", and {len(found.failures) - 1} more" if len(found.failures) > 1 else ""
                 told = f"{metric} of {name} failed: {reason}{more}; the rest is in {run.path}"
                 raise MeasurementError(told) from ExceptionGroup("what failed", found.errors)
-        run.tell("done" if to_do else "already done")
+        run.log_summary("done" if to_do else "already done")
     seeds.summarise(run)
     return run.metrics()
 
@@ -120,28 +134,27 @@ def _write(run: Run, scene: Scene, found: Findings) -> None:
         for name, rows in charts.points(found.report, scene.images.info.classes).items():
             _write_table(run, name, rows)
     for name, draw in _charts(scene, found, summary).items():
-        with runs.atomic(run.path / name) as file:
-            draw(file)
+        run.draw(name, draw)
     if "reconstruction" in found.tables and isinstance(run.settings["layer"], list):
-        with runs.atomic(run.path / "ladder.png") as file:
-            _draw_ladder(scene, file)
+        _draw_ladder(scene, run)
 
 
-def _draw_ladder(scene: Scene, path: Path) -> None:
+def _draw_ladder(scene: Scene, run: Run) -> None:
     """Draw a few test images, and layer by layer what decoders make of them."""
     test, names = scene.images.test, scene.images.info.classes
     shown = pictures.choose(test.labels, scene.logits.argmax(1))
     few, seen = test.images[shown], scene.logits[shown].argmax(1)
-    rows = [figures.Row("original", few.cpu().numpy(), [names[i] for i in seen.tolist()])]
+    rows = [grids.Row("original", few.cpu().numpy(), [names[i] for i in seen.tolist()])]
     for subject in explaining.ordered(scene):
         if subject.layer:
             answers, kind = subject(scene.classifier, few, seen), subject.explainer.kind
             told = (
                 [names[i] for i in batched(scene.classifier, answers).argmax(1).tolist()] if kind == "image" else None
             )
-            rows.append(figures.Row(subject.title, answers.cpu().numpy(), told, kind))
+            rows.append(grids.Row(subject.title, answers.cpu().numpy(), told, kind))
     truth = [names[i] for i in test.labels[shown].tolist()]
-    figures.grid(rows, truth, titles.explained_title(scene.settings), path)
+    title = titles.explained_title(scene.settings)
+    run.draw("ladder", lambda file: grids.grid(rows, truth, title, file, layout="columns"))
 
 
 def _write_table(run: Run, name: str, table: pd.DataFrame) -> None:
@@ -165,15 +178,15 @@ def _charts(scene: Scene, found: Findings, summary: pd.DataFrame) -> dict[str, c
             told = f", alpha {plain(alphas(scene.settings)[0])}" if len(alphas(scene.settings)) == 1 else ""
             ordered = set(layers) <= set(LAYERS[scene.settings["classifier"]["name"]])
             across = f"layer, {'from the image on' if ordered else 'in the order given'}"
-            out["depth.png"] = charts.ladder(summary, layers, columns, full + told, across)
+            out["depth"] = charts.ladder(summary, layers, columns, full + told, across)
         else:
-            out["reconstruction.png"] = charts.scores(summary, "model", columns, full)
+            out["reconstruction"] = charts.scores(summary, "model", columns, full)
     if "aopc_curves" in found.tables:
         out |= charts.aopc(found.tables["aopc_curves"], of(len(scene.rows)))
     for table, columns in (("pompom", ["pompom"]), ("localisation", ["mass", "rank", "pointing"])):
         if table in found.tables:
-            out[f"{table}.png"] = charts.scores(summary, "explainer", columns, of(len(scene.rows)))
+            out[table] = charts.scores(summary, "explainer", columns, of(len(scene.rows)))
     if "axioms" in found.tables:
         rows = found.tables["axioms"]
-        out["randomisation.png"] = charts.reset(rows, of(rows["image"].nunique()))
+        out["randomisation"] = charts.reset(rows, of(rows["image"].nunique()))
     return out

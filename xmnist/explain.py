@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from xmnist import explaining, figures, interrupts, runs, titles, training
-from xmnist.derived import Settings
+from xmnist import explaining, grids, interrupts, pictures, progress, runs, titles, training
+from xmnist.derived import Settings, learned
 from xmnist.errors import MeasurementError, one_line
 from xmnist.explaining import Scene, Subject, check
 from xmnist.layers import batched
 from xmnist.runs import Run
-from xmnist.schema import LEARNED
+from xmnist.schema import DECODERS, LEARNED
 
 __all__ = ["check", "main"]
 
@@ -44,33 +44,37 @@ def main(settings: Settings, typed: str) -> dict[str, Any]:
         MeasurementError: some explainers failed; the explanations of the others have been written.
     """
     run = Run("explain", settings)
-    scene = explaining.scene(settings)
+    scene = explaining.scene(settings, typed)
     with runs.claim(run, typed) as to_do:
         if to_do:
-            log.info("explaining %d test images: %s", len(scene.rows), run.path)
+            count, of = len(scene.rows), "of the test" if scene.own is None else "of your own"
+            log.info("explaining %d image%s %s: %s", count, "s" * (count > 1), of, run.path)
             training.write_environment(run, scene.rows.device)
             failures: dict[str, Exception] = {}
             made = list(_logged(_explanations(scene, failures)))
             if not made:
                 raise next(iter(failures.values()))
-            _write(run, scene, made)
+            with progress.activity("drawing"):
+                _write(run, scene, made)
             if failures:
                 name, error = next(iter(failures.items()))
                 more = f", and {len(failures) - 1} more" if len(failures) > 1 else ""
                 told = f"{name} failed: {one_line(error)}{more}; the other explanations are in {run.path}"
                 raise MeasurementError(told) from ExceptionGroup("what failed", list(failures.values()))
-        run.tell("done" if to_do else "already done")
+        run.log_summary("done" if to_do else "already done")
     return run.metrics()
 
 
 def _explanations(scene: Scene, failures: dict[str, Exception]) -> Iterator[Explanation]:
     """The explanations, one after the other; what fails goes into `failures`, and the others go on."""
     shown = scene.chosen.images
-    for subject in explaining.ordered(scene):
+    ordered = explaining.ordered(scene)
+    for number, subject in enumerate(ordered, 1):
         asked = scene.classifier, shown, scene.classes(subject.target)
         try:
-            answers = subject(*asked)
-            made = Explanation(subject, answers, subject.gap(*asked, answers))
+            with progress.activity(f"explainer {number} of {len(ordered)}: {subject.name}"):
+                answers = subject(*asked)
+                made = Explanation(subject, answers, subject.gap(*asked, answers))
         except Exception as error:
             interrupts.obey()
             log.warning("  %s failed: %s", subject.name, one_line(error))
@@ -90,70 +94,80 @@ def _logged(made: Iterator[Explanation]) -> Iterator[Explanation]:
 
 
 def _told(axiom: str, gap: Tensor) -> str:
-    """What a log says of the gaps (K,)."""
-    each = ", ".join(f"{value:.3g}" for value in gap[:SHOWN].tolist())
-    return f", {axiom} gap at most {gap.abs().max().item():.3g} ({each}{', ...' if len(gap) > SHOWN else ''})"
+    """The largest of the gaps (K,); selection.csv has all."""
+    return f", {axiom} gap at most {gap.abs().max().item():.3g}"
 
 
 def _write(run: Run, scene: Scene, made: list[Explanation]) -> None:
     chosen, rows, names = scene.chosen, scene.rows, scene.images.info.classes
     logits = scene.logits[rows]
-    labels, predicted = chosen.labels, logits.argmax(1)
-    arrays = {"images": chosen.images, "labels": labels, "predictions": predicted, "indices": rows}
+    arrays = {"images": chosen.images, "predictions": logits.argmax(1), "indices": rows}
+    arrays |= {"probabilities": logits.softmax(1)} | ({"labels": chosen.labels} if scene.own is None else {})
     if chosen.masks is not None:
         arrays["masks"] = chosen.masks
     arrays |= {each.subject.name: each.answers for each in made}
+    texts = {"classes": names} | ({"files": scene.files} if scene.files else {})
     with runs.atomic(run.path / "explanations.npz") as file:
-        np.savez_compressed(file, **{name: array.cpu().numpy() for name, array in arrays.items()})  # type: ignore[arg-type]
+        whole = {name: array.cpu().numpy() for name, array in arrays.items()}
+        np.savez_compressed(file, **whole, **{name: np.array(each) for name, each in texts.items()})  # type: ignore[arg-type]
     seen = {
         each.subject.name: [names[i] for i in batched(scene.classifier, each.answers).argmax(1).tolist()]
         for each in made
         if each.subject.explainer.kind == "image"
     }
-    run.write_csv("selection.csv", _table(rows, labels, logits, names, made, seen))
-
-    shown, truth = slice(SHOWN), [names[i] for i in labels[:SHOWN].tolist()]
-    grid = [figures.Row("original", chosen.images[shown].cpu().numpy(), [names[i] for i in predicted[shown].tolist()])]
-    if chosen.masks is not None:
-        grid.append(figures.Row("ground truth", chosen.masks[shown].float().cpu().numpy(), None, "mask"))
-    for each in made:
-        answers, kind = each.answers[shown], each.subject.explainer.kind
-        told = seen[each.subject.name][shown] if kind == "image" else None
-        grid.append(figures.Row(each.subject.title, answers.cpu().numpy(), told, kind))
+    run.write_csv("selection.csv", _table(scene, made, seen))
     if len(rows) > SHOWN:
         log.info("the picture shows the first %d of %d images; explanations.npz has all", SHOWN, len(rows))
-    with runs.atomic(run.path / f"grid.{run.settings['format']}") as file:
-        figures.grid(grid, truth, _title(run.settings), file)
+    _draw(run, scene, made, seen)
 
 
-def _table(
-    rows: Tensor,
-    labels: Tensor,
-    logits: Tensor,
-    names: tuple[str, ...],
-    made: list[Explanation],
-    seen: dict[str, list[str]],
-) -> list[dict[str, Any]]:
-    """One line an image: what it is, what the classifier sees in it, the completeness gaps of its maps, and what the
-    classifier sees in the images that explainers answer with."""
-    sure, guesses = logits.softmax(1).max(1)
+def _draw(run: Run, scene: Scene, made: list[Explanation], seen: dict[str, list[str]]) -> None:
+    """Draw the chosen images, as far as they fit, and what explainers answer for them."""
+    chosen, names, shown, settings = scene.chosen, scene.images.info.classes, slice(SHOWN), run.settings
+    predicted = [names[i] for i in scene.logits[scene.rows].argmax(1)[shown].tolist()]
+    truth = [names[i] if scene.own is None else None for i in chosen.labels[shown].tolist()]
+    rows = [grids.Row("original", chosen.images[shown].cpu().numpy(), predicted)]
+    if chosen.masks is not None:
+        rows.append(grids.Row("ground truth", chosen.masks[shown].float().cpu().numpy(), None, "mask"))
+    for each in made:
+        answers, kind = each.answers[shown], each.subject.explainer.kind
+        own = seen[each.subject.name][shown] if kind == "image" else None
+        rows.append(grids.Row(each.subject.title, answers.cpu().numpy(), own, kind))
+    decoded = [needs for name in DECODERS for needs in _decoded(settings, name)]
+    layout, overlay, notes = settings["layout"], settings["overlay"], pictures.padding(decoded)
+    run.draw("grid", lambda file: grids.grid(rows, truth, _title(settings), file, layout, overlay, notes))
+
+
+def _decoded(settings: Settings, method: str) -> list[Settings]:
+    """The decoders of a method whose pictures are drawn."""
+    drawn = any(options["name"] == method for options in settings["explainers"].values())
+    return learned(settings, method) if drawn else []
+
+
+def _table(scene: Scene, made: list[Explanation], seen: dict[str, list[str]]) -> list[dict[str, Any]]:
+    """One line an image: what it is, its predicted class, the completeness gaps of its maps, and the predicted classes
+    of the images that explainers answer with."""
+    names, labels = scene.images.info.classes, scene.chosen.labels
+    sure, guesses = scene.logits[scene.rows].softmax(1).max(1)
     gaps = {f"{each.subject.name} gap": each.gap.tolist() for each in made if each.gap is not None}
+    known = scene.own is None
     return [
         {
-            **{"index": index, "label": label, "class": names[label], "prediction": guess},
+            **{"index": index, **({"file": scene.files[place]} if scene.files else {})},
+            **{"label": label if known else "", "class": names[label] if known else "", "prediction": guess},
             **{"predicted_class": names[guess], "probability": round(probability, 6)},
             **{name: gap[place] for name, gap in gaps.items()},
             **{f"{name} predicted_class": own[place] for name, own in seen.items()},
         }
         for place, (index, label, guess, probability) in enumerate(
-            zip(rows.tolist(), labels.tolist(), guesses.tolist(), sure.tolist(), strict=True)
+            zip(scene.rows.tolist(), labels.tolist(), guesses.tolist(), sure.tolist(), strict=True)
         )
     ]
 
 
 def _title(settings: Settings) -> str:
     targets = explaining.targets(settings)
-    explained = f", explained class: {' and '.join(explaining.CLASS[target] for target in targets)}"
+    explained = f"; target class: {' and '.join(explaining.CLASS[target] for target in targets)}"
     if all(options["name"] in LEARNED for options in settings["explainers"].values()):
         explained = ""
     return f"{titles.explained_title(settings)}{explained}"

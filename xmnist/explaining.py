@@ -4,13 +4,18 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from xmnist import data, devices, explainers, selection, together, training
+from xmnist import data, devices, explainers, missing, progress, selection, together, training
+from xmnist.data import own as own_images
+from xmnist.data import pixels
 from xmnist.data.base import Data, Split
+from xmnist.data.own import Own
 from xmnist.derived import Settings, learned, listed, needed, plain, selects, trained, variant
+from xmnist.errors import InputError
 from xmnist.explainers.base import Explainer
 from xmnist.joint import Joint, SeenThrough
 from xmnist.layers import batched
@@ -26,21 +31,35 @@ CLASS = {"predicted": "predicted", "label": "true"}
 
 @dataclass(frozen=True)
 class Scene:
-    """What is explained: the data, the trained network with its logits (N, K) for all test images, the chosen rows."""
+    """What is explained: the data, the trained network with its logits (N, K) for all test images, the chosen rows.
+
+    Where `own` are images from elsewhere, these are explained: the logits and rows are theirs.
+    """
 
     settings: Settings
     images: Data
     classifier: nn.Module
     logits: Tensor
     rows: Tensor
+    own: Own | None = None
 
     @cached_property
     def chosen(self) -> Split:
-        """The chosen test images."""
+        """The chosen images; those from elsewhere have the predicted class for a label."""
+        if self.own is not None:
+            return Split(self.own.images.to(self.rows.device), self.logits.argmax(1))
         return self.images.test[self.rows]
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The names of the chosen images' files; none where they have none."""
+        if self.own is not None:
+            return self.own.files
+        names = self.images.info.files
+        return tuple(names[row] for row in self.rows.tolist()) if names else ()
+
     def classes(self, target: str) -> Tensor:
-        """The class (K,) of each chosen image that is explained: what is seen in it, or its label."""
+        """The class (K,) of each chosen image that is explained: the predicted one, or its label."""
         return self.logits[self.rows].argmax(1) if target == "predicted" else self.chosen.labels
 
 
@@ -90,6 +109,11 @@ def check(settings: Settings) -> None:
         if not training.check_needed(run).finished():
             training.check(run)
     info = data.info(settings["dataset"])
+    if own := settings.get("image", {}).get("path"):
+        if "label" in targets(settings):
+            raise InputError("target=label explains the true class, which images of your own have not: leave it out")
+        for path in own:
+            pixels.read_image(Path(path), info.shape[0])
     selection.numbered(settings["select"], info.classes)
     network, example = training.new_explained(settings, info).eval(), torch.zeros(1, *info.shape)
     if settings["map"] == "fixed":
@@ -99,8 +123,11 @@ def check(settings: Settings) -> None:
             _built(name, options, settings, example).check(network, example)
 
 
-def scene(settings: Settings) -> Scene:
+def scene(settings: Settings, typed: str = "") -> Scene:
     """What these settings explain; networks that are missing are trained now.
+
+    Args:
+        typed: the command that asked for it.
 
     Raises:
         InputError: there is no such test image.
@@ -109,15 +136,24 @@ def scene(settings: Settings) -> Scene:
     images = training.load_data(settings).to(device)
     if selects(settings):
         selection.check_indices(settings["select"], len(images.test))
-    for missing in needed(settings):
-        training.check_needed(missing)
+    for each in needed(settings):
+        training.check_needed(each)
+    missing.announce(needed(settings), typed)
     for kinds in (("classifier", "joint"), DECODERS, ("evaluation",)):  # each stands on those before
         runs = [run for run in needed(settings) if run["model"]["name"] in kinds]
         together.side_by_side(runs)
         for run in runs:
             training.found_or_trained(run)
     classifier = training.load_explained(settings, images, device)
-    logits = batched(classifier, images.test.images)
+    if own := settings.get("image", {}).get("path"):
+        from_elsewhere = own_images.read(own, images.train.images, settings["image"]["invert"])
+        for line in from_elsewhere.lines:
+            log.info("%s", line)
+        logits = batched(classifier, from_elsewhere.images.to(device))
+        rows = torch.arange(len(own), device=device)
+        return Scene(settings, images, classifier, logits, rows, from_elsewhere)
+    with progress.activity("classifying the test images"):
+        logits = batched(classifier, images.test.images)
     rows = torch.empty(0, dtype=torch.long)
     if selects(settings):
         rows = selection.choose(settings["select"], images.test.labels, logits.argmax(1), images.info.classes)

@@ -33,5 +33,5 @@ def main(settings: Settings, typed: str) -> dict[str, Any]:
                 log.info("writing %d images: %s", len(split), run.path / name)
                 voc.write(split, info.classes, run.path / name)
             run.write_json("metrics.json", {"images": {"train": len(train), "test": len(test)}})
-        run.tell("done" if to_do else "already done")
+        run.log_summary("done" if to_do else "already done")
     return run.metrics()

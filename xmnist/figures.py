@@ -1,14 +1,15 @@
-"""All pictures but those of latent spaces; matplotlib without its global state (pyplot)."""
+"""Curves, bars and tables as pictures, in one style; matplotlib without its global state (pyplot)."""
 
 import logging
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, wraps
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, ParamSpec
+from typing import Any, ParamSpec
 
 import numpy as np
 from matplotlib import font_manager, rc_context, rcParamsDefault
@@ -19,44 +20,22 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from xmnist.styles import COLOURS, DASHES, QUIET, Style, style
+
 log = logging.getLogger(__name__)
+logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells of every letter that it puts into a PDF
 
 BLUE, ORANGE, RED = "#0072b2", "#d55e00", "#b3123b"  # told apart by colour-blind eyes too
 _NAMES = {
     "loss": "loss",
     "accuracy": "accuracy",
-    "agreement": "agreement with the classifier",
-    "reconstruction_sse": "reconstruction error (sse)",
+    "agreement": "prediction agreement",
+    "reconstruction_sse": "reconstruction error (SSE)",
     "reconstruction_bce": "reconstruction error (BCE)",
-    "kl": "divergence (KL)",
+    "kl": "KL divergence",
     "classification_loss": "classification loss",
     "explanation_loss": "explanation loss",
 }
-
-
-LEGEND = "above each image: its true class, or true - predicted where the classifier sees another one in it"
-HEATMAPS = (
-    "maps: red is positive (speaks for the explained class), blue negative; each is scaled by its own largest value"
-)
-
-
-DIFFERENCES = (
-    "differences, from -1 (blue) to 1 (red): what the layer dropped is red where the reference's image is lighter"
-)
-MAPS = "the joint model's own maps: from 0 (dark blue), not looked at, to 1 (yellow)"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of a grid: pictures (N, C, H, W), and what the classifier sees in each where they are images.
-
-    Images have values in [0, 1], as have maps and masks (N, 1, H, W); differences have [-1, 1], heatmaps any.
-    """
-
-    name: str
-    pictures: NDArray[np.floating]
-    predicted: Sequence[str] | None = None
-    kind: Literal["heatmap", "image", "map", "mask", "difference"] = "image"
 
 
 ELSEWHERE = (
@@ -72,6 +51,12 @@ def _style() -> Any:
     there = set(font_manager.get_font_names())
     own = {str(key): value for key, value in rcParamsDefault.items() if "backend" not in key}
     fonts = ["DejaVu Sans", *(name for name in ELSEWHERE if name in there)]
+    own |= {
+        "pdf.fonttype": 42,
+        "ps.fonttype": 42,
+        "svg.fonttype": "none",
+    }  # letters stay letters, which journals ask for
+    own |= {"svg.hashsalt": "xmnist"}
     return own | {"font.family": fonts, "text.parse_math": False}  # a class may be called $5$
 
 
@@ -97,17 +82,25 @@ def styled(draw: Callable[P, None]) -> Callable[P, None]:
     return drawn
 
 
+UNDATED: dict[str, dict[str, Any]] = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
+"""What a file is told not to hold, so that the same picture is the same bytes."""
+
+
 def _save(figure: Figure, path: Path) -> None:
     FigureCanvasAgg(figure)
     figure.set_dpi(150)
     if layout := figure.get_layout_engine():  # now, or savefig would draw everything twice
         layout.execute(figure)
         figure.set_layout_engine(None)
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=150, metadata=UNDATED.get(path.suffix))
+
+
+HIGHER = ("accuracy", "agreement")
+"""Of what a training's history has, what is better the higher it is."""
 
 
 @styled
-def curves(history: Sequence[dict[str, float]], title: str, path: Path) -> None:
+def curves(history: Sequence[Mapping[str, float]], title: str, path: Path) -> None:
     """Draw a training's history: one panel a figure, training and validation in one where there are both."""
     names = [n for n in _NAMES if f"val_{n}" in history[0]]
     wide, high = 3.4 * len(names), 3.2
@@ -128,59 +121,14 @@ def curves(history: Sequence[dict[str, float]], title: str, path: Path) -> None:
         for start in starts:
             axes.axvline(start + 0.5, color="0.6", linewidth=0.8, linestyle="--")
         axes.set_xlabel("epoch" if not starts else "epoch; dashed: the next phase begins")
-        axes.set_title(_NAMES[name], fontsize=9)
+        better = "higher" if name in HIGHER else "lower"
+        axes.set_title(f"{_NAMES[name]} ({better} is better)", fontsize=9)
         axes.tick_params(labelsize=8)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
         if name == "loss":
             axes.legend(fontsize=8, frameon=False)
-    _save(figure, path)
-
-
-GAP = 0.06  # inches
-
-
-@styled
-def grid(rows: Sequence[Row], truth: Sequence[str], title: str, path: Path) -> None:
-    """Draw images and their explanations, one row a kind, one column an image.
-
-    Args:
-        truth: true class of each column; a title reads `true`, or `true - predicted` in red where they differ.
-        path: its suffix says in which format: png, pdf or svg.
-    """
-    wide = max(len(name) for name in truth) > 2
-    cell = 1.28 if wide else 0.92
-    across = cell + (0.18 if wide else GAP)
-    left = 0.2 + 0.062 * max(len(line) for row in rows for line in row.name.split("\n"))
-    below = [cell + (0.2 if row.predicted is not None else 0.0) + GAP for row in rows]
-    kinds = {row.kind for row in rows}
-    lines = [
-        *title.split("\n"),
-        LEGEND,
-        *([HEATMAPS] if "heatmap" in kinds else []),
-        *([MAPS] if "map" in kinds else []),
-        *([DIFFERENCES] if "difference" in kinds else []),
-    ]
-    top = 0.17 * len(lines) + 0.15
-    width, height = max(left + across * len(truth) + GAP, 0.066 * max(map(len, lines)) + 0.2), top + sum(below) + GAP
-    figure = Figure(figsize=(width, height))
-    for place, line in enumerate(lines):
-        y = 1 - (0.08 + 0.17 * place) / height
-        figure.text(0.5, y, line, ha="center", va="top", fontsize=9 if place == 0 else 7.5)
-    for r, row in enumerate(rows):
-        bottom = height - top - sum(below[: r + 1]) + GAP
-        y = (bottom + cell / 2) / height
-        figure.text((left - 0.1) / width, y, row.name, ha="right", va="center", fontsize=8)
-        for c, true in enumerate(truth):
-            x = left + across * c + (across - cell) / 2
-            axes = figure.add_axes((x / width, bottom / height, cell / width, cell / height))
-            _picture(axes, row.pictures[c], row.kind)
-            if row.predicted is not None:
-                wrong = row.predicted[c] != true
-                text = f"{true} - {row.predicted[c]}" if wrong else true
-                size = 7 if wide else 8
-                axes.set_title(text, fontsize=size, color=RED if wrong else "black", pad=2)
     _save(figure, path)
 
 
@@ -197,7 +145,10 @@ class Series:
 
 @dataclass(frozen=True)
 class Panel:
-    """One set of axes; `ticks` names the places 0, 1, ... of x where these are no numbers."""
+    """One set of axes; `ticks` names the places 0, 1, ... of x where these are no numbers.
+
+    With `methods`, series and ticks are methods or models, which have names and styles of their own.
+    """
 
     title: str
     x: str
@@ -206,14 +157,15 @@ class Panel:
     ticks: Sequence[str] | None = None
     square: bool = False
     logarithmic: bool = False
+    methods: bool = False
 
 
 @styled
 def lines(panels: Sequence[Sequence[Panel]], title: str, path: Path, markers: bool = False) -> None:
     """Draw rows of panels; a name has the same colour and dashes in all of them, and one legend beside them."""
     names = list(dict.fromkeys(series.name for row in panels for panel in row for series in panel.series))
-    loud = list(dict.fromkeys(s.name for row in panels for panel in row for s in panel.series if not s.quiet))
-    beside = (0.45 + 0.075 * max(map(len, names))) if len(names) > 1 else 0.0
+    looks = _looks(panels, names)
+    beside = (0.45 + 0.075 * max(len(looks[name].title) for name in names)) if len(names) > 1 else 0.0
     wide, high = 3.3 * max(map(len, panels)) + 0.4 + beside, max(2.8 * len(panels), 0.17 * len(names)) + 0.5
     figure = Figure(figsize=(max(wide, 0.072 * len(title) + 0.4), high), layout="constrained")
     figure.suptitle(title, fontsize=10)
@@ -222,16 +174,43 @@ def lines(panels: Sequence[Sequence[Panel]], title: str, path: Path, markers: bo
         for c, panel in enumerate(row):
             axes = figure.add_subplot(len(panels), len(row), r * len(row) + c + 1)
             for series in panel.series:
-                look = _look(loud.index(series.name) if not series.quiet else -1, names.index(series.name))
-                (line,) = axes.plot(series.x, series.y, marker="o" if markers else None, markersize=3, lw=1.3, **look)
+                look = looks[series.name]
+                drawn: dict[str, Any] = {
+                    "color": look.colour,
+                    "linestyle": look.dash,
+                    "marker": "o" if markers else None,
+                }
+                (line,) = axes.plot(series.x, series.y, markersize=3, lw=1.3, **drawn)
                 if series.interval:
-                    axes.fill_between(series.x, *series.interval, color=look["color"], alpha=0.15, linewidth=0)
+                    axes.fill_between(series.x, *series.interval, color=look.colour, alpha=0.15, linewidth=0)
                 shown[series.name] = line
             _dress(axes, panel)
     if len(names) > 1:
         handles = [shown[name] for name in names]  # long ones, on which dashes can be told apart
-        figure.legend(handles, names, loc="outside right center", fontsize=7.5, frameon=False, handlelength=3.5)
+        figure.legend(
+            handles,
+            [looks[name].title for name in names],
+            loc="outside right center",
+            fontsize=7.5,
+            frameon=False,
+            handlelength=3.5,
+        )
     _save(figure, path)
+
+
+def _looks(panels: Sequence[Sequence[Panel]], names: Sequence[str]) -> dict[str, Style]:
+    """How each name is drawn: methods in their own way, anything else, such as a class, one after the other."""
+    if not any(panel.methods for row in panels for panel in row):
+        quiet = {series.name for row in panels for panel in row for series in panel.series if series.quiet}
+        loud = [name for name in names if name not in quiet]
+        size = len(COLOURS)
+        looks = {name: Style(name, COLOURS[i % size], DASHES[i // size % len(DASHES)]) for i, name in enumerate(loud)}
+        return looks | {name: Style(name, QUIET, (0, (1 + 2 * (i % 3), 1.2))) for i, name in enumerate(sorted(quiet))}
+    seen, looks = Counter[str](), {}
+    for name in names:
+        looks[name] = style(name, seen[name.split(",")[0]])
+        seen[name.split(",")[0]] += 1
+    return looks
 
 
 @dataclass(frozen=True)
@@ -270,17 +249,6 @@ def front(points: Sequence[Point], labels: Sequence[str], title: str, path: Path
     _save(figure, path)
 
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#7a4fbf")
-DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)))
-
-
-def _look(place: int, among_all: int) -> dict[str, Any]:
-    """How a line is drawn: the place-th of those that matter, or (-1) one in gray."""
-    if place < 0:
-        return {"color": "0.6", "linestyle": (0, (1 + 2 * (among_all % 3), 1.2))}
-    return {"color": COLOURS[place % len(COLOURS)], "linestyle": DASHES[place // len(COLOURS) % len(DASHES)]}
-
-
 def _dress(axes: Axes, panel: Panel) -> None:
     axes.set_title(panel.title, fontsize=9)
     axes.set_xlabel(panel.x, fontsize=8)
@@ -294,13 +262,39 @@ def _dress(axes: Axes, panel: Panel) -> None:
             range(len(panel.ticks)), panel.ticks, rotation=35 if long else 0, ha="right" if long else "center"
         )
     if panel.square:
-        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+        _square(axes, panel)
+
+
+def _square(axes: Axes, panel: Panel) -> None:
+    """Axes of shares: all of [0, 1], and beside it an inset where the curves differ, if that is in a corner."""
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    loud = [series for series in panel.series if len(series.x) > 2]
+    if not loud:
+        return
+    falls = panel.x == "recall"  # precision by recall leaves its corner on the other side
+    reach = max(max(1 - y + (1 - x if falls else x) for x, y in _corner(series, falls)) for series in loud)
+    side = next((side for side in (0.02, 0.05, 0.1, 0.2) if reach <= 1.5 * side), None)
+    if side is None:
+        return
+    inset = axes.inset_axes((0.17 if falls else 0.42, 0.14, 0.5, 0.5))
+    for line in axes.lines:
+        inset.plot(*line.get_data(), color=line.get_color(), linestyle=line.get_linestyle(), lw=1.1)
+    inset.set(xlim=(1 - side, 1) if falls else (0, side), ylim=(1 - side, 1 + side / 40))
+    inset.tick_params(labelsize=6.5)
+    inset.locator_params(nbins=3)
+    inset.set_title("enlarged corner", fontsize=7, pad=2)
+    inset.grid(alpha=0.3)
+
+
+def _corner(series: Series, falls: bool) -> list[tuple[float, float]]:
+    """The point of a curve that is nearest to the corner of a perfect one."""
+    return [min(zip(series.x, series.y, strict=True), key=lambda p: (1 - p[0] if falls else p[0]) + 1 - p[1])]
 
 
 @styled
 def bars(panels: Sequence[Panel], title: str, path: Path) -> None:
     """Draw panels side by side, a bar at each tick; quiet series are gray, intervals thin lines."""
-    ticks = panels[0].ticks or ()
+    ticks = [style(name).title if panels[0].methods else name for name in panels[0].ticks or ()]
     left = 0.3 + 0.075 * max(map(len, ticks), default=0)
     size = (max(left + 2.9 * len(panels), 0.072 * len(title) + 0.4), 1.1 + 0.2 * len(ticks))
     figure = Figure(figsize=size, layout="constrained")
@@ -308,7 +302,7 @@ def bars(panels: Sequence[Panel], title: str, path: Path) -> None:
     for column, panel in enumerate(panels):
         axes = figure.add_subplot(1, len(panels), column + 1)
         for series in panel.series:
-            axes.barh(series.x, series.y, 0.75, color="0.7" if series.quiet else BLUE)
+            axes.barh(series.x, series.y, 0.75, color=_bar_colours(panel, series))
             if series.interval:
                 axes.hlines(series.x, *series.interval, color="black", linewidth=0.9)
         axes.set_title(panel.title, fontsize=9)
@@ -321,6 +315,12 @@ def bars(panels: Sequence[Panel], title: str, path: Path) -> None:
         axes.tick_params(labelsize=8)
         axes.spines[["top", "right"]].set_visible(False)
     _save(figure, path)
+
+
+def _bar_colours(panel: Panel, series: Series) -> list[str]:
+    if not panel.methods or panel.ticks is None:
+        return [QUIET if series.quiet else BLUE] * len(series.x)
+    return [style(panel.ticks[int(place)]).colour for place in series.x]
 
 
 @styled
@@ -344,20 +344,6 @@ def confusion(counts: NDArray[np.integer], classes: Sequence[str], title: str, p
         )
         axes.set_yticks(range(size), classes)
     axes.tick_params(labelsize=7.5)
-    axes.set_xlabel("seen as", fontsize=8)
+    axes.set_xlabel("predicted class", fontsize=8)
     axes.set_ylabel("true class", fontsize=8)
     _save(figure, path)
-
-
-def _picture(axes: Axes, picture: NDArray[np.floating], kind: str) -> None:
-    """Show one picture (C, H, W), every pixel a square: an image in [0, 1], or a heatmap, white where it is 0."""
-    shown = picture[0] if picture.shape[0] == 1 else picture.transpose(1, 2, 0)
-    if kind in ("heatmap", "difference"):
-        limit = 1.0 if kind == "difference" else float(np.abs(picture).max()) or 1.0
-        axes.imshow(shown, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
-    elif kind in ("map", "mask"):
-        axes.imshow(shown, cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
-    else:
-        axes.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    axes.set(xticks=[], yticks=[])
-    axes.spines[:].set(linewidth=0.4, color="0.7", visible=kind in ("heatmap", "difference"))

@@ -6,7 +6,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from xmnist import reading, runs
 from xmnist.derived import Settings
-from xmnist.errors import one_line
+from xmnist.errors import InputError, one_line, unknown
 from xmnist.schema import CONTROLS, DECODERS, REFERENCE, RUNS
 from xmnist.storage import digest
 
@@ -59,6 +59,7 @@ class Found:
     bytes: int
     error: str | None
     command: str | None
+    warnings: list[str]
 
     @property
     def id(self) -> str:
@@ -68,10 +69,56 @@ class Found:
 
 def below(out_dir: Path) -> list[Found]:
     """All runs below a folder, newest last."""
+    return sorted(map(read, folders(out_dir)), key=lambda run: (_began(run.path, run.started), run.path))
+
+
+def folders(out_dir: Path) -> list[Path]:
+    """The folders of all runs below a folder."""
     places = [path for stage in RUNS for path in (out_dir / stage).glob("*/*" if stage == "export" else "*/*/*")]
-    named = [path for path in places if NAME.search(path.name)]
-    there = [path for path in named if (path / "status.json").exists() or (path / "config.yaml").exists()]
-    return sorted(map(read, there), key=lambda run: (_began(run.path, run.started), run.path))
+    runs = [path for path in places if NAME.search(path.name)]
+    return [path for path in runs if (path / "status.json").exists() or (path / "config.yaml").exists()]
+
+
+LAST = "last"
+"""What names the newest finished run."""
+
+
+def named(word: str, out_dir: Path, suits: Callable[[Path], bool] = lambda path: True) -> Found:
+    """The run that a word names: its folder, the beginning of its hash, its name, or `last`.
+
+    Args:
+        suits: which of the finished runs `last` may be.
+
+    Raises:
+        InputError: there is no such run, or there are several.
+    """
+    there = folders(out_dir)
+    if word == LAST:
+        return _last(there, out_dir, suits)
+    if any((Path(word) / name).exists() for name in ("status.json", "config.yaml")):
+        return read(Path(word).resolve())
+    fitting = [path for path in there if word and (path.name[-8:].startswith(word) or path.name == word)]
+    if len(fitting) > 1:
+        these = ", ".join(f"{path.name[-8:]} ({path.relative_to(out_dir).parent.as_posix()})" for path in fitting[:5])
+        raise InputError(f"several runs begin with {word}: {these}{', ...' if len(fitting) > 5 else ''}")
+    if not fitting:
+        newest = sorted(there, key=lambda path: _began(path, reading.status(path)[0].get("started")))[::-1]
+        known = [path.name[-8:] for path in newest]
+        if not known:
+            raise InputError(f"there is no run '{word}': there are no runs below {out_dir}{os.sep} yet")
+        raise unknown(
+            "run", word, [*known[:8], *(["..."] if len(known) > 8 else [])], f"newest below {out_dir}{os.sep}"
+        )
+    return read(fitting[0])
+
+
+def _last(there: Iterable[Path], out_dir: Path, suits: Callable[[Path], bool]) -> Found:
+    began = {path: _began(path, status.get("started")) for path in there
+             if suits(path) and (status := reading.status(path)[0]).get("state") == "done"}  # fmt: skip
+    for path in sorted(began, key=lambda path: began[path], reverse=True):
+        if (run := read(path)).state == "done" and not run.edited:
+            return run
+    raise InputError(f"run=last: there is no finished run below {out_dir}{os.sep} that this could work on")
 
 
 def held(path: Path) -> bool:
@@ -163,6 +210,7 @@ def read(path: Path) -> Found:
         bytes=_size(path),
         error="; ".join(one_line(each) for each in reasons if each) or None,
         **{key: status.get(key) for key in ("started", "seconds", "command")},
+        warnings=status.get("warnings") or [],
     )
 
 

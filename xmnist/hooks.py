@@ -22,7 +22,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError
 
-from xmnist import config, processes, runs, sweeps
+from xmnist import config, processes, progress, runs, sweeps
+from xmnist.basis import Basis
 from xmnist.derived import foreign
 from xmnist.errors import TRACEBACK, DamageError, InputError, exit_code, report, unknown
 from xmnist.schema import METHODS, METRICS, OWN, STAGES, WEIGHTS
@@ -93,7 +94,8 @@ def module(stage: str) -> ModuleType:
     """The module of a stage, which brings PyTorch."""
     gc.disable()  # it would look through the hundred thousands of things that are imported, and find none to free
     try:
-        return import_module(f"xmnist.{stage}")
+        with progress.activity("loading PyTorch" if stage != "report" else "loading"):
+            return import_module(f"xmnist.{stage}")
     finally:
         gc.enable()
 
@@ -101,6 +103,9 @@ def module(stage: str) -> ModuleType:
 jobs: list[sweeps.Job] = []
 """The jobs of the sweep that this process runs, as far as they are known before it begins."""
 
+
+basis: Basis | None = None
+"""The run that this command works on, if it named one."""
 
 begun = False
 """Whether the command's jobs are known and in order, so that an error is no longer Hydra's."""
@@ -150,6 +155,8 @@ class Check(Callback):
                 job = words
                 _check_words(cfg)
                 run = runs.Run(cfg.hydra.job.name, config.resolve(cfg, cfg.hydra.job.name))
+                if basis is not None:
+                    basis.check(cfg)
                 known.append(sweeps.Job(tuple(words), run))
                 try:
                     if not run.reusable():

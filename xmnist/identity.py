@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 from xmnist.derived import Settings, alphas, judged, listed, needed, plain, selects, trained, training
@@ -56,17 +57,35 @@ def identity(settings: Settings, stage: str = "train") -> Settings:
         return out
     if stage == "export":
         return {"dataset": settings["dataset"]}
-    chosen = ["format", *(["map"] if settings["model"]["name"] == "joint" else [])]
-    chosen += ["select", "target"] if selects(settings) else []
+    chosen = ["map"] if settings["model"]["name"] == "joint" else []
+    chosen += ["target"] if selects(settings) else []
     metrics = settings.get("metrics", {}).items()
     return {
         **{key: settings[key] for key in chosen if key in settings},
+        **({"select": _selected(settings["select"])} if selects(settings) else {}),
+        **_drawn(settings, stage),
         **({"metrics": {name: _lasting(options) for name, options in metrics}} if metrics else {}),
         "explainers": {  # in the order of the picture's rows
             f"{place} {name}": _lasting(options) for place, (name, options) in enumerate(settings["explainers"].items())
         },
         "explains": [identity(run) for run in needed(settings)],
     }
+
+
+def _selected(select: Settings) -> Settings:
+    """A selection, without a key that came later and says nothing."""
+    return {
+        k: v for k, v in select.items() if (k, v) != ("label", None) or select["name"] in ("mixed", "misclassified")
+    }
+
+
+def _drawn(settings: Settings, stage: str) -> Settings:
+    """How and of what a picture is drawn, without the keys that came later and say what was always done."""
+    usual = {"layout": "auto", "overlay": False} | ({"format": "png"} if stage == "evaluate" else {})
+    keys = ("format", "layout", "overlay")
+    own = {key: settings[key] for key in keys if key in settings and settings[key] != usual.get(key)}
+    image = settings.get("image", {})
+    return own | ({"image": [image["sha256"], image["invert"]]} if image.get("path") else {})
 
 
 def _begun(classifier: Settings) -> Settings:
@@ -93,6 +112,8 @@ def label(settings: Settings, stage: str = "train") -> str:
     if stage != "train" and settings["explainers"]:
         parts.append(f"explainer={short(list(settings['explainers']))}")
         parts += [f"select={settings['select']['name']}"] if selects(settings) else []
+        if images := settings.get("image", {}).get("path"):
+            parts.append(f"image={_file(images[0])}" if len(images) == 1 else f"image={len(images)}files")
     if model["name"] == "evaluation":
         parts.append(f"of={model['of']}")
     if model["name"] in ("classifier", "joint"):
@@ -109,6 +130,11 @@ def label(settings: Settings, stage: str = "train") -> str:
     if found:
         parts.append(f"alpha={short([plain(a) for a in found])}")
     return ",".join([*parts, f"seed={settings['seed']}"])
+
+
+def _file(path: str) -> str:
+    """A file's name as a part of another one."""
+    return re.sub(r"[^\w.-]", "_", Path(path).stem)[:40]
 
 
 def short(words: list[str]) -> str:

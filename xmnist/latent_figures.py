@@ -1,4 +1,4 @@
-"""Pictures of a variational model's latent space; beside `figures`, the one module that imports matplotlib."""
+"""Pictures of a variational model's latent space."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from xmnist import figures
+from xmnist.styles import COLOURS
 
 NAMED = 20
 """Of more classes than this, a legend would be no help."""
@@ -20,7 +21,7 @@ NAMED = 20
 ROUNDS = 10
 """In how many turns the classes' points are drawn, so that none covers all others."""
 
-_COLOURS = (*figures.COLOURS, "#6b3e1f", "#b7c94f")
+_COLOURS = (*COLOURS, "#6b3e1f", "#b7c94f")
 _MARKERS = "os^vDPX*<>"
 
 

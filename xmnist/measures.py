@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from xmnist import devices, explaining, training
+from xmnist import devices, explaining, progress, training
 from xmnist.data.base import Split
 from xmnist.derived import Settings, evaluation, learned, listed, variant
 from xmnist.errors import one_line
@@ -55,7 +55,8 @@ class Findings:
         self.names.setdefault(name, kind)
         start = time.monotonic()
         try:
-            found = measure()
+            with progress.activity(f"{metric} of {name}"):
+                found = measure()
         except Exception as error:
             reason = " ".join(one_line(error).split())
             self.failures[metric, name] = reason

@@ -1,12 +1,12 @@
 """Pictures of what is being trained: reconstructions, latent spaces, the maps of joint models after each phase."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
 
 import torch
 from torch import Tensor, nn
 
-from xmnist import figures, latent_figures, runs
+from xmnist import grids, latent_figures
 from xmnist.data.base import Data, Split
 from xmnist.derived import Settings, plain
 from xmnist.joint import Joint
@@ -36,15 +36,28 @@ def examples(
     layers = isinstance(run.settings["layer"], list)
     found = [("original", few), *((_row_title(settings, layers), reconstruct(few)) for settings, reconstruct in made)]
     rows = [
-        figures.Row(name, images.cpu().numpy(), [classes[i] for i in batched(explained, images).argmax(1).tolist()])
+        grids.Row(name, images.cpu().numpy(), [classes[i] for i in batched(explained, images).argmax(1).tolist()])
         for name, images in found
     ]
     names = [settings["model"]["name"] for settings, _ in made]
     if len(names) == 2 and REFERENCE.get(names[1]) == names[0]:
         dropped = (found[1][1] - found[2][1]).mean(1, keepdim=True).cpu().numpy()
-        rows.append(figures.Row("reference\nless decoder", dropped, None, "difference"))
-    with runs.atomic(run.path / "examples.png") as file:
-        figures.grid(rows, [classes[i] for i in test.labels[shown].tolist()], title(run.settings), file)
+        rows.append(grids.Row(f"{NAMES[names[0]]} −\n{NAMES[names[1]]}", dropped, None, "difference"))
+    truth = [classes[i] for i in test.labels[shown].tolist()]
+    notes = padding(settings for settings, _ in made)
+    run.draw("examples", lambda file: grids.grid(rows, truth, title(run.settings), file, notes=notes))
+
+
+def padding(several: Iterable[Settings]) -> list[str]:
+    """What a legend says of decoders whose last row and column are padding, as published."""
+    flat = any(
+        each["model"].get("decoder") == "dense128"
+        or (each["model"].get("decoder") == "published" and each["layer"] in ("dense", "logits"))
+        for each in several
+    )
+    return [
+        "ClaDec, RefAE: the last row and column are the published decoder's padding (model.decoder=auto has none)"
+    ] * flat
 
 
 PLACED = 10_000
@@ -73,10 +86,9 @@ def latent(run: Run, space: Latent, images: Data) -> None:
     of = title(run.settings)
     shown = "from the {:.0%} to the {:.0%} quantile of the training images' means".format(*SPAN)
     also = "" if train.shape[1] == 2 else "; other dimensions at their mean"
-    with runs.atomic(run.path / "latent_grid.png") as file:
-        latent_figures.grid(planes, f"{of}\ndecoded {shown}{also}", file)
-    with runs.atomic(run.path / "latent_clusters.png") as file:
-        latent_figures.clusters(clouds, planes, images.info.classes, f"{of}\nframe: {shown}", file)
+    run.draw("latent_grid", lambda file: latent_figures.grid(planes, f"{of}\ndecoded {shown}{also}", file))
+    framed, names = f"{of}\nframe: {shown}", images.info.classes
+    run.draw("latent_clusters", lambda file: latent_figures.clusters(clouds, planes, names, framed, file))
 
 
 def _plane(space: Latent, means: Tensor, x: int, y: int, shape: tuple[int, int, int]) -> latent_figures.Plane:
@@ -99,13 +111,13 @@ def maps(run: Run, model: nn.Module, split: Split, classes: Sequence[str], phase
     seen = batched(model, split.images).argmax(1)
     shown = choose(split.labels, seen)
     few = split[shown]
-    rows = [figures.Row("image", few.images.cpu().numpy(), [classes[i] for i in seen[shown].tolist()])]
+    rows = [grids.Row("image", few.images.cpu().numpy(), [classes[i] for i in seen[shown].tolist()])]
     if few.masks is not None:
-        rows.append(figures.Row("ground truth", few.masks.float().cpu().numpy(), None, "mask"))
-    rows.append(figures.Row("explanation", batched(model.explainer, few.images).cpu().numpy(), None, "map"))
+        rows.append(grids.Row("ground truth", few.masks.float().cpu().numpy(), None, "mask"))
+    rows.append(grids.Row("explanation", batched(model.explainer, few.images).cpu().numpy(), None, "map"))
     done = f"{title(run.settings)}\nafter phase {phase}: {phase_title(run.settings, phase)}"
-    with runs.atomic(run.path / f"phase{phase}.png") as file:
-        figures.grid(rows, [classes[i] for i in few.labels.tolist()], done, file)
+    truth = [classes[i] for i in few.labels.tolist()]
+    run.draw(f"phase{phase}", lambda file: grids.grid(rows, truth, done, file))
 
 
 def choose(labels: Tensor, predicted: Tensor) -> Tensor:

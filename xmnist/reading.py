@@ -25,6 +25,10 @@ STATES = ("done", "failed", "interrupted", "running")
 """The states that a status.json may hold."""
 
 
+def _lines(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
 def _texts(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(each, str) for each in (*value, *value.values()))
 
@@ -35,6 +39,7 @@ SOUND: dict[str, Callable[[Any], bool]] = {
     "ended": lambda value: value is None or seconds(value) is not None,
     "seconds": lambda value: value is None or isinstance(value, int | float),
     **{key: lambda value: value is None or isinstance(value, str) for key in ("command", "error", "data")},
+    "warnings": lambda value: value is None or _lines(value),
     **{key: lambda value: value is None or _texts(value) for key in ("files", "stands_on")},
 }
 """Keys of status.json, and what they may hold."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from xmnist import environment, runs
+from xmnist import environment, progress, runs
 from xmnist.derived import Settings
 from xmnist.errors import InputError
 from xmnist.found import Found
@@ -45,10 +45,12 @@ def main(settings: Settings, typed: str) -> dict[str, Any]:
     Raises:
         InputError: there is nothing to show.
     """
-    run, several = Run("report", settings), collected.chosen(settings, tell=True)
+    with progress.activity("reading runs"):
+        run, several = Run("report", settings), collected.chosen(settings, tell=True)
     with runs.claim(run, typed):
         run.write_json("environment.json", environment.describe("cpu", 1, 0))
-        text, told = _made(several, settings)
+        with progress.activity("making the page"):
+            text, told = _made(several, settings)
         path = run.path / "index.html"
         with runs.atomic(path) as file:
             file.write_text(text, encoding="utf-8")

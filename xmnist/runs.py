@@ -8,7 +8,7 @@ import shlex
 import socket
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from xmnist import config, interrupts, processes, reading
 from xmnist.data import fingerprint
-from xmnist.derived import stands_on
+from xmnist.derived import listed, stands_on
 from xmnist.errors import DamageError, InputError, one_line
 from xmnist.identity import place, run_id
 from xmnist.storage import FULL, PARTIAL, atomic, digest, first_line, load_checkpoint, save_checkpoint, write_yaml
@@ -35,6 +35,10 @@ WEIGHTS = "model.pt"
 
 EFFORT = ("epochs", "seconds", "images_per_second")
 """Figures of `metrics.json` that say what a run cost, not what it is worth."""
+
+
+FIRST = ("grid", "examples", "aopc.", "depth", "reconstruction", "confusion")
+"""The pictures of which the one that a run has is to be looked at first."""
 
 
 @dataclass(frozen=True)
@@ -168,23 +172,37 @@ class Run:
             write_yaml(self.path / "config.yaml", self.settings)
         return True
 
-    def tell(self, what: str) -> None:
-        """Log where the run is, what its figures are and which pictures it has drawn."""
+    def log_summary(self, what: str) -> None:
+        """Log where the run is, its scores on the test images, what was wrong with it, and its pictures."""
         if processes.rank():
             return
 
-        def line(figures: dict[str, Any]) -> str:
-            told = {name: value for name, value in figures.items() if name not in EFFORT}
-            return "  ".join(f"{k} {v:.4f}" if isinstance(v, float) else f"{k} {v}" for k, v in told.items())
+        def line(scores: dict[str, Any]) -> str:
+            own = {name.replace("_", " "): value for name, value in scores.items() if name not in EFFORT}
+            return ", ".join(f"{k} {v:.4f}" if isinstance(v, float) else f"{k} {v}" for k, v in own.items())
 
         metrics = self.metrics()
         nested = all(isinstance(value, dict) for value in metrics.values())
         rows = [f"{name}: {line(row)}" for name, row in metrics.items()] if nested else [f"test: {line(metrics)}"]
-        drawn = sorted(path.name for path in self.path.iterdir() if path.suffix in (".png", ".pdf", ".svg"))
-        rows += [f"pictures: {', '.join(drawn)}"] if drawn else []
+        rows += [f"warning: {text}" for text in self.status().get("warnings") or []] if what != "done" else []
+        drawn = [path.name for path in self.path.iterdir() if path.suffix in (".png", ".pdf", ".svg")]
+        drawn = sorted(drawn, key=lambda name: (not name.startswith(FIRST), name))
+        rows += [f"picture: {self.path / drawn[0]}"] if drawn else []
+        rows += [f"beside it: {', '.join(drawn[1:])}"] if drawn[1:] else []
         summary = self.path / "summary.md"
         table = f"\n\n{summary.read_text(encoding='utf-8')}" if summary.is_file() else ""
         log.info("%s%s", "\n  ".join([f"{what}: {self.path}", *rows]), table)
+
+    def draw(self, name: str, draw: Callable[[Path], None]) -> None:
+        """Draw a picture in every format that the settings ask for; `draw` draws into a file of the right suffix."""
+        for kind in listed(self.settings["format"]):
+            with atomic(self.path / f"{name}.{kind}") as file:
+                draw(file)
+
+    def drawn(self) -> bool:
+        """Whether there is a picture in every format that the settings ask for, or none in any."""
+        there = {path.suffix[1:] for path in self.path.glob("*.*")} & {"png", "pdf", "svg"}
+        return not there or there.issuperset(listed(self.settings.get("format", [])))
 
     def write_json(self, name: str, content: Any) -> None:
         """Write a JSON file; of several processes that train a model, the first does so, as with all files."""
@@ -261,7 +279,7 @@ def claim(run: Run, command: str) -> Iterator[bool]:
         if run.reusable():
             yield False
         else:
-            with _logged(run) as handler, _recorded(run, command, handler):
+            with _logged(run) as handler, _collected() as warnings, _recorded(run, command, handler, warnings):
                 yield True
     finally:
         lock.release()
@@ -281,8 +299,30 @@ def _logged(run: Run) -> Iterator[logging.Handler]:
             handler.close()
 
 
+class _Warnings(logging.Handler):
+    """Collects the warnings that stay true of a run when it is done."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if getattr(record, "lasting", False):
+            self.texts.append(record.getMessage())
+
+
 @contextmanager
-def _recorded(run: Run, command: str, handler: logging.Handler) -> Iterator[None]:
+def _collected() -> Iterator[list[str]]:
+    handler = _Warnings()
+    logging.getLogger().addHandler(handler)
+    try:
+        yield handler.texts
+    finally:
+        logging.getLogger().removeHandler(handler)
+
+
+@contextmanager
+def _recorded(run: Run, command: str, handler: logging.Handler, warnings: list[str]) -> Iterator[None]:
     """Keep the run's status while the block works on it."""
     before, start = run.status(), time.monotonic()
     forced = run.settings["force"]
@@ -298,6 +338,7 @@ def _recorded(run: Run, command: str, handler: logging.Handler) -> Iterator[None
         interrupts.obey()
         made = run.sources()  # of what was not there before, it is that which this block has made
         sources = made | sources | {"stands_on": made["stands_on"] | sources["stands_on"]}
+        status |= {"warnings": warnings} if warnings else {}
         run.write_status({**status, **sources, "state": "done", **_ended(start), "files": _sealed(run)})
     except InputError:
         run.write_status(before) if before else (run.path / "status.json").unlink(missing_ok=True)

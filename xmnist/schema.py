@@ -81,7 +81,8 @@ _DROPOUT = number(0, 0.99)
 _DRAWN = {"train": whole(20, 1_000_000), "test": whole(1, 1_000_000), "validation": number(0, 0.5, above=True)}
 _SIZES = {"train": maybe(whole(20)), "test": maybe(whole(1)), "validation": number(0, 0.5, above=True)}
 _RESIZED = {**_SIZES, "size": maybe(whole(8, 512))}
-_RANDOM = {"count": maybe(whole(1)), "seed": SEED}
+_OF = {"label": maybe(_CLASS)}
+_RANDOM = {"count": maybe(whole(1)), **_OF, "seed": SEED}
 DECODER = {"decoder": choice("published", "dense128", "conv64", "auto"), "reconstruction": choice("sse", "mse")}
 _VAE = {"latent": whole(2, 10_000), "beta": number(0)}
 TRAINING = {
@@ -199,9 +200,9 @@ GROUPS: dict[str, dict[str, dict[str, Rule]]] = {
         },
     },
     "select": {
-        "per_class": {"count": whole(1)},
-        "mixed": {"correct": whole(0), "wrong": whole(0), "label": maybe(_CLASS), "seed": SEED},
-        "misclassified": {"count": whole(1), "label": maybe(_CLASS), "seed": SEED},
+        "per_class": {"count": whole(1), **_OF},
+        "mixed": {"correct": whole(0), "wrong": whole(0), **_OF, "seed": SEED},
+        "misclassified": {"count": whole(1), **_OF, "seed": SEED},
         "confusion": {"true": _CLASS, "predicted": _CLASS, "count": whole(1)},
         "indices": {"indices": list_of(whole(0))},
         "sample": _RANDOM,
@@ -236,9 +237,14 @@ COMMON = {
     "train_missing": YES_NO,
     "force": YES_NO,
     "fail_fast": YES_NO,
+    "format": one_or_more(choice("png", "pdf", "svg")),
+    "hints": Rule("auto, true or false", lambda value: raise_unless(value == "auto" or isinstance(value, bool), value)),
 }
 
-FEWER = {"export": ("data_dir", "out_dir", "force", "fail_fast"), "report": ("out_dir", "fail_fast")}
+FEWER = {
+    "export": ("data_dir", "out_dir", "force", "fail_fast", "hints"),
+    "report": ("out_dir", "fail_fast", "hints"),
+}
 """What of `COMMON` those stages use that fit and explain nothing."""
 
 ONLY = {
@@ -247,6 +253,14 @@ ONLY = {
 }
 """What `only` holds in stage `report`: which runs it is of."""
 
+OWN_IMAGE = {
+    "path": maybe(one_or_more(text("an image file, or a folder of them"))),
+    "invert": Rule(
+        "auto, true or false", lambda value: raise_unless(value == "auto" or isinstance(value, bool), value)
+    ),
+}
+"""What `image` holds in stage `explain`: images of one's own; image=FILE is image.path=FILE."""
+
 STAGES: dict[str, tuple[tuple[str, ...], dict[str, Rule]]] = {
     "train": (("dataset", "classifier", "model"), {}),
     "export": (("dataset",), {}),
@@ -254,8 +268,9 @@ STAGES: dict[str, tuple[tuple[str, ...], dict[str, Rule]]] = {
         ("dataset", "classifier", "model", "select"),
         {
             "target": one_or_more(choice("predicted", "label")),
-            "format": choice("png", "pdf", "svg"),
             "map": choice("recomputed", "fixed"),
+            "layout": choice("auto", "rows", "columns"),
+            "overlay": YES_NO,
         },
     ),
     "evaluate": (
@@ -280,7 +295,10 @@ RUNS = tuple(stage for stage in STAGES if stage != "report")
 """The stages whose runs are named by what they are, and found again; a report is a look at them."""
 
 _EXPLAINING = ("explainer", "explainers", "select", "target", "map")
-OWN = {"explain": (*_EXPLAINING, "format"), "evaluate": (*_EXPLAINING, "metric", "metrics", "controls")}
+OWN = {
+    "explain": (*_EXPLAINING, "image", "layout", "overlay"),
+    "evaluate": (*_EXPLAINING, "metric", "metrics", "controls"),
+}
 """What only stages other than `train` use; an experiment may hold it for them."""
 
 METRICS: dict[str, dict[str, Rule]] = {
@@ -352,6 +370,15 @@ LEARNED = {
     **{"cladec_vae": ("cladec_vae",), "refvae": ("cladec_vae", "refvae")},
 }
 """The methods that answer with what trained models make of the image -> the `model` that they need."""
+
+_MAPS = ("saliency", "integrated_gradients", "gradcam", "lrp")
+EXPLAINED_BY = {
+    "refae": (*_MAPS, "refae"),
+    "cladec_vae": (*_MAPS, "refvae", "cladec_vae"),
+    "refvae": (*_MAPS, "refvae"),
+    "joint": ("joint", *_MAPS),
+}
+"""Models that the usual explainers do not fit -> those that are drawn where none are named."""
 
 MADE_OF = {"difference": ("cladec", "refae")}
 """Those of `LEARNED` that need other models than the one of their name."""

@@ -84,8 +84,11 @@ def _number(word: str | int, classes: Sequence[str]) -> int:
     raise unknown("class", str(word), classes, how)
 
 
-def _per_class(labels: Tensor, seen: Tensor, count: int) -> Tensor:
-    rows = [(labels == label).nonzero()[:count, 0] for label in labels.unique()]
+def _per_class(labels: Tensor, seen: Tensor, count: int, label: int | None) -> Tensor:
+    among = labels.unique() if label is None else labels[labels == label][:1]
+    rows = [(labels == each).nonzero()[:count, 0] for each in among]
+    if not rows:
+        return torch.empty(0, dtype=torch.long)
     wanted = count * len(rows)
     return _told(torch.cat(rows), wanted, f"{count} of each class")
 
@@ -108,9 +111,9 @@ def _indices(labels: Tensor, seen: Tensor, indices: list[int]) -> Tensor:
     return torch.tensor(indices)
 
 
-def _sample(labels: Tensor, seen: Tensor, count: int | None, seed: int) -> Tensor:
-    everything = torch.ones_like(labels, dtype=torch.bool)
-    return _drawn(everything, len(labels) if count is None else count, seed, "any")
+def _sample(labels: Tensor, seen: Tensor, count: int | None, label: int | None, seed: int) -> Tensor:
+    among = _of(labels, label)
+    return _drawn(among, int(among.sum()) if count is None else count, seed, "any")
 
 
 SELECTIONS: dict[str, Callable[..., Tensor]] = {

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from xmnist.metrics.statistics import holm, interval, paired_test
+from xmnist.titles import explainer_title
 
 CONTROL = "random"
 """The explainer that the others are tested against."""
@@ -168,10 +169,18 @@ def markdown(table: pd.DataFrame) -> str:
     for kind, rows in table.groupby("kind", sort=False):
         columns = [score for score in table if score in MEANING and rows[score].notna().any()]
         header = [str(kind), *(column.replace("_", " ") for column in columns)]
-        parts.append(_aligned([header, *([r["name"], *(_cell(r, c) for c in columns)] for _, r in rows.iterrows())]))
+        parts.append(
+            _aligned([header, *([_named(r["name"]), *(_cell(r, c) for c in columns)] for _, r in rows.iterrows())])
+        )
         shown += [column for column in columns if column not in shown]
     meanings = [f"- {column.replace('_', ' ')}: {MEANING[column]}" for column in shown]
     return "\n\n".join([*parts, "\n".join([_legend(table), *meanings])]) + "\n"
+
+
+def _named(name: str) -> str:
+    """What a row is called, as in pictures, and as it is typed where that is something else."""
+    title = explainer_title(name)
+    return name if title.replace(" ", "_") == name else f"{title} ({name})" if title.lower() != name else title
 
 
 def _legend(table: pd.DataFrame) -> str:
@@ -181,7 +190,7 @@ def _legend(table: pd.DataFrame) -> str:
     lines = ["- each figure: mean [95 % bootstrap interval over images]"]
     if any(column.endswith("_p") for column in table):
         test = f"Wilcoxon's signed-rank test, paired by image, Holm-corrected, at {LEVEL:.0%}"
-        lines.append(f"- ≈: not told apart from a random map ({test})")
+        lines.append(f"- ≈: not significantly different from a random map ({test})")
     return "\n".join(lines)
 
 
@@ -191,7 +200,9 @@ def grid(table: pd.DataFrame, score: str) -> str:
     parts = {values: rows.set_index("explainer") for values, rows in table.groupby(where, sort=False)}
     names = list(dict.fromkeys(table["explainer"]))
     header = ["explainer", *(" ".join([*kind, f"{patch}x{patch}", fill]) for *kind, patch, fill in parts)]
-    rows = [[n, *(_cell(part.loc[n], score) if n in part.index else "" for part in parts.values())] for n in names]
+    rows = [
+        [_named(n), *(_cell(part.loc[n], score) if n in part.index else "" for part in parts.values())] for n in names
+    ]
     return f"{_aligned([header, *rows])}\n\n{_legend(table)}\n"
 
 

@@ -13,7 +13,7 @@ TITLES = {
     "joint": "joint model's map",
     "cladec": "ClaDec",
     "refae": "RefAE",
-    "difference": "RefAE - ClaDec",
+    "difference": "RefAE − ClaDec",
     "cladec_vae": "variational\nClaDec",
     "refvae": "RefVAE",
     "cam": "CAM",
@@ -32,6 +32,13 @@ TITLES = {
     "otsu": "Otsu",
 }
 """Explainers whose name is not spelled as people spell it."""
+
+
+def explainer_title(name: str) -> str:
+    """An explainer or model as people call it, by its name: Grad-CAM, or ClaDec, alpha 0.25 for `cladec,alpha=0.25`."""
+    method, *parts = name.split(",")
+    title = TITLES.get(method, NAMES.get(method, method.replace("_", " "))).replace("\n", " ")
+    return ", ".join([title, *(part.replace("=", " ") for part in parts)])
 
 
 def phase_title(settings: Settings, phase: int) -> str:
@@ -73,3 +80,13 @@ def explained_title(settings: Settings, decoded: bool = True) -> str:
     elif decoded and model["name"] != "classifier":
         layer = f"{_layer(settings)} of "
     return f"{layer}{settings['classifier']['name']} on {settings['dataset']['name']}, seed {settings['seed']}"
+
+
+def network_title(settings: Settings) -> str:
+    """A network in a few words: classifier, ClaDec of layer dense, alpha 0.25."""
+    name, model = NAMES[settings["model"]["name"]], settings["model"]["name"]
+    if model in DECODERS:
+        name += f" of {_layer(settings)}"
+    if model == "evaluation":
+        name += f" of {NAMES[settings['model']['of']]} of {_layer(settings)}"
+    return name + (f", alpha {plain(settings['alpha'])}" if isinstance(settings["alpha"], float) else "")

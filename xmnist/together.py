@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from xmnist import devices, processes, training
-from xmnist.derived import Settings, plain, trained
+from xmnist import devices, processes, progress, training
+from xmnist.derived import Settings, trained
 from xmnist.runs import Run
-from xmnist.titles import NAMES
+from xmnist.titles import network_title
 from xmnist.workers import Worker, WorkerDied
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,8 @@ def side_by_side(members: Sequence[Settings]) -> set[int]:
     for each in missing.values():
         training.found_or_trained(trained(each, "classifier"))
     log.info("training %d networks, %d at a time", len(missing), workers)
-    return _all(missing, workers)
+    with progress.activity(f"training {len(missing)} networks, {workers} at a time"):
+        return _all(missing, workers)
 
 
 def _workers(missing: Sequence[Settings]) -> int:
@@ -95,24 +96,19 @@ def _all(missing: Mapping[int, Settings], count: int) -> set[int]:
                     continue
                 idle.append(worker)
                 if error:
-                    log.warning("%s failed beside others: %s", _name(missing[place]), error)
+                    log.warning("%s failed beside others: %s", network_title(missing[place]), error)
                 else:
                     done.add(place)
+                    progress.display.plan.begun += 1
     finally:
         for worker in (*idle, *busy):
             worker.end(worker in busy)
     return done
 
 
-def _name(settings: Settings) -> str:
-    alpha = "" if settings["alpha"] is None else f" alpha={plain(settings['alpha'])}"
-    layer = f" {settings['layer']}" if settings["model"]["name"] in training.DECODERS else ""
-    return NAMES[settings["model"]["name"]] + layer + alpha
-
-
 def _work(settings: Settings) -> None:
     """Train one network; what it logs begins with its name."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, QueueHandler):
-            handler.setFormatter(logging.Formatter(f"{_name(settings)}: %(message)s"))
+            handler.setFormatter(logging.Formatter(f"{network_title(settings)}: %(message)s"))
     training.train(settings)

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from xmnist import devices, parallel, processes, runs, together, training
-from xmnist.derived import Settings, learned, variant
+from xmnist import devices, missing, parallel, processes, progress, runs, together, training
+from xmnist.derived import Settings, learned, trained, variant
 from xmnist.errors import InputError
 from xmnist.runs import Run
-from xmnist.schema import REFERENCE
+from xmnist.schema import DECODERS, REFERENCE
 
 planned: list[Settings] = []
 """The unfinished jobs of the sweep that this process runs: those that differ in alpha alone are trained together."""
@@ -31,11 +31,18 @@ def main(settings: Settings, typed: str | None = None) -> dict[str, Any]:
     with parallel.started(devices.find_device(settings["device"])):
         if parallel.agreed(name := Run("train", settings).path.name) != name:
             raise InputError("the processes do not have the same settings")
+        missing.announce(_ahead(settings), typed or "", own=True)
         if _several(settings):
             return _train_each(settings, typed).metrics()
         if settings["model"]["name"] in REFERENCE and not settings["force"]:  # else each job does its run again
             together.side_by_side(_family(settings))
         return training.train(settings, typed).metrics()
+
+
+def _ahead(settings: Settings) -> list[Settings]:
+    """What will be trained: the classifier that decoders explain, and each of these."""
+    members = _members(settings)
+    return [*([trained(settings, "classifier")] if settings["model"]["name"] in DECODERS else []), *members]
 
 
 def _family(settings: Settings) -> list[Settings]:
@@ -56,7 +63,7 @@ def _members(settings: Settings) -> list[Settings]:
 
 def _several(settings: Settings) -> bool:
     lists = isinstance(settings["alpha"], list) or isinstance(settings["layer"], list)
-    return settings["model"]["name"] in training.DECODERS and lists
+    return settings["model"]["name"] in DECODERS and lists
 
 
 def _train_each(settings: Settings, typed: str | None) -> Run:
@@ -70,12 +77,19 @@ def _train_each(settings: Settings, typed: str | None) -> Run:
             table = {_name(settings, member): member.metrics() for member in members}
             run.write_json("metrics.json", table)
             run.write_csv("metrics.csv", [{"run": name, **row} for name, row in table.items()])
-            images = training.load_data(settings).to(device)
-            if not processes.rank():
-                with parallel.alone():
-                    training.draw_examples(run, images, [(m, training.fitted(m, images, device)) for m in members])
-        run.tell("done" if needed else "already done")
+        if (needed or not run.drawn()) and not processes.rank():
+            _draw(run)
+        run.log_summary("done" if needed else "already done")
     return run
+
+
+def _draw(run: Run) -> None:
+    """Draw what the decoders of all layers and alphas make of a few images."""
+    device = devices.find_device(run.settings["device"])
+    with progress.activity("drawing"), parallel.alone():
+        images = training.load_data(run.settings).to(device)
+        members = [Run("train", each) for each in _members(run.settings)]
+        training.draw_examples(run, images, [(each, training.fitted(each, images, device)) for each in members])
 
 
 def _name(settings: Settings, member: Run) -> str:

@@ -3,7 +3,6 @@
 import copy
 import logging
 import math
-import multiprocessing
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,9 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ConstantLR, OneCycleLR, ReduceLROnPlateau, StepLR
-from tqdm import tqdm
 
-from xmnist import devices, parallel, processes
+from xmnist import devices, parallel, processes, progress
 from xmnist.data.base import Source
 from xmnist.layers import derive_seed
 
@@ -116,7 +114,8 @@ def fit(
         means = _epoch(model, lowered, data, batch_size, descent, per_step, epoch, epochs, own_seed)
         seconds = time.perf_counter() - start
         model.eval()
-        seen = validate()
+        with progress.activity(f"epoch {epoch}/{epochs}: validating"):
+            seen = validate()
         if not math.isfinite(seen["loss"]):
             raise NotFiniteError(f"the validation loss is {seen['loss']} after epoch {epoch}")
         if isinstance(scheduler, ReduceLROnPlateau):
@@ -188,10 +187,8 @@ def _epoch(
     batches = _batches(order, batch_size, model)
     losses: list[Tensor] = []
     seen = 0
-    # None: where there is no terminal. Others may train beside, or along.
-    hidden = True if multiprocessing.parent_process() or processes.rank() else None
     own = [rows[parallel.share(len(rows)).rows] for rows in batches]
-    with tqdm(total=len(order), desc=f"epoch {number}/{epochs}", unit="img", leave=False, disable=hidden) as bar:
+    with progress.activity(f"epoch {number}/{epochs}", len(order)) as advance:
         for rows, batch in zip(batches, data.batches(own, seed), strict=True):
             with parallel.batch(model, len(rows)):
                 value = loss(*batch).reshape(-1)
@@ -200,11 +197,12 @@ def _epoch(
             optimizer.step()
             if scheduler is not None and scheduler.last_epoch + 1 < scheduler.total_steps:
                 scheduler.step()
-            drawn = bar.update(len(rows))  # true when the bar was redrawn: the only time to wait for the device
+            progress.display.trained(len(rows))
+            drawn = advance(len(rows))  # true now and then, where it is shown: the only time to wait for the device
             if drawn if processes.count() == 1 else len(losses) % CHECKED == 0:
                 new = torch.stack(losses[seen:])[:, 0]
                 _check_finite(new, number, seen)
-                bar.set_postfix(loss=f"{new.mean().item():.4g}", refresh=False)
+                advance(0, f"loss {new.mean().item():.4g}")
                 seen = len(losses)
     columns = torch.stack(losses)
     _check_finite(columns[:, 0], number, 0)
@@ -260,7 +258,12 @@ def _stopped(history: Sequence[Row], patience: int | None, delta: float) -> bool
     return waited > patience
 
 
+LOGGED = ("loss", "accuracy", "reconstruction_mse", "reconstruction_bce", "explanation_loss")
+"""The validation figures of which a line of the log has the first three; history.csv has all."""
+
+
 def _line(row: Row, epochs: int) -> str:
-    figures = "  ".join(f"{name.removeprefix('val_')} {v:.4f}" for name, v in row.items() if name.startswith("val_"))
+    there = [name for name in LOGGED if f"val_{name}" in row][:3]
+    scores = "  ".join(f"{name.replace('_', ' ')} {row[f'val_{name}']:.4f}" for name in there)
     speed = f"{row['images_per_second']:,.0f} images/s"
-    return f"epoch {row['epoch']}/{epochs}  training loss {row['train_loss']:.4f}  validation {figures}  {speed}"
+    return f"epoch {row['epoch']}/{epochs}  training loss {row['train_loss']:.4f}  validation {scores}  {speed}"

@@ -1,7 +1,7 @@
 """Finished training runs: found where they are, made where they are missing."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,17 @@ from xmnist import (
     data,
     decoders,
     devices,
+    diagnosis,
     environment,
     figures,
     fitting,
+    found,
     joint,
     parallel,
     pictures,
     pretrained,
     processes,
+    progress,
     runs,
     summary,
     tasks,
@@ -35,7 +38,7 @@ from xmnist.errors import InputError
 from xmnist.layers import Encoder, derive_seed, fit_normalisation, freeze, place
 from xmnist.runs import Run
 from xmnist.schema import DECODERS, PRETRAINED, REFERENCE
-from xmnist.titles import NAMES, title
+from xmnist.titles import NAMES, network_title, title
 from xmnist.wording import words
 
 log = logging.getLogger(__name__)
@@ -115,7 +118,8 @@ def check_needed(settings: Settings) -> Run:
 
 def load_data(settings: Settings) -> Data:
     """The data set of these settings."""
-    return data.load(settings["dataset"], settings["data_dir"], settings["seed"])
+    with progress.activity(f"reading {settings['dataset']['name']}"):
+        return data.load(settings["dataset"], settings["data_dir"], settings["seed"])
 
 
 def train(settings: Settings, typed: str | None = None) -> Run:
@@ -123,17 +127,27 @@ def train(settings: Settings, typed: str | None = None) -> Run:
     run = Run("train", settings)
     with parallel.claimed(lambda: runs.claim(run, typed or command(settings))) as needed:
         if needed:
-            log.info("training %s: %s", settings["model"]["name"], run.path)
-            device = devices.find_device(settings["device"])
-            write_environment(run, device)
-            images = _seen_in_training(settings, device)
-            parts = _tasks(settings, images, device)
-            _write_table(run, parts, images.info)
-            run.write_json("data.json", images.description())
-            history = fitting.fit(run, parts, images)
-            _write_results(run, parts[-1][0], images, history)
-        run.tell("done" if needed else "already done")
+            log.info("training %s: %s", network_title(settings), run.path)
+            with progress.network(kind(settings), network_title(settings)):
+                _train(run)
+        elif not run.drawn() and not processes.rank():
+            _draw_again(run)
+        run.log_summary("done" if needed else "already done")
     return run
+
+
+def _train(run: Run) -> None:
+    """Train a run's network, and write what comes of it."""
+    settings = run.settings
+    device = devices.find_device(settings["device"])
+    write_environment(run, device)
+    images = _seen_in_training(settings, device)
+    with progress.activity("setting up"):
+        parts = _tasks(settings, images, device)
+        _write_table(run, parts, images.info)
+        run.write_json("data.json", images.description())
+    history = fitting.fit(run, parts, images)
+    _write_results(run, parts[-1][0], images, history)
 
 
 def _seen_in_training(settings: Settings, device: torch.device) -> Data:
@@ -159,9 +173,15 @@ def found_or_trained(settings: Settings) -> Run:
     """The finished run of these settings, which another one needs."""
     run = check_needed(settings)
     if not parallel.agreed(run.finished()):
-        log.info("the %s that this needs is not there yet: it is trained first", NAMES[settings["model"]["name"]])
         train(settings)
+    elif warnings := run.status().get("warnings"):
+        runs.warn_once(f"run={run.path.name[-8:]}, on which this stands: {warnings[0]}")
     return run
+
+
+def kind(settings: Settings) -> str:
+    """The kind of training, of which one takes as long an image as another."""
+    return f"{settings['model']['name']} of {settings['layer']}"
 
 
 def new_classifier(settings: Settings, info: Info) -> nn.Module:
@@ -261,18 +281,35 @@ def _write_results(run: Run, task: tasks.Task, images: Data, history: list[train
     seconds = sum(row["seconds"] for row in history)
     speed = len(history) * len(images.train) / seconds
     effort = {"epochs": len(history), "seconds": seconds, "images_per_second": speed}
-    run.write_json("metrics.json", parallel.measured(task.test, images.test) | effort)
+    with progress.activity("testing"):
+        scores = parallel.measured(task.test, images.test)
+        run.write_json("metrics.json", scores | effort)
     run.write_csv("history.csv", history)
     run.save("model.pt", task.model.state_dict())
     if processes.rank():
         return
-    with runs.atomic(run.path / "curves.png") as file:
-        figures.curves(history, title(run.settings), file)
+    diagnosis.warn(run.settings, scores, history, images)
+    with progress.activity("drawing"), parallel.alone():
+        draw(run, task, images, history)
+
+
+def draw(run: Run, task: tasks.Task, images: Data, history: Sequence[Mapping[str, float]]) -> None:
+    """Draw a training's curves, and what comes out of its network."""
+    run.draw("curves", lambda file: figures.curves(history, title(run.settings), file))
     if task.reconstruct is not None:
-        with parallel.alone():
-            draw_examples(run, images, [(run, task)])
-            if task.latent is not None:
-                pictures.latent(run, task.latent, images)
+        draw_examples(run, images, [(run, task)])
+        if task.latent is not None:
+            pictures.latent(run, task.latent, images)
+
+
+def _draw_again(run: Run) -> None:
+    """Draw a finished run's pictures in formats that they were not drawn in."""
+    rows = found.csv_rows(run.path / "history.csv")
+    history = [{key: float(value) for key, value in row.items()} for row in rows]
+    device = devices.find_device(run.settings["device"])
+    with progress.activity("drawing"):
+        images = load_data(run.settings).to(device)
+        draw(run, fitted(run, images, device), images, history)
 
 
 def _write_table(run: Run, parts: list[tuple[tasks.Task, Settings]], info: Info) -> None:

@@ -27,7 +27,7 @@ TARGETS = (
 
 LOGGING = (
     *("logging.StreamHandler", "logging.FileHandler", "logging.NullHandler", "logging.Formatter"),
-    *("colorlog.ColoredFormatter", "ext://sys.stdout", "ext://sys.stderr"),
+    *("xmnist.progress.Handler", "colorlog.ColoredFormatter", "ext://sys.stdout", "ext://sys.stderr"),
 )
 """What the logging of a config may name."""
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xmnist import config, environment, found, reading, runs
-from xmnist.errors import InputError, unknown
+from xmnist.errors import InputError
 from xmnist.found import Found
 from xmnist.runs import Run
 from xmnist.storage import digest
@@ -19,21 +19,8 @@ def chosen(words: Sequence[str], out_dir: Path) -> list[Found]:
     Raises:
         InputError: there is no such run, or a hash begins the names of several.
     """
-    everything = found.below(out_dir)
-    out: list[Found] = []
-    for word in words or ["all"]:
-        if word == "all":
-            out += everything
-        elif (Path(word) / "status.json").exists():
-            out.append(found.read(Path(word).resolve()))
-        else:
-            fitting = [run for run in everything if run.id.startswith(word) or run.path.name == word]
-            if len(fitting) > 1:
-                raise InputError(f"several runs begin with {word}: {', '.join(run.id for run in fitting)}")
-            if not fitting:
-                raise unknown("run", word, [run.id for run in everything], f"runs below {out_dir}")
-            out += fitting
-    return out
+    words = words or ["all"]
+    return [run for word in words for run in (found.below(out_dir) if word == "all" else [found.named(word, out_dir)])]
 
 
 def run_of(about: Found) -> Run:

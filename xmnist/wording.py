@@ -29,30 +29,30 @@ def words(settings: Settings) -> list[str]:
     out += _changed("trainer.", own, trainer)
     part = "joint" if settings["model"]["name"] == "joint" else "decoder"
     rules = JOINT_TRAINING if part == "joint" else TRAINING
-    usual = {key: rules[key].convert(value) for key, value in trainer[part].items()}
-    out += _changed(f"trainer.{part}.", own | own[part], own | usual)
-    untold = ["force", "train_missing"]
+    defaults = {key: rules[key].convert(usual) for key, usual in trainer[part].items()}
+    out += _changed(f"trainer.{part}.", own | own[part], own | defaults)
+    untold = ["force", "train_missing", "hints"]
     if settings["model"]["name"] in ("classifier", "joint"):
         untold += ["layer", "neurons"]  # a decoder's
     common = {key: settings[key] for key in COMMON if settings.get(key, top[key]) != top[key] and key not in untold}
-    return out + [f"{key}={_value(value)}" for key, value in common.items()]
+    return out + [f"{key}={spelled(value)}" for key, value in common.items()]
 
 
 def _changed(where: str, settings: Settings, file: Settings) -> list[str]:
     """Overrides for the values that differ from a file's."""
     different = {k: v for k, v in settings.items() if k != "fingerprint" and (k not in file or file[k] != v)}
-    return [f"{where}{k}={_value(v)}" for k, v in different.items() if not isinstance(v, dict)]
+    return [f"{where}{k}={spelled(v)}" for k, v in different.items() if not isinstance(v, dict)]
 
 
-def _value(value: Any) -> str:
+def spelled(given: Any) -> str:
     """A value as Hydra's command line reads it."""
-    if isinstance(value, list):
-        return f"[{','.join(map(_value, value))}]"
-    if isinstance(value, float):
-        return plain(value) if float(plain(value)) == value else repr(value)
-    if value is None or isinstance(value, bool):
-        return "null" if value is None else str(value).lower()
-    text = str(value)
+    if isinstance(given, list):
+        return f"[{','.join(map(spelled, given))}]"
+    if isinstance(given, float):
+        return plain(given) if float(plain(given)) == given else repr(given)
+    if given is None or isinstance(given, bool):
+        return "null" if given is None else str(given).lower()
+    text = str(given)
     return text if re.fullmatch(r"[\w./:@%+-]+", text) else '"' + text.replace('"', '\\"') + '"'
 
 

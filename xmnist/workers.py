@@ -16,7 +16,7 @@ from logging.handlers import QueueHandler
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from xmnist import interrupts
+from xmnist import interrupts, progress
 from xmnist.errors import one_line
 
 PATIENCE = 5.0
@@ -67,9 +67,12 @@ class Worker:
         try:
             while self.pipe.poll():
                 said = self.pipe.recv()
-                if not isinstance(said, logging.LogRecord):
+                if isinstance(said, progress.Trained):
+                    progress.display.plan.advance(said.kind, said.images)
+                elif isinstance(said, logging.LogRecord):
+                    logging.getLogger(said.name).handle(said)
+                else:
                     return [said]
-                logging.getLogger(said.name).handle(said)
         except Exception:  # it died, perhaps in the middle of a word
             self.process.join(1)
             return [WorkerDied()]
@@ -114,6 +117,12 @@ def _serve(pipe: Connection, level: int, prepare: Callable[..., None], given: Se
     root, lock = logging.getLogger(), threading.Lock()
     root.setLevel(level)
     root.addHandler(_Teller(pipe, lock))
+
+    def send(said: progress.Trained) -> None:
+        with lock, suppress(OSError):  # nobody listens any more, and the work will end in a moment
+            pipe.send(said)
+
+    progress.display.send = send
     prepare(*given)
     while True:
         try:

@@ -41,13 +41,15 @@ class Columns(Source):
 class Info:
     """Shape of one image (C, H, W), the names of the classes in label order, and whether images have masks.
 
-    `read` says what was read of the files, what was not, and what was changed in reading.
+    `read` says what was read of the files, what was not, and what was changed in reading; `files` are the names of the
+    test images' files, where these are images of their own.
     """
 
     shape: tuple[int, int, int]
     classes: tuple[str, ...]
     masks: bool = False
     read: tuple[str, ...] = field(default=(), compare=False)
+    files: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ class Data:
         count = len(self.info.classes)
         splits = {"train": self.train, "validation": self.validation, "test": self.test}
         counts = {name: split.labels.bincount(minlength=count).tolist() for name, split in splits.items()}
-        facts = {key: value for key, value in asdict(self.info).items() if value != ()}
+        facts = {key: value for key, value in asdict(self.info).items() if value != () and key != "files"}
         return facts | {"images": counts}
 
     def balanced(self) -> "Data":

@@ -91,7 +91,8 @@ def load(
             told.append(f"{empty} images have no pixel of an object at {facts.shape[1]}x{facts.shape[2]} pixels")
     for line in told[1:]:
         log.warning("%s", line)
-    return learnt, tested, replace(facts, read=tuple(told))
+    names = [listing.entries[place].image.relative_to(listing.root) for place in parts["test"].nonzero()[:, 0].tolist()]
+    return learnt, tested, replace(facts, read=tuple(told), files=tuple(name.as_posix() for name in names))
 
 
 def _held(listing: Listing, labels: torch.Tensor, facts: Info, test: float, seed: int) -> torch.Tensor:

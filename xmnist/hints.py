@@ -1,0 +1,79 @@
+"""What to type next: commands that fit what was just done, ready for a shell. No torch."""
+
+import shlex
+import sys
+from collections.abc import Iterator
+
+from xmnist import processes
+from xmnist.derived import listed, trained
+from xmnist.runs import Run
+from xmnist.schema import EXPLAINED_BY, IMAGES, LEARNED, REFERENCE
+
+MOST = 3
+"""How many commands are shown."""
+
+
+def wanted(hints: object) -> bool:
+    """Whether hints are shown: where they are asked for, or somebody sits at a terminal."""
+    return not processes.rank() and (hints is True or (hints == "auto" and sys.stdout.isatty()))
+
+
+def show(run: Run) -> None:
+    """Print what to type after a run."""
+    if wanted(run.settings["hints"]):
+        print("\n".join(["next:", *(f"  {command}" for command in after(run))]), flush=True)
+
+
+def after(run: Run) -> list[str]:
+    """Commands that go on from a finished run."""
+    out = run.settings["out_dir"]
+    elsewhere = [] if out == "outputs" else [f"out_dir={out}"]
+    return [shlex.join(["xmnist", *words, *elsewhere]) for words in _after(run)][:MOST]
+
+
+def _after(run: Run) -> Iterator[list[str]]:
+    settings = run.settings
+    if run.stage == "export":
+        yield ["train", "model=classifier", "dataset=folder", f"dataset.path={run.path}"]
+        return
+    if run.stage == "report":
+        yield ["report", "open=true"]
+        yield ["runs"]
+        return
+    network = run if run.stage == "train" else run.bases()[0]
+    this, model = f"run={network.path.name[-8:]}", network.settings["model"]["name"]
+    if run.stage == "train":
+        yield from _after_training(run, this, model)
+    elif run.stage == "explain":
+        maps = [name for name, each in settings["explainers"].items() if each["name"] not in (*IMAGES, *LEARNED)]
+        if maps and settings["model"]["name"] != "joint":
+            chosen = f"explainer=[{','.join(maps)}]" if len(maps) > 1 else f"explainer={maps[0]}"
+            yield ["evaluate", this, chosen, "metric=aopc"]
+        else:
+            yield ["evaluate", this]
+        if settings["select"]["name"] != "misclassified" and not settings["image"]["path"]:
+            yield ["explain", this, "select=misclassified", "target=[predicted,label]", "explainer=[gradcam,lrp]"]
+    else:
+        yield ["explain", this, "select=misclassified"]
+    yield ["report", "open=true"]
+
+
+def _after_training(run: Run, this: str, model: str) -> Iterator[list[str]]:
+    settings = run.settings
+    if model == "evaluation":
+        return
+    if model == "classifier":
+        yield ["explain", this, "explainer=[saliency,gradcam,lrp]"]
+        yield ["evaluate", this, "metric=classification", "explainer=lrp"]
+        yield ["train", this, "layer=dense"]
+        return
+    yield ["explain", this]
+    if model in REFERENCE and len(listed(settings["layer"])) == 1:
+        reference = Run("train", trained(settings, REFERENCE[model]))
+        if reference.status().get("state") != "done":
+            base = Run("train", trained(settings, "classifier")).path.name[-8:]
+            yield ["train", f"run={base}", f"model={REFERENCE[model]}", f"layer={settings['layer']}"]
+    if model not in EXPLAINED_BY:
+        yield ["evaluate", this, "metric=reconstruction"]
+    elif model == "joint":
+        yield ["evaluate", this, "metric=aopc"]
