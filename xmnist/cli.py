@@ -43,8 +43,9 @@ examples:
   xmnist train model=joint dataset=polygons              a classifier that makes its own explanation
   xmnist train -m model=cladec alpha=0,0.25,0.99         a sweep: one run for each value
   xmnist train +experiment=smoke                         everything once, in seconds
-  xmnist explain explainer=[lrp,gradcam,cladec]          what the classifier has seen, by three methods
-  xmnist evaluate explainer=[lrp,gradcam] metric=aopc    which of them finds what the classifier looks at
+  xmnist explain run=last 'explainer=[lrp,gradcam]'      what the network that was trained last uses, by two methods
+  xmnist explain run=last image=five.png                 the same of an image of your own
+  xmnist evaluate run=last metric=aopc                   which explanation is faithful to it
   xmnist report open=true                                everything that was made, in the browser
 
 flags:
@@ -85,13 +86,18 @@ def _main() -> None:
     if stage in OTHERS:
         return without_hydra(argv)
     if stage not in STAGES:
-        fail(unknown("stage", stage, [*STAGES, *OTHERS], "stages"), 2)
+        near = MEANT.get(stage)
+        hint = f"no stage '{stage}'; did you mean 'xmnist {near}'?" if near else None
+        fail(hint or unknown("stage", stage, [*STAGES, *OTHERS], "stages"), 2)
     trusted, argv = _trusted(argv)
     overrides, flags = _sorted(argv)
+    _refuse_bare(stage, flags)
     if stage == "report":
         overrides = [_of_report(word) for word in overrides]
     if stage == "explain":
         overrides = [_of_image(word) for word in overrides]
+    if any(re.fullmatch(r"\+*experiment=smoke", word) for word in overrides):
+        overrides.append(SMALL)
     asking = {"--help", "-h", "--hydra-help", "-sc", "--shell-completion"} & set(flags)
     if stage in ("train", "explain", "evaluate") and not asking:
         from xmnist import basis, hooks
@@ -222,6 +228,35 @@ def _sorted(argv: list[str]) -> tuple[list[str], list[str]]:
         given = before not in VALUED and (word.startswith("~") or ("=" in word and not word.startswith("-")))
         (overrides if given else flags).append(word)
     return overrides, flags
+
+
+SMALL = "+small@dataset=${dataset}"
+"""What experiment smoke needs besides: a part of whatever data set is chosen. Hydra resolves this on a command line only."""
+
+MEANT = {"help": "--help", "open": "report open=true", "show": "runs show", "compare": "runs compare", "list": "runs"}
+MEANT |= {"ls": "runs", "version": "--version", "test": "evaluate", "fit": "train", "plot": "explain"}
+"""Words that are no stages -> what was meant by them."""
+
+
+def _refuse_bare(stage: str, flags: Sequence[str]) -> None:
+    """Refuse words that are neither KEY=VALUE nor a flag that is known, and say what was probably meant."""
+    from xmnist import config
+
+    bare = [word for before, word in zip(["", *flags], flags, strict=False) if before not in VALUED]
+    for place, word in enumerate(bare):
+        follows = next((each for each in bare[place + 1 : place + 2] if not each.startswith("-")), "")
+        if word in ("help", "usage"):
+            fail(f"did you mean 'xmnist {stage} --help'?", 2)
+        if word.startswith("--"):
+            name, _, value = word[2:].partition("=")
+            known = config.meant(name)
+            if known:
+                fail(f"no flag --{name}; did you mean {known}={value or follows or 'VALUE'}?", 2)
+        elif not word.startswith("-"):
+            known = config.meant(word) or ("open" if word == "open" and stage == "report" else None)
+            value = follows or ("true" if word in ("open", "force") else "VALUE")
+            hint = f"; did you mean {known}={value}?" if known else f": words are KEY=VALUE (xmnist {stage} --help)"
+            fail(f"cannot read '{word}'{hint}", 2)
 
 
 def _freed(overrides: Sequence[str], flags: Sequence[str]) -> list[str]:

@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 
+import torch
 from scipy.stats import binomtest
 
 from xmnist.data.base import Data
@@ -34,21 +35,22 @@ def reasons(model: str, scores: Mapping[str, float], history: Sequence[Mapping[s
         scores: on the test images, `accuracy` among them where the model classifies.
         history: a row an epoch, with its `train_loss`.
     """
-    out, loss = [], history[-1]["train_loss"]
-    counts = images.test.labels.bincount()
-    if model in ("classifier", "joint"):
-        total, largest = int(counts.sum()), int(counts.max())
-        right = round(scores["accuracy"] * total)
-        if len(images.info.classes) > 1 and largest < total:
-            p = binomtest(right, total, largest / total, "greater").pvalue
-            if p > LEVEL and right < total:
-                name = images.info.classes[int(counts.argmax())]
-                out.append(
-                    f"the {model} is not measurably better than always answering '{name}': {right} of {total} test "
-                    f"images are right, and {largest} are '{name}'"
-                )
-    nothing = math.log(len(images.info.classes)) if model == "classifier" else history[0]["train_loss"]
-    if loss > GROWN * nothing and (model == "classifier" or len(history) > 1):
+    out, kept = [], min(history, key=lambda row: row["val_loss"])
+    if model in ("classifier", "joint") and len(images.info.classes) > 1:
+        counts = (images.test.labels.bincount(), images.validation.labels.bincount())
+        accuracies = (scores["accuracy"], kept["val_accuracy"])
+        right = sum(round(share * int(each.sum())) for share, each in zip(accuracies, counts, strict=True))
+        total, largest = (sum(int(how(each)) for each in counts) for how in (torch.sum, torch.max))
+        if right < total and binomtest(right, total, largest / total, "greater").pvalue > LEVEL:
+            name = images.info.classes[int(counts[0].argmax())]
+            out.append(
+                f"the {model} is not measurably better than always answering '{name}': {right} of {total} validation "
+                f"and test images are right, where that makes {largest}"
+            )
+    loss, nothing = history[-1]["train_loss"], history[0]["train_loss"]
+    if model == "classifier":
+        nothing = math.log(len(images.info.classes))
+    if loss > GROWN * nothing and len(history) > 1:
         than = "of knowing nothing" if model == "classifier" else "after the first epoch"
         out.append(f"the training loss has exploded: {loss:.4g}, where that {than} is {nothing:.4g}")
     return out
@@ -59,7 +61,6 @@ def _advice(settings: Settings, history: Sequence[Mapping[str, float]], images: 
     count, size = len(images.train), own["batch_size"]
     each = math.ceil(count / size)
     steps = each * len(history)
-    rates = [row["lr"] for row in history]
     told = f"{count:,} training images in batches of {size} made {each} steps an epoch, {steps:,} in all"
     tries = []
     if steps < STEPS:
@@ -71,4 +72,5 @@ def _advice(settings: Settings, history: Sequence[Mapping[str, float]], images: 
         tries.append(f"trainer.{part}lr={own['lr'] / 4:.2g}")
     else:
         tries.append("smaller trainer.joint.lr_classifier and lr_explainer")
-    return f"{told}, with rates up to {max(rates):.2g}; try {' '.join(tries)}"
+    rate = f", at rates up to {own['lr']:.2g}" if part != "joint." else ""
+    return f"{told}{rate}; try {' '.join(tries)}"

@@ -30,9 +30,20 @@ class MeasurementError(Exception):
 def unknown(what: str, word: str, allowed: Iterable[str], listed: str = "allowed") -> InputError:
     """An `InputError` for a word that is not in a closed list; names the nearest one, then all."""
     words = list(allowed)
-    near = difflib.get_close_matches(word, words, 1)
-    hint = f"; did you mean '{near[0]}'?" if near else ""
+    near = nearest(word, words)
+    hint = f"; did you mean '{near}'?" if near else ""
     return InputError(f"no {what} '{word}'{hint} ({listed}: {', '.join(words)})")
+
+
+def nearest(word: str, words: Iterable[str]) -> str | None:
+    """The word that was probably meant, however it is spelled: FashionMNIST is fashion_mnist."""
+
+    def letters(text: str) -> str:
+        return "".join(filter(str.isalnum, text)).lower()
+
+    by_letters = {letters(each): each for each in words}
+    near = difflib.get_close_matches(letters(word), by_letters, 1)
+    return by_letters[near[0]] if near else None
 
 
 NO_PLACE = (

@@ -47,8 +47,8 @@ def main(settings: Settings, typed: str) -> dict[str, Any]:
     scene = explaining.scene(settings, typed)
     with runs.claim(run, typed) as to_do:
         if to_do:
-            count, of = len(scene.rows), "of the test" if scene.own is None else "of your own"
-            log.info("explaining %d image%s %s: %s", count, "s" * (count > 1), of, run.path)
+            what = "test image" if scene.own is None else "own image"
+            log.info("explaining %d %s%s: %s", len(scene.rows), what, "s" * (len(scene.rows) > 1), run.path)
             training.write_environment(run, scene.rows.device)
             failures: dict[str, Exception] = {}
             made = list(_logged(_explanations(scene, failures)))

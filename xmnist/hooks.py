@@ -26,7 +26,7 @@ from xmnist import config, processes, progress, runs, sweeps
 from xmnist.basis import Basis
 from xmnist.derived import foreign
 from xmnist.errors import TRACEBACK, DamageError, InputError, exit_code, report, unknown
-from xmnist.schema import METHODS, METRICS, OWN, STAGES, WEIGHTS
+from xmnist.schema import GROUPS, METHODS, METRICS, OWN, STAGES, WEIGHTS
 
 
 def register(stage: str, argv: Sequence[str]) -> None:
@@ -52,7 +52,7 @@ def _key_help(stage: str, cfg: DictConfig) -> str:
 def typed(hydra: Any, run: runs.Run) -> str:
     """The command that makes a job's run, from its `hydra` config: what was typed, and which data set was taken."""
     own = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
-    words = list(hydra.overrides.task)
+    words = [word for word in hydra.overrides.task if not word.startswith("+small@")]
     if "dataset" in run.settings and not any(word.startswith("dataset=") for word in words):
         words.insert(0, f"dataset={run.settings['dataset']['name']}")
     return runs.command(run.stage, [*words, *(word for path in own for word in ("--config-dir", path))])
@@ -209,6 +209,18 @@ def _of_joint(key: str) -> str:
     return f"{key} belongs to model=joint" if key in WEIGHTS else ""
 
 
+def _of_another_option(key: str, words: Sequence[str]) -> str:
+    """Why a key is refused that another option of its group has, or that stands below another one."""
+    group, _, rest = key.partition(".")
+    owners = [name for name, rules in GROUPS.get(group, {}).items() if rest in rules]
+    if owners:
+        chosen = [word.partition("=")[2] for word in words if word.startswith(f"{group}=")]
+        here = f", not to {group}={chosen[-1]}" if chosen else ""
+        return f"{key} belongs to {' or '.join(f'{group}={name}' for name in owners)}{here}"
+    known = config.meant(key) if not rest else None
+    return f"no key '{key}'; did you mean '{known}'?" if known and known != key else ""
+
+
 def explain(error: Exception, stage: str, words: Sequence[str]) -> str:
     """Hydra's report of a command line that does not compose, in one line that names what is allowed."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
@@ -222,7 +234,7 @@ def explain(error: Exception, stage: str, words: Sequence[str]) -> str:
     text = (str(error) or type(error).__name__).strip()
     match = re.match(r"Could not override '([^'@]+)", text)
     if match:
-        refused = _of_another_stage(match[1], stage) or _of_joint(match[1])
+        refused = _of_another_stage(match[1], stage) or _of_joint(match[1]) or _of_another_option(match[1], words)
         return refused or str(unknown("key", match[1], _siblings(match[1], stage, words), "keys"))
     line = text.splitlines()[0]
     ambiguous = re.match(r"Ambiguous value for argument '(.*?)=(.*)'", line)

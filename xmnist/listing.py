@@ -7,27 +7,32 @@ import re
 import shutil
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from xmnist import filters, found, pack, verify
+from xmnist import existing, filters, found, inspection, pack, verify
 from xmnist.errors import InputError, report, unknown
 from xmnist.filters import UNITS
 from xmnist.found import Found
 from xmnist.schema import COMMON
 
-USAGE = """xmnist runs: list the runs, newest last, remove some of them, or check and pack them
+USAGE = """xmnist runs: list the runs, newest last, show and compare them, remove some, or check and pack them
 
 usage: xmnist runs [KEY=VALUE ...] [flags]
-       xmnist runs verify [HASH|FOLDER|all ...] [out_dir=DIR]
-       xmnist runs pack HASH|FOLDER -o FILE.zip [out_dir=DIR]
+       xmnist runs show RUN [out_dir=DIR]
+       xmnist runs compare RUN RUN [RUN ...] [out_dir=DIR]
+       xmnist runs verify [RUN|all ...] [out_dir=DIR]
+       xmnist runs pack RUN -o FILE.zip [out_dir=DIR]
 
-verify: are their files, the networks that they stand on, and their data those that were recorded? Exit 1 if something
-differs. pack: a run with all that it stands on, and a README.txt, for somebody who checks it elsewhere; HASH are the
-digits that end a run's name.
+RUN is a hash (the digits that end a run's name; the first few will do), a run's folder, or last.
+show: its path, command, settings, scores and pictures. compare: the settings that differ, and the scores side by
+side, with their differences to the first run's. verify: are their files, the networks that they stand on, and their
+data those that were recorded? Exit 1 if something differs. pack: a run with all that it stands on, and a README.txt,
+for somebody who checks it elsewhere.
 
 filters, all of which must fit; several values are separated by commas:
   state=STATE       done, failed, interrupted, running; killed: its process died (the same command goes on with it);
@@ -67,9 +72,9 @@ def main(argv: Sequence[str]) -> None:
     Raises:
         InputError: one of them is wrong.
     """
-    if list(argv[:1]) in (["verify"], ["pack"]) and not {"--help", "-h"} & set(argv):
-        return _verify(argv[1:]) if argv[0] == "verify" else _pack(argv[1:])
-    flags, given = _parsed([word for word in argv if word not in ("verify", "pack")])
+    if argv and argv[0] in COMMANDS and not {"--help", "-h"} & set(argv):
+        return COMMANDS[argv[0]](argv[1:])
+    flags, given = _parsed([word for word in argv if word not in COMMANDS])
     if {"--help", "-h"} & set(flags):
         sys.stdout.write(USAGE)
         return
@@ -104,15 +109,33 @@ def _verify(argv: Sequence[str]) -> None:
         sys.exit(1)
 
 
+def _show(argv: Sequence[str]) -> None:
+    words, out_dir = _split(argv)
+    if len(words) != 1:
+        raise InputError("xmnist runs show takes one run: its hash, its folder, or last")
+    _write(inspection.show(found.named(words[0], out_dir)))
+
+
+def _compare(argv: Sequence[str]) -> None:
+    words, out_dir = _split(argv)
+    _write(inspection.compare([found.named(word, out_dir) for word in words]))
+
+
 def _pack(argv: Sequence[str]) -> None:
     words, out_dir = _split(argv)
     if len(words) != 3 or "-o" not in words[:2] or "all" in words:
-        raise InputError("xmnist runs pack HASH -o FILE.zip: it takes one run, and the file to write")
+        raise InputError("xmnist runs pack RUN -o FILE.zip: it takes one run, and the file to write")
     place = words.index("-o")
     target, named = Path(words[place + 1]), [word for word in words if word not in words[place : place + 2]]
     (about,) = verify.chosen(named, out_dir)
     packed = pack.pack(about, target)
     _write("\n".join([f"{target}: {size_text(target.stat().st_size)}", *(f"  {key}" for key in packed)]) + "\n")
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
+    **{"show": _show, "compare": _compare, "verify": _verify, "pack": _pack}
+}
+"""Words that may follow `xmnist runs`."""
 
 
 def _width() -> int | None:
@@ -154,12 +177,12 @@ def _parsed(argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
 
 def table(runs: Sequence[Found], width: int | None) -> str:
     """A line a run below a line of headings; a narrow terminal is told less of the settings and the results."""
-    names, head = _told_apart(runs), ("state", "stage", "dataset", "model", "age", "size", "settings", "result")
+    names, head = told_apart(runs), ("hash", "state", "stage", "dataset", "model", "age", "size", "settings", "result")
     for brief in (False, True):
         rows = [head]
         for run, name in zip(runs, names, strict=True):
             cells = (age_text(run.age_seconds), size_text(run.bytes), name, _result(run, brief))
-            rows.append((run.state, run.stage, run.dataset, run.model or "", *cells))
+            rows.append((run.id, run.state, run.stage, run.dataset, run.model or "", *cells))
         *fixed, settings, result = [max(map(len, column)) for column in zip(*rows, strict=True)]
         room = (width or sys.maxsize) - sum(each + 2 for each in fixed) - 2
         if settings + result <= room:
@@ -176,18 +199,21 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
         text = "".join(letter if letter.isprintable() else "?" for letter in cell)  # none that moves the cursor
         text = SAID.sub("", text) if len(text) > width else text
         text = f"{text[: width - 1]}…" if len(text) > width else text
-        out.append(text.rjust(width) if place in (4, 5) else text.ljust(width))  # age and size
+        out.append(text.rjust(width) if place in (5, 6) else text.ljust(width))  # age and size
     return "  ".join(out).rstrip() + "\n"
 
 
 def _result(run: Found, brief: bool) -> str:
     """A run's figures and what is wrong with it; what matters comes first, because the end may be cut off."""
     figures = [f"{value:.4g} {SHORT.get(name, name)}" for name, value in run.figures.items()]
-    told = [", ".join(figures[:1] if brief else figures), run.error]
+    told = [
+        ", ".join(figures[:1] if brief else figures),
+        run.error or ("; ".join(run.warnings) if run.warnings else None),
+    ]
     return "; ".join(each for each in (told if run.state == "done" else told[::-1]) if each)
 
 
-def _told_apart(runs: Sequence[Found]) -> list[str]:
+def told_apart(runs: Sequence[Found]) -> list[str]:
     """The readable part of each run's name, and what tells those apart that have the same."""
     alike = defaultdict[Path, list[dict[str, Any]]](list)
     labels = [found.NAME.sub("", run.path.name) for run in runs]
@@ -197,6 +223,7 @@ def _told_apart(runs: Sequence[Found]) -> list[str]:
     for run, label in zip(runs, labels, strict=True):
         own, others = filters.flat(run), alike[run.path.parent / label]
         keys = [key for key in own if key not in COMMON and any(other.get(key) != own[key] for other in others)]
+        keys = [key for key in keys if run.stage != "train" or existing.decides(str(run.model), key)]
         more = [f"{key}={filters.text_of(own[key])}" for key in keys[:3]] + ["…"] * (len(keys) > 3)
         out.append(",".join([label, *more]))
     return out
@@ -263,6 +290,9 @@ def _removed(run: Found) -> bool:
                     path.unlink()
         lock.unlink(missing_ok=True)
         run.path.rmdir()  # refuses if a process has begun this run anew in between
+        with suppress(OSError):  # the first that is not empty
+            for folder in list(run.path.parents)[: 2 if run.stage == "export" else 3]:
+                folder.rmdir()
     except OSError as error:
         report(f"{run.path} stays: {'a process is at work on it' if isinstance(error, Timeout) else error}")
         return False

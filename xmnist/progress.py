@@ -25,6 +25,9 @@ EVERY = 0.5
 class Handler(logging.StreamHandler):
     """A log on the terminal, above the line that shows the progress."""
 
+    def format(self, record: logging.LogRecord) -> str:
+        return ("warning: " if record.levelno >= logging.WARNING else "") + super().format(record)
+
     def emit(self, record: logging.LogRecord) -> None:
         with tqdm.external_write_mode(file=self.stream):
             super().emit(record)

@@ -69,6 +69,11 @@ def maybe(rule: Rule) -> Rule:
     return Rule(f"{rule.text}, or null", lambda value: None if value is None else rule.convert(value))
 
 
+def or_auto(rule: Rule) -> Rule:
+    """What a rule allows, or `auto`."""
+    return Rule(f"{rule.text}, or auto", lambda value: value if value == "auto" else rule.convert(value))
+
+
 def one_or_more(rule: Rule) -> Rule:
     """What `rule` takes, or a list of it without repetitions."""
 

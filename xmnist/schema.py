@@ -4,7 +4,20 @@ import re
 from typing import Any
 
 from xmnist.data import files
-from xmnist.rules import Rule, choice, list_of, maybe, number, one_or_more, pair, raise_unless, text, three, whole
+from xmnist.rules import (
+    Rule,
+    choice,
+    list_of,
+    maybe,
+    number,
+    one_or_more,
+    or_auto,
+    pair,
+    raise_unless,
+    text,
+    three,
+    whole,
+)
 
 YES_NO = Rule("true or false", lambda value: raise_unless(isinstance(value, bool), value))
 NOTHING = Rule("null", lambda value: raise_unless(value is None, value))
@@ -86,11 +99,11 @@ _RANDOM = {"count": maybe(whole(1)), **_OF, "seed": SEED}
 DECODER = {"decoder": choice("published", "dense128", "conv64", "auto"), "reconstruction": choice("sse", "mse")}
 _VAE = {"latent": whole(2, 10_000), "beta": number(0)}
 TRAINING = {
-    "epochs": whole(1),
-    "batch_size": whole(1),
+    "epochs": or_auto(whole(1)),
+    "batch_size": or_auto(whole(1)),
     "precision": choice("auto", "fp32", "bf16"),
     "optimizer": choice("sgd", "adam", "adamw"),
-    "lr": number(0, above=True),
+    "lr": or_auto(number(0, above=True)),
     "weight_decay": number(0),
     "eps": number(0, above=True),
     "momentum": number(0, 1),
@@ -238,7 +251,7 @@ COMMON = {
     "force": YES_NO,
     "fail_fast": YES_NO,
     "format": one_or_more(choice("png", "pdf", "svg")),
-    "hints": Rule("auto, true or false", lambda value: raise_unless(value == "auto" or isinstance(value, bool), value)),
+    "hints": or_auto(YES_NO),
 }
 
 FEWER = {

@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from xmnist.config import conf_dir, option
+from xmnist.config import conf_dir, fitted_trainer, option
 from xmnist.derived import JOINT_TRAINING, Settings, plain
 from xmnist.schema import COMMON, TRAINING, WEIGHTS
 
@@ -25,7 +25,8 @@ def words(settings: Settings) -> list[str]:
         out += _changed(f"{group}.", settings[group], file.get("model", file))
         if group == "model":
             out += _changed("", {key: settings[key] for key in ("alpha", *WEIGHTS) if key in settings}, file)
-    trainer, own = option("trainer", "default"), settings["trainer"]
+    own, usual = settings["trainer"], option("trainer", "default")
+    trainer = fitted_trainer(usual | {"joint": {}}, settings["dataset"]) | {"joint": usual["joint"]}
     out += _changed("trainer.", own, trainer)
     part = "joint" if settings["model"]["name"] == "joint" else "decoder"
     rules = JOINT_TRAINING if part == "joint" else TRAINING

@@ -31,7 +31,8 @@ def chosen(settings: Settings, tell: bool = False) -> list[Found]:
     """
     out_dir, only = Path(settings["out_dir"]), {k: v for k, v in settings["only"].items() if v}
     if settings["run"]:
-        return _one(Path(settings["run"]).resolve(), tell)
+        run = found.named(settings["run"], out_dir, lambda path: path.parts[-4:][0] in ("train", "explain", "evaluate"))
+        return _one(run, tell)
     everything = found.below(out_dir)
     done = [run for run in everything if run.state == "done" and run.stage != "export"]
     left = [run for run in done if all(_fits(run, key, listed(words)) for key, words in only.items())]
@@ -55,13 +56,11 @@ def _nothing(out_dir: Path, everything: Sequence[Found], done: Sequence[Found], 
     return f"no finished run fits {asked} (there: {'; '.join(there)})"
 
 
-def _one(path: Path, tell: bool) -> list[Found]:
+def _one(run: Found, tell: bool) -> list[Found]:
     """A run and those that it stands on, as far as they are there."""
-    if not (path / "status.json").is_file():
-        raise InputError(f"run={path} is no run's folder: it has no status.json (xmnist runs lists them)")
+    path = run.path
     if (path / "index.html").is_file():
         raise InputError(f"run={path} is a report: {path / 'index.html'}")
-    run = found.read(path)
     if run.state != "done":
         raise InputError(f"run={path} is not to be shown: {run.state}{f' ({run.error})' if run.error else ''}")
     if run.stage == "export":
