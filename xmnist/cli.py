@@ -231,7 +231,7 @@ def _sorted(argv: list[str]) -> tuple[list[str], list[str]]:
 
 
 SMALL = "+small@dataset=${dataset}"
-"""What experiment smoke needs besides: a part of whatever data set is chosen. Hydra resolves this on a command line only."""
+"""What experiment smoke needs besides: a part of the chosen data set, which Hydra finds out on a command line only."""
 
 MEANT = {"help": "--help", "open": "report open=true", "show": "runs show", "compare": "runs compare", "list": "runs"}
 MEANT |= {"ls": "runs", "version": "--version", "test": "evaluate", "fit": "train", "plot": "explain"}

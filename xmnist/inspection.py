@@ -1,16 +1,19 @@
 """One run in full, and several side by side: what `xmnist runs show` and `xmnist runs compare` print. No torch."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from xmnist import existing, found, reading
 from xmnist.derived import dotted
 from xmnist.errors import InputError
-from xmnist.filters import text_of
+from xmnist.filters import flat, text_of
 from xmnist.found import Found
 from xmnist.progress import duration
 from xmnist.runs import EFFORT
+from xmnist.schema import COMMON
 
 UNTOLD = ("out_dir", "data_dir", "device", "force", "train_missing", "fail_fast", "hints", "unmeasured")
 """Settings that change no result."""
@@ -36,6 +39,22 @@ def _number(value: Any) -> float | str:
     with suppress(TypeError, ValueError):
         return float(value)
     return str(value)
+
+
+def names(runs: Sequence[Found]) -> list[str]:
+    """The readable part of each run's name, and what tells those apart that have the same."""
+    alike = defaultdict[Path, list[dict[str, Any]]](list)
+    labels = [found.NAME.sub("", run.path.name) for run in runs]
+    for run, label in zip(runs, labels, strict=True):
+        alike[run.path.parent / label].append(flat(run))
+    out = []
+    for run, label in zip(runs, labels, strict=True):
+        own, others = flat(run), alike[run.path.parent / label]
+        keys = [key for key in own if key not in COMMON and any(other.get(key) != own[key] for other in others)]
+        keys = [key for key in keys if run.stage != "train" or existing.decides(str(run.model), key)]
+        more = [f"{key}={text_of(own[key])}" for key in keys[:3]] + ["…"] * (len(keys) > 3)
+        out.append(",".join([label, *more]))
+    return out
 
 
 def show(run: Found) -> str:

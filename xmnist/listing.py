@@ -6,19 +6,16 @@ import os
 import re
 import shutil
 import sys
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
-from xmnist import existing, filters, found, inspection, pack, verify
+from xmnist import filters, found, inspection, pack, verify
 from xmnist.errors import InputError, report, unknown
 from xmnist.filters import UNITS
 from xmnist.found import Found
-from xmnist.schema import COMMON
 
 USAGE = """xmnist runs: list the runs, newest last, show and compare them, remove some, or check and pack them
 
@@ -177,7 +174,10 @@ def _parsed(argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
 
 def table(runs: Sequence[Found], width: int | None) -> str:
     """A line a run below a line of headings; a narrow terminal is told less of the settings and the results."""
-    names, head = told_apart(runs), ("hash", "state", "stage", "dataset", "model", "age", "size", "settings", "result")
+    names, head = (
+        inspection.names(runs),
+        ("hash", "state", "stage", "dataset", "model", "age", "size", "settings", "result"),
+    )
     for brief in (False, True):
         rows = [head]
         for run, name in zip(runs, names, strict=True):
@@ -211,22 +211,6 @@ def _result(run: Found, brief: bool) -> str:
         run.error or ("; ".join(run.warnings) if run.warnings else None),
     ]
     return "; ".join(each for each in (told if run.state == "done" else told[::-1]) if each)
-
-
-def told_apart(runs: Sequence[Found]) -> list[str]:
-    """The readable part of each run's name, and what tells those apart that have the same."""
-    alike = defaultdict[Path, list[dict[str, Any]]](list)
-    labels = [found.NAME.sub("", run.path.name) for run in runs]
-    for run, label in zip(runs, labels, strict=True):
-        alike[run.path.parent / label].append(filters.flat(run))
-    out = []
-    for run, label in zip(runs, labels, strict=True):
-        own, others = filters.flat(run), alike[run.path.parent / label]
-        keys = [key for key in own if key not in COMMON and any(other.get(key) != own[key] for other in others)]
-        keys = [key for key in keys if run.stage != "train" or existing.decides(str(run.model), key)]
-        more = [f"{key}={filters.text_of(own[key])}" for key in keys[:3]] + ["…"] * (len(keys) > 3)
-        out.append(",".join([label, *more]))
-    return out
 
 
 def age_text(seconds: float) -> str:

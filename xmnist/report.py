@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from xmnist import environment, progress, runs
+from xmnist import environment, inspection, progress, runs
 from xmnist.derived import Settings
 from xmnist.errors import InputError
 from xmnist.found import Found
-from xmnist.reporting import cards, collected, curves, gallery, page, standings
+from xmnist.reporting import cards, collected, curves, gallery, overview, page, standings
 from xmnist.runs import Run
 
 log = logging.getLogger(__name__)
@@ -64,15 +64,16 @@ def main(settings: Settings, typed: str) -> dict[str, Any]:
 
 def _made(several: Sequence[Found], settings: Settings) -> tuple[str, str]:
     """The page, and what had to be left out of it."""
-    parts = {
+    parts: dict[str, Any] = {
         "title": _title(settings),
         "tables": [*standings.standings(several), *standings.over_seeds(several)],
         "charts": curves.charts(several),
         "cards": cards.cards(several),
     }
+    parts["overview"] = overview.overview(several, parts["tables"])
     pictures = [next(iter(collected.each("the pictures of", [run], page.pictures)), []) for run in several]
-    bare = [page.entry(run) for run in several]
-    fixed = len(page.render(**parts, entries=bare, networks=[{}], chunks=[], note="").encode())
+    bare = [page.entry(run, name) for run, name in zip(several, inspection.names(several), strict=True)]
+    fixed = len(page.render(**parts, entries=bare, networks=[{"label": ""}], chunks=[], note="").encode())
     room = settings["megabytes"] * 1e6 - fixed
     limit = f"megabytes={settings['megabytes']:g}"
     networks, tiles, note, taken = _fitting(several, settings["images"], room, limit)

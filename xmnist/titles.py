@@ -1,7 +1,7 @@
 """What pictures and pages call runs, models and explainers; without torch, so that none of them waits for it."""
 
 from xmnist.derived import Settings, listed, phases, plain
-from xmnist.schema import DECODERS
+from xmnist.schema import CONTROLS, DECODERS
 
 NAMES = {
     **{"classifier": "classifier", "cladec": "ClaDec", "refae": "RefAE", "joint": "joint model"},
@@ -39,6 +39,11 @@ def explainer_title(name: str) -> str:
     method, *parts = name.split(",")
     title = TITLES.get(method, NAMES.get(method, method.replace("_", " "))).replace("\n", " ")
     return ", ".join([title, *(part.replace("=", " ") for part in parts)])
+
+
+def is_control(name: str) -> bool:
+    """Whether an explainer is a model-independent control."""
+    return name.split(",")[0] in CONTROLS
 
 
 def phase_title(settings: Settings, phase: int) -> str:

@@ -34,6 +34,7 @@ class Card:
     confusion: list[list[int]] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     missing: str = ""
+    warnings: list[str] = field(default_factory=list)
 
     def shade(self, row: int, column: int) -> int:
         """How dark a cell of the confusion matrix is, 0 to 9: its share of the row; any image shows."""
@@ -62,7 +63,7 @@ def _seedless(run: Found) -> str:
 def _card(run: Found, measured: Found | None, seeds: int) -> Card:
     data, metrics = content(run.path / "data.json"), content(run.path / "metrics.json")
     title = titles.title(run.settings)
-    card = Card(run.id, title, {}, [])
+    card = Card(run.id, title, {}, [], warnings=run.warnings)
     counts = {name: sum(each) for name, each in data.get("images", {}).items()}
     if measured is not None:
         table = grid(measured.path / "confusion.csv")[1:]
@@ -165,7 +166,9 @@ def _limits(run: Found, counts: dict[str, int], seeds: int, card: Card) -> list[
         worst = min(scored, key=lambda row: float(row["recall"]))
         recall = 100 * float(worst["recall"])
         out.append(f"It is worst at class {worst['class']}, of whose images it recognises {recall:.1f} %.")
-    out.append("It knows the classes of its data set only, and calls any image one of them.")
+    out.append(
+        "It is a closed-set classifier: it does not detect images of other classes (no out-of-distribution detection)."
+    )
     out.append("Test images are from the same source as training images: how it does on others was not measured.")
     return out
 
@@ -178,7 +181,7 @@ def _most_confused(card: Card) -> str:
     count, true, seen = max(most, key=lambda pair: pair[0] / sum(card.confusion[pair[1]]))
     told = "Its most frequent mistake" if len(most) == 1 else "Among its most frequent mistakes"
     of = sum(card.confusion[true])
-    return f"{told}: {card.names[true]} taken for {card.names[seen]}, {count:,} of {of:,} times."
+    return f"{told}: {card.names[true]} → {card.names[seen]} (true → predicted), {count:,} of {of:,} times."
 
 
 def _measuring(run: Found) -> str:

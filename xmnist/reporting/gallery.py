@@ -96,7 +96,7 @@ class Row:
     layer: str | None
     alpha: float | None
     options: Settings
-    cells: dict[int, dict[str, Any]] = field(default_factory=dict)
+    cells: dict[int | str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass
@@ -106,9 +106,9 @@ class Network:
     id: str
     label: str
     size: tuple[int, int]
-    images: dict[int, dict[str, Any]] = field(default_factory=dict)
+    images: dict[int | str, dict[str, Any]] = field(default_factory=dict)
     rows: dict[str, Row] = field(default_factory=dict)
-    hidden: set[int] = field(default_factory=set)
+    hidden: set[int | str] = field(default_factory=set)
 
 
 def networks(several: Iterable[Found], images: int, tiles: Tiles) -> list[Network]:
@@ -130,7 +130,11 @@ def _take_up(networks: dict[str, Network], run: Found, limit: int, tiles: Tiles)
     name = runs.run_id("train", explained)
     with np.load(run.path / "explanations.npz", allow_pickle=False) as file:
         arrays = dict(file)
-    numbers = arrays["indices"].tolist()
+    known = "labels" in arrays  # images from elsewhere have none, and no place among the test images
+    numbers: list[int | str] = arrays["indices"].tolist()
+    if not known:
+        digests = [hashlib.sha256(image.tobytes()).hexdigest()[:4] for image in arrays["images"]]
+        numbers = [f"{row['file']} ({digest})" for row, digest in zip(table, digests, strict=True)]
     new = Network(name[-8:], titles.explained_title(explained), arrays["images"].shape[2:])
     network = networks.setdefault(name, new)
     places = [place for place, number in enumerate(numbers) if number in network.images]
@@ -143,7 +147,8 @@ def _take_up(networks: dict[str, Network], run: Found, limit: int, tiles: Tiles)
         for place, tile, mask in zip(fresh, drawn, truth, strict=True):
             told = table[place]
             network.images[numbers[place]] = {
-                **{"index": numbers[place], "label": told["class"], "predicted": told["predicted_class"]},
+                **{"index": numbers[place], "label": told["class"] if known else None},
+                **{"predicted": told["predicted_class"], "file": told.get("file")},
                 **{"probability": float(told["probability"]), "tile": tile, "mask": mask},
             }
     places = sorted(places + fresh)

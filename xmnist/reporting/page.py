@@ -13,10 +13,11 @@ from typing import Any
 import jinja2
 from PIL import Image
 
-from xmnist import __version__, found, tables, wording
+from xmnist import __version__, tables, wording
 from xmnist.found import Found
 from xmnist.reporting.collected import content
 from xmnist.reporting.standings import Cell
+from xmnist.titles import explainer_title
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -71,7 +72,7 @@ class Entry:
     left: int = 0
 
 
-def entry(run: Found) -> Entry:
+def entry(run: Found, name: str) -> Entry:
     """A run, without its pictures, as the list tells of it, without the folders of the machine where it was made."""
     told = content(run.path / "environment.json")
     versions = ", ".join(f"{name} {number}" for name, number in told.pop("versions", {}).items() if number)
@@ -80,7 +81,7 @@ def entry(run: Found) -> Entry:
     config = FOLDER.sub(r"\1\2", config)
     command = wording.public(shlex.split(run.command or ""))
     figures = ", ".join(f"{value:.4g} {name.replace('_', ' ')}" for name, value in run.figures.items())
-    return Entry(run, found.NAME.sub("", run.path.name), figures, command, config, environment)
+    return Entry(run, name, figures, command, config, environment)
 
 
 def render(**context: Any) -> str:
@@ -93,7 +94,7 @@ def render(**context: Any) -> str:
         lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False, "ensure_ascii": False}
-    environment.filters |= {"numbers": numbers}
+    environment.filters |= {"numbers": numbers, "method": explainer_title}
     style, head, script = (_asset(*names) for names in (["page.css"], ["head.js"], SCRIPTS))
     own = {
         "version": __version__,
@@ -117,7 +118,7 @@ def numbers(cell: Cell) -> tuple[str, str]:
     return value, f"[{low}, {high}]"
 
 
-SCRIPTS = ("page.js", "gallery.js", "charts.js", "tables.js", "start.js")
+SCRIPTS = ("page.js", "gallery.js", "overview.js", "charts.js", "tables.js", "start.js")
 
 
 def _asset(*names: str) -> str:

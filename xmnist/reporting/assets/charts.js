@@ -25,7 +25,8 @@ function startCharts(charts) {
 
   const names = () => [...new Map(chart.panels.flatMap((panel) => panel.lines.map((line) => [line.name, line])))];
 
-  function look({ name, quiet }) {
+  function look({ name, quiet, colour, dash }) {
+    if (colour && !quiet) return { stroke: colour === "#000000" ? "var(--text)" : colour, "stroke-dasharray": dash || null };
     const alike = names().filter(([, line]) => line.quiet === quiet), order = alike.findIndex(([each]) => each === name);
     if (quiet) return { stroke: "var(--quiet)", "stroke-dasharray": ["5 3", "2 3", "9 3 2 3"][order % 3] };
     return { stroke: COLOURS[order % 10], "stroke-dasharray": DASHES[Math.floor(order / 10) % 3] };

@@ -50,12 +50,14 @@ async function valueAt(cell, down, right) {
   return `row ${row}, column ${column}: ${values.map(said).join(" ")}`;
 }
 
-const named = (image) => (image.label === image.predicted ? image.label : `${image.label} – ${image.predicted}`);
+/** Whether an image is not known to be misclassified; those from elsewhere have no label. */
+const right = (image) => image.label === null || image.label === image.predicted;
+const named = (image) => (right(image) ? image.predicted : `${image.label} → ${image.predicted}`);
 
 function startGallery(networks) {
   if (!networks.length) return;
   const form = $("#gallery-controls"), grid = $("#gallery-grid"), dialog = $("#enlarged");
-  const { net, class: truth, seen, right, layer, alpha, all } = form.elements;
+  const { net, class: truth, seen, right: wanted, layer, alpha, all } = form.elements;
   const fieldset = $("fieldset", form), drawn = new IntersectionObserver(draw, { rootMargin: "300px" });
   let network = null, alphas = [], hidden = new Set(), columns = [], rows = [], at = [0, 0];
 
@@ -65,11 +67,11 @@ function startGallery(networks) {
     choose(networks.find((each) => each.id === choices.get("net")) ?? networks[0]);
     truth.value = choices.get("class") ?? "";
     seen.value = choices.get("seen") ?? "";
-    right.value = choices.get("right") ?? "";
+    wanted.value = choices.get("right") ?? "";
     layer.value = choices.get("layer") ?? "";
-    for (const select of [truth, seen, right, layer]) if (select.selectedIndex < 0) select.value = "";
-    const wanted = alphas.indexOf(Number(choices.get("alpha") ?? NaN));
-    alpha.value = wanted < 0 ? 0 : wanted;
+    for (const select of [truth, seen, wanted, layer]) if (select.selectedIndex < 0) select.value = "";
+    const place = alphas.indexOf(Number(choices.get("alpha") ?? NaN));
+    alpha.value = place < 0 ? 0 : place;
     all.checked = choices.get("all") === "1" && alphas.length > 1;
     hidden = new Set(choices.getAll("hide").filter((name) => network.rows.some((row) => row.name === name)));
     for (const box of $$("input", fieldset)) box.checked = !hidden.has(box.value);
@@ -85,7 +87,7 @@ function startGallery(networks) {
     network = chosen;
     net.value = network.id;
     const sorted = (values) => [...new Set(values)].sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
-    fill(truth, [["", "any"], ...sorted(network.images.map((each) => each.label)).map((name) => [name, name])]);
+    fill(truth, [["", "any"], ...sorted(network.images.map((each) => each.label).filter((label) => label !== null)).map((name) => [name, name])]);
     fill(seen, [["", "any"], ...sorted(network.images.map((each) => each.predicted)).map((name) => [name, name])]);
     const layers = [...new Set(network.rows.map((row) => row.layer).filter((name) => name !== null))];
     fill(layer, [["", layers.length ? "all" : "–"], ...layers.map((name) => [name, name])]);
@@ -108,12 +110,13 @@ function startGallery(networks) {
     alpha.setAttribute("aria-valuetext", words);
     const fits = (image) =>
       (!truth.value || image.label === truth.value) && (!seen.value || image.predicted === seen.value) &&
-      (!right.value || (image.label === image.predicted) === (right.value === "right"));
+      (!wanted.value || (image.label !== null && right(image) === (wanted.value === "right")));
     columns = network.images.filter(fits);
     rows = network.rows.filter((row) =>
       !hidden.has(row.name) && (!layer.value || row.layer === null || row.layer === layer.value) &&
-      (row.alpha === null || all.checked || row.alpha === value));
-    const wrong = columns.filter((image) => image.label !== image.predicted).length;
+      (row.alpha === null || all.checked || row.alpha === value) &&
+      columns.some((image) => row.tile[network.images.indexOf(image)] !== null));
+    const wrong = columns.filter((image) => !right(image)).length;
     $("#gallery-count").textContent = columns.length
       ? `${columns.length} of ${network.images.length} images, ${wrong} of them misclassified; ${rows.length} row${rows.length === 1 ? "" : "s"} of explanations`
       : "No image is like that.";
@@ -124,7 +127,7 @@ function startGallery(networks) {
   function store(open = null) {
     const usual = (value, other) => (value === other ? null : value);
     remember("gallery", {
-      net: usual(network.id, networks[0].id), class: truth.value, seen: seen.value, right: right.value, layer: layer.value,
+      net: usual(network.id, networks[0].id), class: truth.value, seen: seen.value, right: wanted.value, layer: layer.value,
       alpha: alphas.length > 1 ? usual(String(alphas[Number(alpha.value)]), String(alphas[0])) : null,
       all: all.checked ? "1" : null, hide: [...hidden], open,
     });
@@ -143,6 +146,7 @@ function startGallery(networks) {
   const numbered = (row) => (row === null ? "original" : row === "mask" ? row : String(network.rows.indexOf(row)));
   const told = (row) => (row === null ? "original" : row === "mask" ? "ground truth" : [row.title, where(row)].filter(Boolean).join(", "));
   const where = (row) => [row.layer && `layer ${row.layer}`, row.alpha !== null && `alpha ${row.alpha}`].filter(Boolean).join(", ");
+  const facing = (image) => [`image ${image.file ?? image.index}`, ...(image.label === null ? [] : [`true class ${image.label}`])].join(", ");
   const shown = () => [null, ...(columns.some((image) => image.mask !== null) ? ["mask"] : []), ...rows];
 
   function build() {
@@ -155,12 +159,12 @@ function startGallery(networks) {
     const cells = (row, down) => columns.map((image, across) => {
       const cell = cellOf(row, image);
       if (!cell) return make(down ? "td" : "th", {});
-      const label = `${told(row)}, image ${image.index}, class ${image.label}, seen as ${image.predicted}${cell.seen ? `; seen in it: ${cell.seen}` : ""}`;
+      const label = `${told(row)}, ${facing(image)}, predicted class ${image.predicted}${cell.seen ? `; of this picture: ${cell.seen}` : ""}`;
       const canvas = make("canvas", { "data-tile": cell.tile, "data-kind": cell.kind, width, height });
       const button = make("button", { type: "button", "aria-label": label, tabindex: -1, "data-at": `${down}:${across}` }, canvas);
       const caption = down ? cell.seen : named(image);
-      const wrong = down ? cell.seen && cell.seen !== image.label : image.label !== image.predicted;
-      return make(down ? "td" : "th", down ? {} : { scope: "col" },
+      const wrong = down ? cell.seen && cell.seen !== (image.label ?? image.predicted) : !right(image);
+      return make(down ? "td" : "th", down ? {} : { scope: "col", title: image.file ?? null },
         ...(down ? [button] : []), ...(caption ? [make("span", { class: wrong ? "wrong" : null }, caption)] : []), ...(down ? [] : [button]));
     });
     const table = make("table", { class: "gallery", role: "grid", "aria-label": `explanations of ${network.label}` });
@@ -202,9 +206,8 @@ function startGallery(networks) {
 
   function read(down, across, where) {
     const image = columns[across], row = shown()[down], cell = cellOf(row, image);
-    const parts = [told(row), `image ${image.index}`, `class ${image.label}`,
-      `predicted ${image.predicted} (${image.probability.toFixed(3)})`];
-    if (cell.seen) parts.push(`seen in it: ${cell.seen}`);
+    const parts = [told(row), facing(image), `predicted class ${image.predicted} (${image.probability.toFixed(3)})`];
+    if (cell.seen) parts.push(`of this picture: ${cell.seen}`);
     const [first, second] = $$("#readout span");
     first.textContent = parts.join(", ");
     second.textContent = where ?? "";
@@ -254,9 +257,9 @@ function startGallery(networks) {
     });
     $(".pair", dialog).style.setProperty("--ratio", `${network.size[1]} / ${network.size[0]}`);
     $(".pair", dialog).replaceChildren(...pair);
-    $(".value", dialog).textContent = "point at a pixel for its value";
-    const facts = [["class", image.label], ["predicted", `${image.predicted}, probability ${image.probability.toFixed(4)}`]];
-    if (cell?.seen) facts.push(["seen in the reconstruction", cell.seen]);
+    $(".value", dialog).textContent = TOUCH ? "" : "point at a pixel for its value";
+    const facts = [...(image.file ? [["file", image.file]] : []), ...(image.label === null ? [] : [["true class", image.label]]), ["predicted class", `${image.predicted}, probability ${image.probability.toFixed(4)}`]];
+    if (cell?.seen) facts.push(["predicted class of the reconstruction", cell.seen]);
     if (cell?.scale !== undefined) facts.push(["largest value", said(cell.scale)]);
     if (cell?.gap !== undefined && cell.gap !== null) facts.push(["completeness gap", said(cell.gap)]);
     if (!cell) facts.push(["explanation", "there is none of this image"]);

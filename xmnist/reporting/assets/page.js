@@ -1,7 +1,7 @@
 "use strict";
 // What all views share: the address, which holds the view and what is chosen in it, and small helpers.
 
-const VIEWS = ["gallery", "tables", "curves", "runs", "cards"];
+const VIEWS = ["overview", "gallery", "tables", "curves", "runs", "cards"];
 const $ = (selector, inside = document) => inside.querySelector(selector);
 const $$ = (selector, inside = document) => [...inside.querySelectorAll(selector)];
 
@@ -28,11 +28,13 @@ function fill(select, options) {
   select.replaceChildren(...options.map(([value, text]) => make("option", { value }, text)));
 }
 
+const TOUCH = matchMedia("(hover: none)").matches;
+
 const views = {}; // view -> what applies the choices that the address holds for it
 
 function address() {
   const [view, query] = location.hash.slice(1).split("?");
-  return [VIEWS.includes(view) ? view : "gallery", new URLSearchParams(query ?? "")];
+  return [VIEWS.includes(view) ? view : "overview", new URLSearchParams(query ?? "")];
 }
 
 /** Write a view's choices into the address, a list as several; those that are empty or usual (null) are left out. */

@@ -8,10 +8,12 @@ document.addEventListener("DOMContentLoaded", () => {
   if (!("DecompressionStream" in window)) {
     $("main").prepend(make("p", { class: "note" }, "This browser cannot unpack the pictures: it takes Chrome 80, Firefox 113, Safari 16.4, or a newer one."));
   }
+  startOverview(networks);
   startGallery(networks);
   startCharts(charts);
   startTables();
   startRuns();
+  startCopies();
   $(".skip").addEventListener("click", (event) => { // its target is no view
     event.preventDefault();
     $("#main").focus();

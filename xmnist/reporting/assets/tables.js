@@ -34,6 +34,13 @@ function startTables() {
   }
 }
 
+function startCopies() {
+  for (const button of $$(".copies .copy")) {
+    const table = document.getElementById(button.dataset.of), as = { csv, latex }[button.dataset.as];
+    button.addEventListener("click", () => copy(button, as(table)));
+  }
+}
+
 function startRuns() {
   const { find, found } = $("#view-runs form").elements, runs = $$("#view-runs details.run");
   function look() {
@@ -46,7 +53,7 @@ function startRuns() {
   find.addEventListener("input", () => { look(); store(); });
   $("#view-runs form").addEventListener("submit", (event) => event.preventDefault());
   for (const run of runs) $("summary", run).addEventListener("click", () => setTimeout(store));
-  for (const button of $$("#view-runs .copy")) button.addEventListener("click", () => copy(button, $("code", button.parentNode)));
+  for (const button of $$("#view-runs .copy")) button.addEventListener("click", () => copy(button, $("code", button.parentNode).textContent));
   views.runs = (choices) => {
     find.value = choices.get("find") ?? "";
     look();
@@ -57,14 +64,36 @@ function startRuns() {
 }
 
 /** Copy a text; where the browser does not let a page do that, it is selected, ready to be copied by hand. */
-async function copy(button, code) {
+async function copy(button, text) {
+  const usual = button.textContent;
   let done = true;
   try {
-    await navigator.clipboard.writeText(code.textContent);
+    await navigator.clipboard.writeText(text);
   } catch {
-    getSelection().selectAllChildren(code);
+    const field = make("textarea", { class: "hidden", "aria-hidden": true });
+    field.value = text;
+    button.after(field);
+    field.select();
     done = document.execCommand("copy");
+    field.remove();
   }
-  button.textContent = done ? "copied" : "selected";
-  setTimeout(() => { button.textContent = "copy"; }, 1500);
+  button.textContent = done ? "copied" : "could not copy";
+  setTimeout(() => { button.textContent = usual; }, 1500);
+}
+
+const cells = (table) => [...table.rows].map((row) => [...row.cells]);
+
+/** A table as CSV: the numbers alone, with the digits that they were measured with. */
+function csv(table) {
+  const text = (cell) => cell.dataset.v ?? cell.textContent.trim();
+  return cells(table).map((row) => row.map(text).map((each) => (/[",\n]/.test(each) ? `"${each.replaceAll('"', '""')}"` : each)).join(",")).join("\n") + "\n";
+}
+
+/** A table as LaTeX, with the rules of booktabs: what is best is bold. */
+function latex(table) {
+  const escape = (text) => text.replace(/[\\&%$#_{}~^]/g, (letter) => ({ "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}" })[letter] ?? `\\${letter}`)
+    .replaceAll("≈", "$\\approx$").replaceAll("±", "$\\pm$").replaceAll("−", "$-$").replaceAll("★", "").trim();
+  const text = (cell) => { const own = escape(cell.textContent.replace(/\s+/g, " ")); return cell.classList.contains("best") ? `\\textbf{${own}}` : own; };
+  const lines = cells(table).map((row) => `${row.map(text).join(" & ")} \\\\`), width = table.rows[0].cells.length;
+  return ["\\begin{tabular}{l" + "r".repeat(width - 1) + "}", "\\toprule", lines[0], "\\midrule", ...lines.slice(1), "\\bottomrule", "\\end{tabular}"].join("\n") + "\n";
 }
