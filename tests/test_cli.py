@@ -100,7 +100,7 @@ WRONG = [
     (["train", "device=cuda:01"], "device must be one of auto, cpu, cuda, cuda:N, mps, got 'cuda:01'"),
     (
         ["train", "model=classifier", "model.decoder=conv64"],
-        "no key 'model.decoder'; did you mean 'model.name'? (keys: model.name)",
+        "model.decoder belongs to model=cladec or model=refae or model=evaluation, not to model=classifier",
     ),
     (["train", "dataset.rotatio=1"], "no key 'dataset.rotatio'; did you mean 'dataset.rotation'?"),
     (["train", "-m", "modle=cladec,refae"], "no key 'modle'; did you mean 'model'?"),
@@ -241,17 +241,38 @@ def test_completion(line: str, words: set[str]) -> None:
     assert set(answer.stdout.split()) == words and answer.stderr == ""
 
 
-def test_progress_is_shown_on_a_terminal(tmp_path: Path) -> None:
+def on_a_terminal(folder: Path, *words: str) -> tuple[str, float]:
+    """What a command shows on a terminal of 100 columns, and the longest time in which nothing came, in seconds."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 100))
-    command = [sys.executable, "-m", "xmnist", "train", "+experiment=smoke", "model=classifier", "trainer.epochs=1"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=theirs, stderr=theirs)
+    command = [sys.executable, "-m", "xmnist", *words]
+    process = subprocess.Popen(command, cwd=folder, stdout=theirs, stderr=theirs)
     os.close(theirs)
-    shown, end = b"", time.monotonic() + 60
-    while time.monotonic() < end and select.select([ours], [], [], 60)[0]:
+    shown, longest, last = b"", 0.0, time.monotonic()
+    while select.select([ours], [], [], 60)[0]:
+        longest, last = max(longest, time.monotonic() - last), time.monotonic()
         try:
             shown += os.read(ours, 10_000)
         except OSError:  # the other end is closed
             break
-    assert process.wait(60) == 0
-    assert re.search(rb"epoch 1/1: .*img/s.*loss=", shown)
+    assert process.wait(60) == 0, shown.decode()
+    return shown.decode(), longest
+
+
+@pytest.mark.slow
+def test_no_screen_is_frozen_and_every_stage_ends_with_what_to_type_next(tmp_path: Path) -> None:
+    """Nothing is silent for long: the line is painted every half second, but for what holds the interpreter."""
+    tiny = ("+experiment=smoke", "dataset.train=200", "dataset.test=100")
+    train, silent = on_a_terminal(tmp_path, "train", *tiny, "model=classifier")
+    assert silent < 5 and re.search(r"epoch 1/2 \d+%", train) and "loading PyTorch" in train and "testing" in train
+    (run,) = tmp_path.glob("outputs/train/glyphs/classifier/*")
+    assert f"xmnist explain run={run.name[-8:]} 'explainer=[saliency,gradcam,lrp]'" in train.partition("next:")[2]
+    explain, silent = on_a_terminal(tmp_path, "explain", "run=last", "explainer=[saliency,lrp]")
+    assert silent < 5 and "explainer 2 of 2: lrp" in explain and "grid.png" in explain and "next:" in explain
+    assert "xmnist evaluate run=" in explain
+    evaluate, silent = on_a_terminal(
+        tmp_path, "evaluate", "run=last", "explainer=lrp", "metric=aopc", "select.count=20"
+    )
+    assert silent < 5 and "aopc of lrp" in evaluate and "xmnist report open=true" in evaluate
+    report, silent = on_a_terminal(tmp_path, "report", "hints=false")
+    assert silent < 5 and "reading runs" in report and "next:" not in report

@@ -26,8 +26,8 @@ from xmnist import (
     derived,
     evaluate,
     explaining,
-    figures,
     fitting,
+    grids,
     measures,
     schema,
     seeds,
@@ -362,7 +362,7 @@ def test_what_fails_stands_in_its_cell_and_the_others_go_on(
     assert summary.loc["sobel", "aopc"].startswith("failed: explainer sobel: NaN or Inf in the answer for image 1 of 6")
     assert summary.loc["otsu", "pompom"] == "failed: ZeroDivisionError: division by zero"
     assert float(summary.loc["saliency", "aopc"]) and summary.loc["sobel", "pompom"].startswith("failed: ")
-    assert "| sobel" in (run.path / "summary.md").read_text() and "failed: " in (run.path / "summary.md").read_text()
+    assert "| Sobel" in (run.path / "summary.md").read_text() and "failed: " in (run.path / "summary.md").read_text()
     assert "1 / (subject.name" in (run.path / "evaluate.log").read_text()  # the traceback
     assert evaluated(*words).status()["state"] == "done"  # nothing of the failure is left
     assert "failed" not in (run.path / "summary.csv").read_text()
@@ -463,7 +463,7 @@ TYPED = [
     (("dataset=mnist", "metric=pompom"), "metric=pompom needs a data set with ground truth, which mnist has not"),
     (("metrics.aopc.stepz=3",), "no key 'metrics.aopc.stepz'; did you mean 'metrics.aopc.steps'?"),
     (("metric=aocp",), "no metric 'aocp'; did you mean 'aopc'?"),
-    (("format=pdf",), "format belongs to xmnist explain, not to xmnist evaluate"),
+    (("layout=rows",), "layout belongs to xmnist explain, not to xmnist evaluate"),
 ]
 
 
@@ -513,7 +513,7 @@ def test_nothing_is_selected(settings: Settings) -> None:
 def test_a_ladder_of_layers(evaluated: Evaluated, monkeypatch: pytest.MonkeyPatch) -> None:
     """A row, a point and a picture for each layer and decoder, from the image on."""
     drawn: dict[str, Any] = {}
-    monkeypatch.setattr(figures, "grid", lambda rows, *_: drawn.update(rows=rows))
+    monkeypatch.setattr(grids, "grid", lambda rows, *_, **__: drawn.update(rows=rows))
     monkeypatch.setattr(figures, "lines", lambda panels, *_: drawn.update(panels=panels))
     small = ("trainer.epochs=1", "metrics.reconstruction.evaluation_accuracy=false", "layer=[conv,dense]")
     run = evaluated("explainer=[refae,cladec,difference]", "metric=reconstruction", *small)

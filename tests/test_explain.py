@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from helpers import TINY
-from xmnist import config, data, derived, explain, explainers, figures, schema, train, training
+from xmnist import config, data, derived, explain, explainers, grids, schema, train, training
 from xmnist.errors import InputError, MeasurementError
 from xmnist.runs import Run
 
@@ -61,7 +61,7 @@ def test_the_command_as_a_user_types_it(xmnist: Xmnist, tmp_path: Path) -> None:
     (folder,) = (out / "explain" / "glyphs" / "cladec").iterdir()
     assert folder.name.startswith("explainer=saliency..difference(7),select=per_class,layer=dense,alpha=0.25,seed=0-")
     assert {p.name for p in folder.iterdir()} == FILES
-    assert first.stdout.count("it is trained first") == 3 and "pictures: grid.png" in first.stdout
+    assert "3 networks that this needs are not there yet" in first.stdout and "picture: " in first.stdout
     assert first.stdout.index("cladec") < first.stdout.index("explaining 10 test images")
     status = json.loads((folder / "status.json").read_text())
     sealed = {"explanations.npz", "grid.png", "selection.csv", "environment.json"}
@@ -148,7 +148,7 @@ def test_reconstructions_and_maps_are_drawn_as_what_they_are(
     explained: Explained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[Any] = []
-    monkeypatch.setattr("xmnist.figures.grid", lambda *args: drawn.extend(args))
+    monkeypatch.setattr("xmnist.grids.grid", lambda *args: drawn.extend(args))
     explained("explainer=[activation_maximisation,simple_taylor,gradcam,cladec]", "select=mixed", "select.wrong=2")
     rows, truth, title, _ = drawn[-4:]  # the training of ClaDec has drawn its own before
     assert [row.name for row in rows] == [
@@ -164,7 +164,7 @@ def test_a_picture_of_many_images_shows_some(
     explained: Explained, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     drawn: list[Any] = []
-    monkeypatch.setattr("xmnist.figures.grid", lambda *args: drawn.extend(args))
+    monkeypatch.setattr("xmnist.grids.grid", lambda *args: drawn.extend(args))
     with caplog.at_level("INFO"):
         _, arrays = explained("explainer=otsu", "select.count=4", "dataset.train=300")
     assert len(arrays["otsu"]) == 40 and len(drawn[0][1].pictures) == len(drawn[1]) == explain.SHOWN
@@ -218,11 +218,14 @@ BAD = [
     (("explainers.lrp.gamma=-1",), "explainers.lrp.gamma must be a number of at least 0, got -1"),
     (("explainer=occlusion", "explainers.occlusion.widnow=7"), "no key 'explainers.occlusion.widnow'; did you mean "),
     (("explainer=[otsu,smoothgrad]", "explainers.smoothgrad.smples=3"), "no key 'explainers.smoothgrad.smples'; did"),
-    (("explainer.lrp.gamma=1",), "no key 'explainer.lrp.gamma'; did you mean 'explainers'? (keys: target, format, "),
+    (
+        ("explainer.lrp.gamma=1",),
+        "no key 'explainer.lrp.gamma'; did you mean 'explainers'? (keys: image, layout, overlay, ",
+    ),
     (("+explainers.foo.steps=3",), "explainers.foo.name is missing: it must be one of random, sobel"),
     (("+explainers.images.name=otsu",), "an explainer cannot be called 'images'"),
     (("target=dog",), "target must be one of predicted, label"),
-    (("format=jpg",), "format must be one of png, pdf, svg, got 'jpg'"),
+    (("format=jpg",), "format must be one of png, pdf, svg, or a list of different ones, got 'jpg'"),
     (("explainer=[]",), "explainer must name one or more of random, sobel"),
     (("alpha=2",), "alpha must be a number in [0, 1]"),
 ]
@@ -231,7 +234,6 @@ FOUND_OUT_BY_THE_CLASSIFIER = [
     (("explainer=gradcam", "explainers.gradcam.layer=cnov"), "explainer gradcam: no layer 'cnov'; did you mean 'conv'"),
     (("explainer=gradcam", "explainers.gradcam.layer=dense"), "explainer gradcam: layer dense has no feature maps"),
     (("layer=desne",), "no layer 'desne'; did you mean 'dense'"),
-    (("select=mixed", "select.label=Sneaker"), "no class 'Sneaker' (by name, or by number from 0 to 9: 0, 1, "),
     (("select=confusion", "select.true=11"), "no class '11'"),
     (("explainer=occlusion", "explainers.occlusion.stride=7"), "explainer occlusion: stride 7 is more than window 5"),
     (("select=confusion", "select.predicted=4"), "select=confusion needs two classes"),
@@ -249,6 +251,11 @@ def test_mistakes_are_told_in_one_line_before_anything_is_written(
     assert not list((tmp_path / "work").rglob("*.json"))
 
 
+def test_a_class_that_does_not_exist_is_named(settings: Settings) -> None:
+    with pytest.raises(InputError, match=re.escape("no class 'Sneaker' (by name, or by number from 0 to 9: 0, 1, ")):
+        settings("dataset=glyphs", "select=mixed", "select.label=Sneaker", stage="explain")
+
+
 @pytest.mark.parametrize(("words", "message"), FOUND_OUT_BY_THE_CLASSIFIER)
 def test_mistakes_that_only_the_classifier_shows_are_found_before_it_is_trained(
     settings: Settings, words: tuple[str, ...], message: str
@@ -260,7 +267,7 @@ def test_mistakes_that_only_the_classifier_shows_are_found_before_it_is_trained(
 
 
 @pytest.mark.parametrize(
-    "word", ["explainer=lrp", "explainers.lrp.gamma=1", "select=mixed", "target=label", "format=pdf"]
+    "word", ["explainer=lrp", "explainers.lrp.gamma=1", "select=mixed", "target=label", "layout=rows", "image=five.png"]
 )
 def test_words_of_another_stage_are_refused(xmnist: Xmnist, word: str) -> None:
     result = xmnist("train", *TINY, word)
@@ -366,8 +373,8 @@ def test_help_names_the_explainers_and_their_keys(xmnist: Xmnist) -> None:
 
 def test_several_layers_and_part_of_one(explained: Explained, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows of one layer stand together; half of its units make another picture than all of them."""
-    drawn: list[list[figures.Row]] = []
-    monkeypatch.setattr(figures, "grid", lambda rows, *_: drawn.append(rows))
+    drawn: list[list[grids.Row]] = []
+    monkeypatch.setattr(grids, "grid", lambda rows, *_, **__: drawn.append(rows))
     monkeypatch.setattr(training, "draw_examples", lambda *_: None)
     words = ("explainer=[cladec,difference,saliency]", "layer=[logits,conv]", "trainer.epochs=1")
     folder, both = explained(*words, "alpha=[0,0.5]")

@@ -147,7 +147,7 @@ def test_a_streamed_folder_can_be_exported(tmp_path: Path) -> None:
 def test_export_as_a_user_types_it(xmnist: Xmnist, tmp_path: Path) -> None:
     done = xmnist("export", "dataset=cluttered_glyphs", "dataset.train=200", "dataset.test=10", "dataset.size=32")
     assert done.returncode == 0, done.stderr
-    assert "images: train 200  test 10" in done.stdout
+    assert "images: train 200, test 10" in done.stdout
     (root,) = (tmp_path / "work" / "outputs" / "export" / "cluttered_glyphs").iterdir()
     assert len(list(root.glob("test/images/*/*.png"))) == len(list(root.glob("test/annotations/*/*.xml"))) == 10
     wrong = xmnist("export", "dataset=polygons", "dataset.size=12")

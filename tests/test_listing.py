@@ -146,6 +146,7 @@ def test_a_run_is_told_with_all_that_is_known_of_it(made: Any, listed: Any) -> N
         **{"path": str(path), "stage": "train", "state": "done", "dataset": "mnist", "model": "cladec", "error": None},
         **{"figures": {"reconstruction_sse": 20.5, "accuracy": 0.25}, "command": "xmnist train alpha=0.5"},
         "edited": False,
+        "warnings": [],
     }
 
 

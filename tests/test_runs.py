@@ -41,6 +41,8 @@ NO_PART_OF_THE_NAME = {
     "train_missing": False,
     "force": True,
     "fail_fast": True,
+    "hints": True,
+    "format": ["png", "pdf"],
     "trainer.precision": "bf16",
 }
 

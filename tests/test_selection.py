@@ -17,8 +17,8 @@ def chosen(name: str, **options: Any) -> list[int]:
 
 
 def test_per_class_takes_the_first_of_each() -> None:
-    assert chosen("per_class", count=1) == [0, 1, 2]
-    assert chosen("per_class", count=2) == [0, 3, 1, 4, 2, 5]
+    assert chosen("per_class", count=1, label=None) == [0, 1, 2]
+    assert chosen("per_class", count=2, label=None) == [0, 3, 1, 4, 2, 5]
 
 
 def test_indices_are_taken_as_they_are() -> None:

@@ -52,7 +52,7 @@ def test_the_main_job_as_a_user_types_it(xmnist: Xmnist, tmp_path: Path) -> None
     run, classifier = only(out, "cladec/layer=dense,alpha=0.25,seed=0-*"), only(out, "classifier/*")
     assert {p.name for p in run.iterdir()} == FILES | {"examples.png"}
     assert {p.name for p in classifier.iterdir()} == FILES
-    assert "pictures: curves.png, examples.png" in first.stdout
+    assert "examples.png\n  beside it: curves.png" in first.stdout
     assert "it is trained first" in first.stdout and str(run.relative_to(tmp_path / "work")) in first.stdout
     for folder, figures in (
         (classifier, {"accuracy", "loss"}),
@@ -177,7 +177,7 @@ def test_alphas_share_the_codes_of_the_training_images(settings: Settings, monke
 
 def rows_of_the_picture(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
-    monkeypatch.setattr("xmnist.figures.grid", lambda rows, *_: names.extend(row.name for row in rows))
+    monkeypatch.setattr("xmnist.grids.grid", lambda rows, *_, **__: names.extend(row.name for row in rows))
     return names
 
 

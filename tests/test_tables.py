@@ -33,7 +33,7 @@ def test_a_method_is_told_from_random_where_it_differs() -> None:
     assert math.isnan(found.loc["random", "aopc_p"]) and found.loc["same", "aopc_p"] > 0.05 > found.loc["lrp", "aopc_p"]
     assert found.loc["lrp", "aopc_low"] < found.loc["lrp", "aopc"] < found.loc["lrp", "aopc_high"]
     text = tables.markdown(found.reset_index())
-    lines = {line.split()[1]: line for line in text.splitlines() if line.startswith("| ")}
+    lines = {line.split()[1].lower(): line for line in text.splitlines() if line.startswith("| ")}
     marked = {name: "≈" in line.split("|")[2] for name, line in lines.items()}  # in the column aopc
     assert marked["same"] and not marked["lrp"] and not marked["random"]
     assert "Holm-corrected" in text and "[95 % bootstrap interval" in text

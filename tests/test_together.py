@@ -67,7 +67,7 @@ def test_a_list_of_alphas_gives_what_each_gives_alone(settings: Settings, caplog
     several = settings(*TINY, "alpha=[0,0.5]")
     table = train.main(several)
     assert "training 2 networks, 2 at a time" in caplog.text
-    assert "ClaDec dense alpha=0.5: epoch 2/2" in caplog.text  # by another process, told here
+    assert "ClaDec of layer dense, alpha 0.5: epoch 2/2" in caplog.text  # by another process, told here
     for alpha in ("0", "0.5"):
         single = settings(*TINY, f"alpha={alpha}")
         beside, alone = Run("train", single), Run("train", {**single, "out_dir": single["out_dir"] + "-alone"})
@@ -140,7 +140,7 @@ def test_what_fails_beside_others_fails_as_it_does_alone(
     several["trainer"]["decoder"] |= {"lr": 1e30, "optimizer": "sgd"}
     with pytest.raises(NotFiniteError):
         train.main(several)
-    assert len(here) == 2 and "ClaDec dense alpha=0.5 failed beside others: the loss is" in caplog.text
+    assert len(here) == 2 and "ClaDec of layer dense, alpha 0.5 failed beside others: the loss is" in caplog.text
     assert Run("train", several).status()["state"] == "failed"
     assert Run("train", {**several, "alpha": 0.0}).status()["state"] == "failed"
 

@@ -26,6 +26,7 @@ from xmnist import (
     evaluate,
     explain,
     figures,
+    grids,
     latent_figures,
     losses,
     parallel,
@@ -431,9 +432,11 @@ def test_its_pictures_and_figures_are_those_of_its_decoders(
 
 def test_the_finished_reference_joins_the_picture(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[list[str]] = []
-    real = figures.grid
+    real = grids.grid
     monkeypatch.setattr(pictures, "latent", lambda *_: None)
-    monkeypatch.setattr(figures, "grid", lambda rows, *rest: shown.append([r.name for r in rows]) or real(rows, *rest))
+    monkeypatch.setattr(
+        grids, "grid", lambda rows, *rest, **k: shown.append([r.name for r in rows]) or real(rows, *rest, **k)
+    )
     train.main(settings(*TINY, "model=refvae"))
     train.main(settings(*TINY, "model=refae"))
     train.main(settings(*TINY, "model=cladec_vae"))

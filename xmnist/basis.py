@@ -5,10 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
-
-from xmnist import config, existing, found, runs, wording
-from xmnist.derived import trained
+from xmnist import existing, found, runs, wording
+from xmnist.derived import Settings, trained
 from xmnist.errors import InputError
 from xmnist.filters import text_of
 from xmnist.found import Found
@@ -33,13 +31,12 @@ class Basis:
         words = [word for word in wording.words(self.run.settings) if not word.startswith(tuple(f"{k}=" for k in OWN))]
         return [word for word in words if word != "model=classifier"]
 
-    def check(self, cfg: DictConfig) -> None:
-        """Make sure that a job works on this run.
+    def check(self, now: Settings) -> None:
+        """Make sure that a job works on this run; `now` is its config as one of a training.
 
         Raises:
             InputError: a word of the command contradicts the run; the run's data or version are others now.
         """
-        now = config.resolve(cfg, "train")
         for key, (before, after) in existing.differences(self.run.settings, now).items():
             raise self._contradiction(key, before, after)
         name = runs.run_id("train", trained(now, "classifier") if self.model == "classifier" else now)

@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from xmnist import __version__, interrupts, processes, streams
@@ -96,8 +97,7 @@ def _main() -> None:
         overrides = [_of_report(word) for word in overrides]
     if stage == "explain":
         overrides = [_of_image(word) for word in overrides]
-    if any(re.fullmatch(r"\+*experiment=smoke", word) for word in overrides):
-        overrides.append(SMALL)
+    overrides += _small(overrides)
     asking = {"--help", "-h", "--hydra-help", "-sc", "--shell-completion"} & set(flags)
     if stage in ("train", "explain", "evaluate") and not asking:
         from xmnist import basis, hooks
@@ -204,7 +204,19 @@ def fail(error: Exception | str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-VALUED = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--package", "-p", "--cfg", "-c")
+VALUED = (
+    "--experimental-rerun",
+    "--config-dir",
+    "-cd",
+    "--config-path",
+    "-cp",
+    "--config-name",
+    "-cn",
+    "--package",
+    "-p",
+    "--cfg",
+    "-c",
+)
 """Hydra's flags that take the next word as their value."""
 
 
@@ -230,8 +242,16 @@ def _sorted(argv: list[str]) -> tuple[list[str], list[str]]:
     return overrides, flags
 
 
-SMALL = "+small@dataset=${dataset}"
-"""What experiment smoke needs besides: a part of the chosen data set, which Hydra finds out on a command line only."""
+def _small(overrides: Sequence[str]) -> list[str]:
+    """What experiment smoke needs besides: a part of the chosen data set; Hydra cannot choose that in a config."""
+    if not any(re.fullmatch(r"\+*experiment=smoke", word) for word in overrides):
+        return []
+    from xmnist import config
+
+    names = [word.partition("=")[2] for word in overrides if word.startswith("dataset=")]
+    name = names[-1] if names else "glyphs"
+    return [f"+small@dataset={name}"] if Path(config.conf_dir(), "small", f"{name}.yaml").is_file() else []
+
 
 MEANT = {"help": "--help", "open": "report open=true", "show": "runs show", "compare": "runs compare", "list": "runs"}
 MEANT |= {"ls": "runs", "version": "--version", "test": "evaluate", "fit": "train", "plot": "explain"}

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from xmnist.data import files, fingerprint, layouts
+from xmnist.data.names import numbered
 from xmnist.data.tree import SUFFIXES
 from xmnist.derived import JOINT_TRAINING, Settings, foreign, listed, phases
 from xmnist.errors import InputError, nearest, unknown
@@ -222,9 +223,9 @@ def _by_number(select: Settings, dataset: Settings) -> Settings:
     given = [select[key] for key in ("label", "true", "predicted") if select.get(key) is not None]
     if all(isinstance(each, int) for each in given) and (not given or dataset["name"] not in ("folder", "emnist")):
         return select
-    from xmnist import data, selection  # and torch, which knows the names
+    from xmnist import data  # and torch, which knows the names
 
-    return selection.numbered(select, data.info(dataset).classes)
+    return numbered(select, data.info(dataset).classes)
 
 
 def _layers(given: str | list[str], named: Sequence[str]) -> str | list[str]:

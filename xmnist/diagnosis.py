@@ -5,10 +5,10 @@ import math
 from collections.abc import Mapping, Sequence
 
 import torch
-from scipy.stats import binomtest
 
 from xmnist.data.base import Data
 from xmnist.derived import Settings, training
+from xmnist.metrics.statistics import better_than
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def reasons(model: str, scores: Mapping[str, float], history: Sequence[Mapping[s
         accuracies = (scores["accuracy"], kept["val_accuracy"])
         right = sum(round(share * int(each.sum())) for share, each in zip(accuracies, counts, strict=True))
         total, largest = (sum(int(how(each)) for each in counts) for how in (torch.sum, torch.max))
-        if right < total and binomtest(right, total, largest / total, "greater").pvalue > LEVEL:
+        if right < total and better_than(right, total, largest / total) > LEVEL:
             name = images.info.classes[int(counts[0].argmax())]
             out.append(
                 f"the {model} is not measurably better than always answering '{name}': {right} of {total} validation "

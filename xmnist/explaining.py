@@ -13,6 +13,7 @@ from xmnist import data, devices, explainers, missing, progress, selection, toge
 from xmnist.data import own as own_images
 from xmnist.data import pixels
 from xmnist.data.base import Data, Split
+from xmnist.data.names import numbered
 from xmnist.data.own import Own
 from xmnist.derived import Settings, learned, listed, needed, plain, selects, trained, variant
 from xmnist.errors import InputError
@@ -114,7 +115,7 @@ def check(settings: Settings) -> None:
             raise InputError("target=label explains the true class, which images of your own have not: leave it out")
         for path in own:
             pixels.read_image(Path(path), info.shape[0])
-    selection.numbered(settings["select"], info.classes)
+    numbered(settings["select"], info.classes)
     network, example = training.new_explained(settings, info).eval(), torch.zeros(1, *info.shape)
     if settings["map"] == "fixed":
         network = _seen_through(network, example)

@@ -1,7 +1,5 @@
 """The runs that lie on the disk, as they are found there; a damaged file is told of, and stops nothing."""
 
-import csv
-import io
 import math
 import os
 import re
@@ -143,7 +141,7 @@ def figures(path: Path, stage: str, model: str | None) -> dict[str, float]:
     if stage == "evaluate":
         return _best_score(path / "summary.csv")
     if stage == "explain":
-        return {"images": len(rows)} if (rows := csv_rows(path / "selection.csv")) else {}
+        return {"images": len(rows)} if (rows := reading.csv_rows(path / "selection.csv")) else {}
     metrics, _ = reading.content(path / "metrics.json")
     nested = [_numbers(value) for value in metrics.values() if isinstance(value, dict)]
     if stage == "export":
@@ -155,7 +153,7 @@ def figures(path: Path, stage: str, model: str | None) -> dict[str, float]:
 
 def _best_score(path: Path) -> dict[str, float]:
     """The best explainer's AOPC in a summary, or else the best by its first score."""
-    rows = {row.get("name") or "": _numbers(row) for row in csv_rows(path)}
+    rows = {row.get("name") or "": _numbers(row) for row in reading.csv_rows(path)}
     columns = [column for row in rows.values() for column in row]
     column = "aopc" if "aopc" in columns else next(iter(columns), "")
     scores = {name: row[column] for name, row in rows.items() if column in row}
@@ -173,14 +171,6 @@ def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
             if math.isfinite(number) and not isinstance(value, bool):
                 out[name] = number
     return out
-
-
-def csv_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a CSV file; none where it cannot be read."""
-    try:
-        return list(csv.DictReader(io.StringIO(reading.text(path), newline="")))
-    except (OSError, ValueError, csv.Error):  # a figure is not worth an error
-        return []
 
 
 def _place(path: Path) -> tuple[str, str, str | None]:

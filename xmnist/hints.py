@@ -1,5 +1,6 @@
 """What to type next: commands that fit what was just done, ready for a shell. No torch."""
 
+import logging
 import shlex
 import sys
 from collections.abc import Iterator
@@ -8,6 +9,8 @@ from xmnist import processes
 from xmnist.derived import listed, trained
 from xmnist.runs import Run
 from xmnist.schema import EXPLAINED_BY, IMAGES, LEARNED, REFERENCE
+
+log = logging.getLogger(__name__)
 
 MOST = 3
 """How many commands are shown."""
@@ -19,9 +22,9 @@ def wanted(hints: object) -> bool:
 
 
 def show(run: Run) -> None:
-    """Print what to type after a run."""
+    """Log what to type after a run."""
     if wanted(run.settings["hints"]):
-        print("\n".join(["next:", *(f"  {command}" for command in after(run))]), flush=True)
+        log.info("%s", "\n".join(["next:", *(f"  {command}" for command in after(run))]))
 
 
 def after(run: Run) -> list[str]:

@@ -156,7 +156,7 @@ class Check(Callback):
                 _check_words(cfg)
                 run = runs.Run(cfg.hydra.job.name, config.resolve(cfg, cfg.hydra.job.name))
                 if basis is not None:
-                    basis.check(cfg)
+                    basis.check(config.resolve(cfg, "train"))
                 known.append(sweeps.Job(tuple(words), run))
                 try:
                     if not run.reusable():

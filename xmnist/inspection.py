@@ -24,7 +24,7 @@ Scores = dict[str, float | str]
 def scores(run: Found) -> Scores:
     """All scores of a run: those of a training on the test images, or the rows of an evaluation, by name."""
     if run.stage == "evaluate":
-        rows = found.csv_rows(run.path / "summary.csv")
+        rows = reading.csv_rows(run.path / "summary.csv")
         told = [(f"{row['name']} {key}", value) for row in rows for key, value in row.items() if _is_score(key)]
         return {key: _number(value) for key, value in told if value}
     metrics, _ = reading.content(run.path / "metrics.json")

@@ -172,17 +172,22 @@ def _parsed(argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     return flags, given
 
 
+HEADS = ("hash", "state", "stage", "dataset", "model", "age", "size", "settings", "result")
+NARROW = 100
+"""Columns of a terminal below which neither age nor size is told."""
+
+
 def table(runs: Sequence[Found], width: int | None) -> str:
     """A line a run below a line of headings; a narrow terminal is told less of the settings and the results."""
-    names, head = (
-        inspection.names(runs),
-        ("hash", "state", "stage", "dataset", "model", "age", "size", "settings", "result"),
-    )
+    names, left_out = inspection.names(runs), ("age", "size") if (width or NARROW) < NARROW else ()
+    head = [word for word in HEADS if word not in left_out]
     for brief in (False, True):
         rows = [head]
         for run, name in zip(runs, names, strict=True):
-            cells = (age_text(run.age_seconds), size_text(run.bytes), name, _result(run, brief))
-            rows.append((run.id, run.state, run.stage, run.dataset, run.model or "", *cells))
+            cells = {"age": age_text(run.age_seconds), "size": size_text(run.bytes)}
+            told = [cells[word] for word in cells if word not in left_out]
+            own = (run.id, run.state, run.stage, run.dataset, run.model or "")
+            rows.append([*own, *told, name, _result(run, brief)])
         *fixed, settings, result = [max(map(len, column)) for column in zip(*rows, strict=True)]
         room = (width or sys.maxsize) - sum(each + 2 for each in fixed) - 2
         if settings + result <= room:
@@ -199,7 +204,8 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
         text = "".join(letter if letter.isprintable() else "?" for letter in cell)  # none that moves the cursor
         text = SAID.sub("", text) if len(text) > width else text
         text = f"{text[: width - 1]}…" if len(text) > width else text
-        out.append(text.rjust(width) if place in (5, 6) else text.ljust(width))  # age and size
+        number = len(cells) == len(HEADS) and HEADS[place] in ("age", "size")
+        out.append(text.rjust(width) if number else text.ljust(width))
     return "  ".join(out).rstrip() + "\n"
 
 

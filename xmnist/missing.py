@@ -19,8 +19,11 @@ def announce(needed: Sequence[Settings], typed: str, own: bool = False) -> None:
         typed: the command.
         own: whether the last of them is what the command is for, which needs no telling.
     """
-    missing = list({Run("train", each).path: each for each in needed if not Run("train", each).finished()}.values())
-    if not missing or processes.rank():
+    if processes.rank():
+        return
+    runs = {Run("train", each).path: each for each in needed}
+    missing = [each for each in runs.values() if each["force"] or not Run("train", each).finished()]
+    if not missing:
         return
     images, took, known = len(training.load_data(missing[0]).train), 0.0, True
     for each in missing:

@@ -1,5 +1,6 @@
 """The small files of a run directory, read with care: it may come from anywhere. No torch."""
 
+import csv
 import errno
 import hashlib
 import io
@@ -83,6 +84,14 @@ def content(path: Path) -> tuple[dict[str, Any], str]:
     except Exception as error:  # a damaged file makes readers raise almost anything
         return {}, f"{path.name} is damaged: {(str(error).splitlines() or ['unreadable'])[0]}"
     return (found, "") if isinstance(found, dict) else ({}, f"{path.name} is damaged: it holds no keys")
+
+
+def csv_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a CSV file; none where it cannot be read."""
+    try:
+        return list(csv.DictReader(io.StringIO(text(path), newline="")))
+    except (OSError, ValueError, csv.Error):  # a figure is not worth an error
+        return []
 
 
 def status(folder: Path) -> tuple[dict[str, Any], str]:

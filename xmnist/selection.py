@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xmnist.errors import InputError, unknown
+from xmnist.data.names import numbered
+from xmnist.errors import InputError
 from xmnist.layers import derive_seed
 
 log = logging.getLogger(__name__)
@@ -45,43 +46,10 @@ def check_indices(select: dict[str, Any], count: int) -> None:
         raise InputError(f"select.indices: there is no test image {beyond[0]} (they run from 0 to {count - 1})")
 
 
-def numbered(select: dict[str, Any], classes: Sequence[str]) -> dict[str, Any]:
-    """A selection with classes by their numbers.
-
-    Raises:
-        InputError: it names a class that does not exist.
-    """
-    named = ("label", "true", "predicted")
-    options = {k: _number(v, classes) if k in named and v is not None else v for k, v in select.items()}
-    if "true" in options and options["true"] == options["predicted"]:
-        raise InputError("select=confusion needs two classes, but select.true and select.predicted are the same")
-    return options
-
-
 def _asked(options: dict[str, Any], classes: Sequence[str]) -> str:
     named = {"label": "true class", "true": "true class", "predicted": "seen as"}
     said = [f"{what} {classes[options[key]]}" for key, what in named.items() if options.get(key) is not None]
     return f" ({', '.join(said)})" if said else ""
-
-
-def _number(word: str | int, classes: Sequence[str]) -> int:
-    """The number of a class that is given by its name or number; a name wins over a number.
-
-    Where a class is called by a number, numbers are names: 10 is class `10`, or `010`, and not the eleventh.
-
-    Raises:
-        InputError: there is no such class.
-    """
-    if str(word) in classes:
-        return list(classes).index(str(word))
-    spelled = [number for number, name in enumerate(classes) if name.isdecimal() and str(int(name)) == str(word)]
-    if len(spelled) == 1:
-        return spelled[0]
-    numeric = any(name.isdecimal() and name != str(number) for number, name in enumerate(classes))
-    if isinstance(word, int) and 0 <= word < len(classes) and not numeric:
-        return word
-    how = "classes, by name" if numeric else f"by name, or by number from 0 to {len(classes) - 1}"
-    raise unknown("class", str(word), classes, how)
 
 
 def _per_class(labels: Tensor, seen: Tensor, count: int, label: int | None) -> Tensor:

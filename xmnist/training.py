@@ -18,13 +18,13 @@ from xmnist import (
     environment,
     figures,
     fitting,
-    found,
     joint,
     parallel,
     pictures,
     pretrained,
     processes,
     progress,
+    reading,
     runs,
     summary,
     tasks,
@@ -304,7 +304,7 @@ def draw(run: Run, task: tasks.Task, images: Data, history: Sequence[Mapping[str
 
 def _draw_again(run: Run) -> None:
     """Draw a finished run's pictures in formats that they were not drawn in."""
-    rows = found.csv_rows(run.path / "history.csv")
+    rows = reading.csv_rows(run.path / "history.csv")
     history = [{key: float(value) for key, value in row.items()} for row in rows]
     device = devices.find_device(run.settings["device"])
     with progress.activity("drawing"):

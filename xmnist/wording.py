@@ -30,7 +30,7 @@ def words(settings: Settings) -> list[str]:
     out += _changed("trainer.", own, trainer)
     part = "joint" if settings["model"]["name"] == "joint" else "decoder"
     rules = JOINT_TRAINING if part == "joint" else TRAINING
-    defaults = {key: rules[key].convert(usual) for key, usual in trainer[part].items()}
+    defaults = {key: rules[key].convert(usual) for key, usual in trainer[part].items() if key in own[part]}
     out += _changed(f"trainer.{part}.", own | own[part], own | defaults)
     untold = ["force", "train_missing", "hints"]
     if settings["model"]["name"] in ("classifier", "joint"):

@@ -69,3 +69,10 @@ def share_interval(hits: int, count: int) -> tuple[float, float]:
 
     found = stats.binomtest(hits, count).proportion_ci(CONFIDENCE, method="wilson")
     return float(found.low), float(found.high)
+
+
+def better_than(right: int, total: int, share: float) -> float:
+    """The one-sided p-value (binomial test) of `right` of `total` where `share` of them would be right by chance."""
+    from scipy import stats
+
+    return float(stats.binomtest(right, total, share, "greater").pvalue)

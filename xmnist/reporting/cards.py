@@ -8,8 +8,9 @@ from typing import Any
 from xmnist import runs, titles, wording
 from xmnist.derived import Settings, training
 from xmnist.filters import text_of
-from xmnist.found import Found, csv_rows
+from xmnist.found import Found
 from xmnist.metrics.statistics import share_interval
+from xmnist.reading import csv_rows
 from xmnist.reporting.collected import content, each, grid, stands_on
 
 LEARNT = ("classifier", "joint")

@@ -15,7 +15,8 @@ from PIL import Image
 from xmnist import runs, titles
 from xmnist.derived import Settings, learned, listed, variant
 from xmnist.filters import text_of
-from xmnist.found import Found, csv_rows
+from xmnist.found import Found
+from xmnist.reading import csv_rows
 from xmnist.reporting.collected import each, stands_on
 from xmnist.schema import IMAGES, LEARNED
 from xmnist.titles import TITLES
