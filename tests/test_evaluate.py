@@ -26,6 +26,7 @@ from xmnist import (
     derived,
     evaluate,
     explaining,
+    figures,
     fitting,
     grids,
     measures,

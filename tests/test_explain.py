@@ -69,9 +69,9 @@ def test_the_command_as_a_user_types_it(xmnist: Xmnist, tmp_path: Path) -> None:
     assert {p.name for p in (out / "train" / "glyphs").iterdir()} == {"classifier", "cladec", "refae"}
     assert min(Image.open(folder / "grid.png").size) > 600
     with np.load(folder / "explanations.npz") as arrays:
-        names = ["images", "labels", "predictions", "indices", "masks"]
+        names = ["images", "predictions", "indices", "probabilities", "labels", "masks"]
         methods = ["saliency", "integrated_gradients", "gradcam", "lrp", "refae", "cladec", "difference"]
-        assert list(arrays) == names + methods
+        assert list(arrays) == [*names, *methods, "classes"]
         assert all(arrays[name].shape == (10, 1, 28, 28) for name in ("images", *methods))
         assert arrays["labels"].tolist() == list(range(10))
         np.testing.assert_allclose(arrays["difference"], arrays["refae"] - arrays["cladec"], atol=1e-6)
@@ -148,7 +148,7 @@ def test_reconstructions_and_maps_are_drawn_as_what_they_are(
     explained: Explained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[Any] = []
-    monkeypatch.setattr("xmnist.grids.grid", lambda *args: drawn.extend(args))
+    monkeypatch.setattr("xmnist.grids.grid", lambda *args, **_: drawn.extend(args))
     explained("explainer=[activation_maximisation,simple_taylor,gradcam,cladec]", "select=mixed", "select.wrong=2")
     rows, truth, title, _ = drawn[-4:]  # the training of ClaDec has drawn its own before
     assert [row.name for row in rows] == [
@@ -164,7 +164,7 @@ def test_a_picture_of_many_images_shows_some(
     explained: Explained, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     drawn: list[Any] = []
-    monkeypatch.setattr("xmnist.grids.grid", lambda *args: drawn.extend(args))
+    monkeypatch.setattr("xmnist.grids.grid", lambda *args, **_: drawn.extend(args))
     with caplog.at_level("INFO"):
         _, arrays = explained("explainer=otsu", "select.count=4", "dataset.train=300")
     assert len(arrays["otsu"]) == 40 and len(drawn[0][1].pictures) == len(drawn[1]) == explain.SHOWN
@@ -273,7 +273,7 @@ def test_words_of_another_stage_are_refused(xmnist: Xmnist, word: str) -> None:
     result = xmnist("train", *TINY, word)
     assert result.returncode == 2
     key = word.split("=")[0].split(".")[0]
-    also = "" if key == "format" else " and xmnist evaluate"
+    also = "" if key in ("layout", "image") else " and xmnist evaluate"
     assert result.stderr == f"xmnist: {key} belongs to xmnist explain{also}, not to xmnist train\n"
 
 

@@ -285,7 +285,7 @@ def test_commands_are_made_of_what_was_typed() -> None:
 def test_settings_can_be_said_again_in_words(settings: Settings, overrides: tuple[str, ...]) -> None:
     """What a run needs is named by a command that makes exactly that run."""
     own = settings("dataset=mnist", *overrides)
-    said_again, _ = cli._sorted(words(own))
+    said_again = cli._freed(cli._sorted(words(own))[0], [])
     again = config.resolve(composed(*said_again))
     for said in (own, derived.trained(own, "classifier"), derived.trained(own, "cladec", 0.5)):
         repeated = derived.trained(again, said["model"]["name"], said["alpha"]) if said is not own else again

@@ -83,7 +83,7 @@ def test_the_main_job_as_a_user_types_it(xmnist: Xmnist, tmp_path: Path) -> None
     weights, stamp = (run / "model.pt").read_bytes(), (run / "status.json").stat().st_mtime_ns
 
     again = xmnist(*words)
-    assert again.returncode == 0 and "already done" in again.stdout and "epoch" not in again.stdout
+    assert again.returncode == 0 and "already done" in again.stdout and "epoch 1/" not in again.stdout
     assert (run / "model.pt").read_bytes() == weights and (run / "status.json").stat().st_mtime_ns == stamp
 
     forced = xmnist(*words, "force=true")
@@ -186,7 +186,7 @@ def test_a_finished_refae_joins_the_picture(settings: Settings, monkeypatch: pyt
     train.main(settings(*TINY, "model=refae", "layer=conv"))  # another layer's does not
     names = rows_of_the_picture(monkeypatch)
     train.main(settings(*TINY))
-    assert names == ["original", "RefAE", "ClaDec\nalpha 0.25", "reference\nless decoder"]
+    assert names == ["original", "RefAE", "ClaDec\nalpha 0.25", "RefAE −\nClaDec"]
 
 
 def test_a_damaged_refae_is_left_out_and_named(

@@ -440,7 +440,7 @@ def test_the_finished_reference_joins_the_picture(settings: Settings, monkeypatc
     train.main(settings(*TINY, "model=refvae"))
     train.main(settings(*TINY, "model=refae"))
     train.main(settings(*TINY, "model=cladec_vae"))
-    rows = ["original", "RefVAE", "variational ClaDec\nalpha 0.9", "reference\nless decoder"]
+    rows = ["original", "RefVAE", "variational ClaDec\nalpha 0.9", "RefVAE −\nvariational ClaDec"]
     assert shown[0] == rows[:2] and shown[2] == rows
 
 

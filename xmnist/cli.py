@@ -205,17 +205,8 @@ def fail(error: Exception | str, code: int) -> NoReturn:
 
 
 VALUED = (
+    *("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--package", "-p", "--cfg", "-c"),
     "--experimental-rerun",
-    "--config-dir",
-    "-cd",
-    "--config-path",
-    "-cp",
-    "--config-name",
-    "-cn",
-    "--package",
-    "-p",
-    "--cfg",
-    "-c",
 )
 """Hydra's flags that take the next word as their value."""
 

@@ -10,8 +10,12 @@ from xmnist.derived import Settings, training
 from xmnist.filters import text_of
 from xmnist.found import Found
 from xmnist.metrics.statistics import share_interval
+<<<<<<< HEAD
 from xmnist.reading import csv_rows
 from xmnist.reporting.collected import content, each, grid, stands_on
+=======
+from xmnist.reporting.collected import apart, content, each, grid, stands_on
+>>>>>>> page
 
 LEARNT = ("classifier", "joint")
 """The models that have a card."""
@@ -52,9 +56,13 @@ def cards(several: Sequence[Found]) -> list[Card]:
             measured[runs.run_id("train", needs[0])] = run
     learnt = [run for run in several if run.stage == "train" and run.model in LEARNT]
     seeds = [_seedless(run) for run in learnt]
-    return list(
+    out = list(
         each("the card of", learnt, lambda run: _card(run, measured.get(run.path.name), seeds.count(_seedless(run))))
     )
+    more = {run.id: text for run, text in zip(learnt, apart(learnt).values(), strict=True) if text}
+    for card in out:
+        card.title += f" ({more[card.id]})" if card.id in more else ""
+    return out
 
 
 def _seedless(run: Found) -> str:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from xmnist import derived, found, runs
+from xmnist import derived, found, inspection, runs
 from xmnist.derived import Settings, listed
 from xmnist.errors import InputError, one_line
 from xmnist.found import Found
@@ -108,6 +108,18 @@ def _sound(several: Iterable[Found], tell: bool) -> list[Found]:
 def _wrong(run: Found) -> str | None:
     """Why a run cannot be shown, if so."""
     return run.error if run.edited else found.altered(run.path)
+
+
+def apart(several: Sequence[Found]) -> dict[Path, str]:
+    """The settings in which each run differs from others of its name, such as trainer.epochs=2."""
+    names = zip(several, inspection.names(several), strict=True)
+    return {run.path: name.removeprefix(found.NAME.sub("", run.path.name)).lstrip(",") for run, name in names}
+
+
+def told_apart(several: Sequence[Found]) -> dict[str, str]:
+    """What to add to a title that several runs have, by their hash: those settings, and the hash."""
+    more = apart(several)
+    return {run.id: ", ".join(filter(None, [more[run.path], run.id])) for run in several}
 
 
 def each(what: str, several: Iterable[Found], make: Callable[[Found], T]) -> Iterator[T]:

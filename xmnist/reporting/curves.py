@@ -1,6 +1,6 @@
 """The lines of the page's charts: trainings, AOPC by patch size and fill, ROC, precision and recall."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -9,7 +9,7 @@ import pandas as pd
 
 from xmnist import titles
 from xmnist.found import Found
-from xmnist.reporting.collected import each, read
+from xmnist.reporting.collected import each, read, told_apart
 from xmnist.styles import style
 
 POINTS = 100
@@ -24,13 +24,13 @@ CLASSES = (("roc", "ROC", "false positive rate", "true positive rate"),
            ("precision_recall", "precision and recall", "recall", "precision"))  # fmt: skip
 
 
-def charts(several: Iterable[Found]) -> list[dict[str, Any]]:
+def charts(several: Sequence[Found]) -> list[dict[str, Any]]:
     """All charts, each with its kind, its run, and panels of lines, as the page's script reads them."""
     out = [chart for found in each("the curves of", several, _of) for chart in found]
-    labels = [(chart["kind"], chart["label"]) for chart in out]
+    more, labels = told_apart(several), [(chart["kind"], chart["label"]) for chart in out]
     for chart, label in zip(out, labels, strict=True):
         if labels.count(label) > 1:
-            chart["label"] += f" ({chart['run']})"
+            chart["label"] += f" ({more[chart['run']]})"
     return out
 
 

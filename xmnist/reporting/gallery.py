@@ -15,11 +15,15 @@ from PIL import Image
 from xmnist import runs, titles
 from xmnist.derived import Settings, learned, listed, variant
 from xmnist.filters import text_of
+<<<<<<< HEAD
 from xmnist.found import Found
 from xmnist.reading import csv_rows
 from xmnist.reporting.collected import each, stands_on
+=======
+from xmnist.found import Found, csv_rows
+from xmnist.reporting.collected import each, stands_on, told_apart
+>>>>>>> page
 from xmnist.schema import IMAGES, LEARNED
-from xmnist.titles import TITLES
 
 KINDS = {**dict.fromkeys(IMAGES, "image"), "difference": "difference", "joint": "map"}
 """Explanation method -> what its answers are, if they are no heatmaps."""
@@ -102,7 +106,7 @@ class Row:
 
 @dataclass
 class Network:
-    """An explained network, the chosen test images by number, and what explainers make of them."""
+    """An explained network, the chosen images by number, and what explainers make of them."""
 
     id: str
     label: str
@@ -112,16 +116,17 @@ class Network:
     hidden: set[int | str] = field(default_factory=set)
 
 
-def networks(several: Iterable[Found], images: int, tiles: Tiles) -> list[Network]:
+def networks(several: Sequence[Found], images: int, tiles: Tiles) -> list[Network]:
     """All explained networks, with at most so many images of each."""
     out: dict[str, Network] = {}
     drawn = [run for run in several if run.stage == "explain" and (run.path / "explanations.npz").is_file()]
     for _ in each("the pictures of", drawn, lambda run: _take_up(out, run, images, tiles)):
         pass
     alike = [network.label for network in out.values()]
+    more = told_apart(several) if len(set(alike)) < len(alike) else {}
     for network in out.values():
         if alike.count(network.label) > 1:
-            network.label += f" ({network.id})"
+            network.label += f" ({more.get(network.id, network.id)})"
         _tell_apart(network.rows.values())
     return list(out.values())
 
@@ -131,11 +136,11 @@ def _take_up(networks: dict[str, Network], run: Found, limit: int, tiles: Tiles)
     name = runs.run_id("train", explained)
     with np.load(run.path / "explanations.npz", allow_pickle=False) as file:
         arrays = dict(file)
-    known = "labels" in arrays  # images from elsewhere have none, and no place among the test images
     numbers: list[int | str] = arrays["indices"].tolist()
-    if not known:
-        digests = [hashlib.sha256(image.tobytes()).hexdigest()[:4] for image in arrays["images"]]
-        numbers = [f"{row['file']} ({digest})" for row, digest in zip(table, digests, strict=True)]
+    if "labels" not in arrays:  # images of one's own, whose numbers are not those of test images
+        numbers = [
+            _own(row, place, image) for place, (row, image) in enumerate(zip(table, arrays["images"], strict=True))
+        ]
     new = Network(name[-8:], titles.explained_title(explained), arrays["images"].shape[2:])
     network = networks.setdefault(name, new)
     places = [place for place, number in enumerate(numbers) if number in network.images]
@@ -148,8 +153,8 @@ def _take_up(networks: dict[str, Network], run: Found, limit: int, tiles: Tiles)
         for place, tile, mask in zip(fresh, drawn, truth, strict=True):
             told = table[place]
             network.images[numbers[place]] = {
-                **{"index": numbers[place], "label": told["class"] if known else None},
-                **{"predicted": told["predicted_class"], "file": told.get("file")},
+                **{"index": numbers[place], "label": told.get("class") or None},
+                **{"predicted": told["predicted_class"], "file": told.get("file") or None},
                 **{"probability": float(told["probability"]), "tile": tile, "mask": mask},
             }
     places = sorted(places + fresh)
@@ -168,12 +173,18 @@ def _take_up(networks: dict[str, Network], run: Found, limit: int, tiles: Tiles)
             kept.cells[numbers[place]] = {**cell, "gap": float(gap) if gap else None}
 
 
+def _own(row: Mapping[str, Any], place: int, image: NDArray[np.floating]) -> str:
+    """What stands for the number of an own image: the same in two runs if its file's name and its pixels are."""
+    digest = hashlib.sha256(image.tobytes()).hexdigest()[:8]
+    return f"{row.get('file') or f'own image {place + 1}'} ({digest})"
+
+
 def _rows(settings: Settings, arrays: Mapping[str, Any]) -> dict[str, Row]:
     """The rows of a run, without what is in them, by the name of their array."""
     out = {}
     for name, options in settings["explainers"].items():
         method = options["name"]
-        kind, title = KINDS.get(method, "heatmap"), TITLES.get(name, name.replace("_", " ")).replace("\n", " ")
+        kind, title = KINDS.get(method, "heatmap"), titles.explainer_title(name)
         own = {key: value for key, value in options.items() if key != "batch_size"}
         if method in LEARNED and method != "joint":
             for needs in learned(settings, method):
@@ -215,6 +226,7 @@ def described(several: Sequence[Network]) -> list[dict[str, Any]]:
         drawn = [
             {
                 **{key: getattr(row, key) for key in ("name", "title", "kind", "layer", "alpha")},
+                **({"control": True} if titles.is_control(row.name) else {}),
                 **{
                     key: [row.cells.get(image["index"], {}).get(key) for image in columns]
                     for key in ("tile", "scale", "seen", "gap")

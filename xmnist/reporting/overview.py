@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from xmnist import titles
+from xmnist import runs, titles
 from xmnist.found import Found
+from xmnist.reporting.collected import apart, stands_on
 from xmnist.reporting.standings import Table
 
 SCORES = {
@@ -17,55 +18,76 @@ SCORES = {
 
 @dataclass(frozen=True)
 class Line:
-    """A trained network, with its scores on the test images and what was wrong with its training."""
+    """A trained network with its main score on the test images; `more` are settings that another run differs in."""
 
     run: Found
     title: str
-    scores: tuple[tuple[str, str], ...]
+    classifier: str
+    score: str
+    more: str
 
 
 @dataclass(frozen=True)
 class Best:
-    """The explainer with the best mean AOPC of one evaluation; `sure` if it is significantly better than each other."""
+    """The explainer with the best mean AOPC of one evaluation.
+
+    `sure` if it is significantly better than each other; `control` is one that has as good a mean; `table` is the
+    number of the table that this is from.
+    """
 
     run: Found
     title: str
     name: str
     value: float
     sure: bool
+    control: str
+    table: int
 
 
 @dataclass(frozen=True)
 class Overview:
-    """The first view of a page."""
+    """The first view of a page; `ranks` are the explainers of a network, by its hash, the best one first."""
 
     lines: Sequence[Line]
     best: Sequence[Best]
     others: dict[str, int]
+    ranks: dict[str, list[str]]
 
 
 def overview(several: Sequence[Found], tables: Sequence[Table]) -> Overview:
     """The overview of some runs and of the tables that were measured in them."""
-    trained = [run for run in several if run.stage == "train"]
+    trained, more = [run for run in several if run.stage == "train"], apart(several)
     counts = {stage: sum(run.stage == stage for run in several) for stage in ("explain", "evaluate")}
-    return Overview([_line(run) for run in trained], [best for table in tables for best in _best(table)], counts)
+    best, ranks = list[Best](), dict[str, list[str]]()
+    for number, table in enumerate(tables, 1):
+        values = _values(table)
+        names = [name for name in values if not titles.is_control(name)]
+        if names and table.run:
+            best.append(_best(table, table.run, number, values, names[0]))
+            if explained := stands_on(table.run):
+                ranks[runs.run_id("train", explained[0])[-8:]] = [name.split(",")[0] for name in names]
+    return Overview([_line(run, more[run.path]) for run in trained], best, counts, ranks)
 
 
-def _line(run: Found) -> Line:
-    scores = ((SCORES[name], f"{value:.4g}") for name, value in run.figures.items() if name in SCORES)
-    return Line(run, titles.network_title(run.settings), tuple(scores))
+def _line(run: Found, more: str) -> Line:
+    scores = [f"{SCORES[name]} {value:.4g}" for name, value in run.figures.items() if name in SCORES]
+    score = scores[0] if scores else ""
+    return Line(run, titles.network_title(run.settings), run.settings["classifier"]["name"], score, more)
 
 
-def _best(table: Table) -> list[Best]:
-    """The best explainer of a table with one AOPC each; those that do not depend on the network do not compete."""
+def _values(table: Table) -> dict[str, float]:
+    """The mean AOPC of each explainer of a table that has one, the best first."""
     if table.run is None or table.kind != "explainer" or "aopc" not in table.columns:
-        return []
+        return {}
     place = table.columns.index("aopc")
-    cells = {name: cells[place] for name, cells in table.rows if not titles.is_control(name)}
-    values = {name: cell.value for name, cell in cells.items() if cell.value is not None}
-    if not values:
-        return []
-    name = max(values, key=lambda each: values[each])
-    return [
-        Best(table.run, titles.explained_title(table.run.settings, decoded=False), name, values[name], cells[name].best)
-    ]
+    values = {name: value for name, cells in table.rows if (value := cells[place].value) is not None}
+    return dict(sorted(values.items(), key=lambda item: -item[1]))
+
+
+def _best(table: Table, run: Found, number: int, values: dict[str, float], name: str) -> Best:
+    """The best explainer of a table: controls do not compete, but one that is as good is named."""
+    sure = dict(table.rows)[name][table.columns.index("aopc")].best
+    first = next(iter(values))
+    control = first if titles.is_control(first) else ""
+    title = titles.explained_title(run.settings, decoded=False)
+    return Best(run, title, name, values[name], sure, control, number)

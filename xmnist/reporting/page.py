@@ -80,8 +80,14 @@ def entry(run: Found, name: str) -> Entry:
     config = ELSEWHERE.sub("", (run.path / "config.yaml").read_text(encoding="utf-8"))
     config = FOLDER.sub(r"\1\2", config)
     command = wording.public(shlex.split(run.command or ""))
-    figures = ", ".join(f"{value:.4g} {name.replace('_', ' ')}" for name, value in run.figures.items())
+    figures = ", ".join(f"{value:.4g} {_called(name)}" for name, value in run.figures.items())
     return Entry(run, name, figures, command, config, environment)
+
+
+def _called(score: str) -> str:
+    """A score as people read it: AOPC of Grad-CAM for `aopc of gradcam`."""
+    name, of, explainer = score.partition(" of ")
+    return f"{name.replace('_', ' ')}{of}{explainer_title(explainer) if of else ''}"
 
 
 def render(**context: Any) -> str:

@@ -1,7 +1,7 @@
 """Tables of what was measured, with what is best in them where that is no chance."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -10,7 +10,7 @@ import pandas as pd
 from xmnist import seeds, tables, titles
 from xmnist.found import Found
 from xmnist.metrics.statistics import holm, paired_test
-from xmnist.reporting.collected import each, read
+from xmnist.reporting.collected import apart, each, read
 from xmnist.tables import BEST, LEVEL, MEANING
 
 MEASURED = ("reconstruction", "aopc", "pompom", "localisation", "axioms")
@@ -19,7 +19,10 @@ MEASURED = ("reconstruction", "aopc", "pompom", "localisation", "axioms")
 
 @dataclass
 class Cell:
-    """A mean with its interval; `same`: not told apart from a random map's, `best`: better than all others."""
+    """A mean with its interval.
+
+    `same` if it is not significantly different from a random map's, `best` if it is better than all others.
+    """
 
     value: float | None = None
     low: float | None = None
@@ -49,14 +52,19 @@ class Table:
 
     @property
     def compared(self) -> bool:
-        """Whether a figure is not told apart from a random map's."""
+        """Whether a figure is not significantly different from a random map's."""
         return any(cell.same for _, cells in self.rows for cell in cells)
 
 
-def standings(several: Iterable[Found]) -> list[Table]:
+def standings(several: Sequence[Found]) -> list[Table]:
     """The tables of all `evaluate` runs: of models, of explainers, and AOPC by patch size and fill."""
     measured = [run for run in several if run.stage == "evaluate" and (run.path / "summary.csv").is_file()]
-    return [table for found in each("what was measured in", measured, _tables) for table in found]
+    out = [table for found in each("what was measured in", measured, _tables) for table in found]
+    more, alike = apart(several), [table.title for table in out]
+    for table in out:
+        if table.run and alike.count(table.title) > 1 and more[table.run.path]:
+            table.title += f" ({more[table.run.path]})"
+    return out
 
 
 def _tables(run: Found) -> list[Table]:
@@ -149,7 +157,7 @@ def _by_patch_and_fill(run: Found) -> Table:
     return Table(title, "explainer", run, columns, list(cells.items()), meanings, marked)
 
 
-def over_seeds(several: Iterable[Found]) -> list[Table]:
+def over_seeds(several: Sequence[Found]) -> list[Table]:
     """The tables that `evaluate` has written of runs that differ in their seed alone."""
     found = {seeds.place(run.path, run.settings): run for run in several if run.stage == "evaluate"}
     written = [run for place, run in found.items() if (place / "summary.csv").is_file()]

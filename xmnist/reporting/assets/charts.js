@@ -112,11 +112,15 @@ function startCharts(charts) {
     const inPanel = (event) => { const box = svg.getBoundingClientRect(); return [((event.clientX - box.left) / box.width) * W, ((event.clientY - box.top) / box.height) * H]; };
     const toData = ([x, y]) => [x0 + ((x - left) / (W - left - right)) * (x1 - x0), y0 + ((H - bottom - y) / (H - top - bottom)) * (y1 - y0)];
     let from = null;
-    svg.addEventListener("pointerdown", (event) => { if (event.pointerType === "mouse") { from = inPanel(event); svg.setPointerCapture(event.pointerId); } });
-    svg.addEventListener("pointermove", (event) => {
-      const [x, y] = inPanel(event), at = toData([x, y])[0];
+    svg.addEventListener("pointerdown", (event) => { point(event); if (event.pointerType === "mouse") { from = inPanel(event); svg.setPointerCapture(event.pointerId); } });
+    function point(event) {
+      const at = toData(inPanel(event))[0];
       if (stops.length) tell(stops.reduce((best, value, i) => (Math.abs(value - at) < Math.abs(stops[best] - at) ? i : best), 0));
+    }
+    svg.addEventListener("pointermove", (event) => {
+      point(event);
       if (!from) return;
+      const [x, y] = inPanel(event);
       for (const [key, value] of Object.entries({ x: Math.min(x, from[0]), y: Math.min(y, from[1]), width: Math.abs(x - from[0]), height: Math.abs(y - from[1]), visibility: "visible" })) frame.setAttribute(key, value);
     });
     svg.addEventListener("pointerup", (event) => {
@@ -130,7 +134,7 @@ function startCharts(charts) {
       zooms.set(number, zoom);
       redraw();
     });
-    svg.addEventListener("pointerleave", leave);
+    svg.addEventListener("pointerleave", (event) => { if (event.pointerType === "mouse") leave(); }); // a finger leaves at once
     svg.addEventListener("blur", leave);
     svg.addEventListener("keydown", (event) => {
       const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];

@@ -76,7 +76,7 @@ function startGallery(networks) {
     hidden = new Set(choices.getAll("hide").filter((name) => network.rows.some((row) => row.name === name)));
     for (const box of $$("input", fieldset)) box.checked = !hidden.has(box.value);
     refresh(false);
-    const [image, row] = (choices.get("open") ?? "").split(":");
+    const [, image, row] = /^(.*):(\w*)$/s.exec(choices.get("open") ?? "") ?? []; // a file's name may have a colon
     const found = [shown().findIndex((each) => numbered(each) === row), columns.findIndex((each) => String(each.index) === image)];
     if (found.every((place) => place >= 0)) enlarge(...found);
     else if (dialog.open) dialog.close();
@@ -146,7 +146,8 @@ function startGallery(networks) {
   const numbered = (row) => (row === null ? "original" : row === "mask" ? row : String(network.rows.indexOf(row)));
   const told = (row) => (row === null ? "original" : row === "mask" ? "ground truth" : [row.title, where(row)].filter(Boolean).join(", "));
   const where = (row) => [row.layer && `layer ${row.layer}`, row.alpha !== null && `alpha ${row.alpha}`].filter(Boolean).join(", ");
-  const facing = (image) => [`image ${image.file ?? image.index}`, ...(image.label === null ? [] : [`true class ${image.label}`])].join(", ");
+  const called = (image) => (image.label === null && image.file) || image.index; // own images have no number
+  const about = (image) => [`image ${called(image)}`, ...(image.label === null ? [] : [`true class ${image.label}`])].join(", ");
   const shown = () => [null, ...(columns.some((image) => image.mask !== null) ? ["mask"] : []), ...rows];
 
   function build() {
@@ -159,7 +160,7 @@ function startGallery(networks) {
     const cells = (row, down) => columns.map((image, across) => {
       const cell = cellOf(row, image);
       if (!cell) return make(down ? "td" : "th", {});
-      const label = `${told(row)}, ${facing(image)}, predicted class ${image.predicted}${cell.seen ? `; of this picture: ${cell.seen}` : ""}`;
+      const label = `${told(row)}, ${about(image)}, predicted class ${image.predicted}${cell.seen ? `, of the reconstruction ${cell.seen}` : ""}`;
       const canvas = make("canvas", { "data-tile": cell.tile, "data-kind": cell.kind, width, height });
       const button = make("button", { type: "button", "aria-label": label, tabindex: -1, "data-at": `${down}:${across}` }, canvas);
       const caption = down ? cell.seen : named(image);
@@ -206,9 +207,9 @@ function startGallery(networks) {
 
   function read(down, across, where) {
     const image = columns[across], row = shown()[down], cell = cellOf(row, image);
-    const parts = [told(row), facing(image), `predicted class ${image.predicted} (${image.probability.toFixed(3)})`];
-    if (cell.seen) parts.push(`of this picture: ${cell.seen}`);
-    const [first, second] = $$("#readout span");
+    const parts = [told(row), about(image), `predicted class ${image.predicted} (${image.probability.toFixed(3)})`];
+    if (cell.seen) parts.push(`of the reconstruction ${cell.seen}`);
+    const [first, second] = $$("#readout > span");
     first.textContent = parts.join(", ");
     second.textContent = where ?? "";
   }
@@ -244,10 +245,10 @@ function startGallery(networks) {
   function enlarge(down, across) {
     at = [down, across];
     const image = columns[across], row = shown()[down], cell = cellOf(row, image);
-    $("#enlarged-title").textContent = `${told(row)}: image ${image.index}`;
+    $("#enlarged-title").textContent = `${told(row)}: image ${called(image)}`;
     const both = [...(row === null ? [] : [[cellOf(null, image), "original"]]), ...(cell ? [[cell, told(row)]] : [])];
     const pair = both.map(([one, name]) => {
-      const canvas = make("canvas", { role: "img", "aria-label": `${name} of image ${image.index}`, width: network.size[1], height: network.size[0] });
+      const canvas = make("canvas", { role: "img", "aria-label": `${name} of image ${called(image)}`, width: network.size[1], height: network.size[0] });
       paint(canvas, one.tile, one.kind);
       canvas.addEventListener("mousemove", async (event) => {
         const box = canvas.getBoundingClientRect();
@@ -257,7 +258,7 @@ function startGallery(networks) {
     });
     $(".pair", dialog).style.setProperty("--ratio", `${network.size[1]} / ${network.size[0]}`);
     $(".pair", dialog).replaceChildren(...pair);
-    $(".value", dialog).textContent = TOUCH ? "" : "point at a pixel for its value";
+    $(".value", dialog).textContent = `${TOUCH ? "tap" : "point at"} a pixel for its value`;
     const facts = [...(image.file ? [["file", image.file]] : []), ...(image.label === null ? [] : [["true class", image.label]]), ["predicted class", `${image.predicted}, probability ${image.probability.toFixed(4)}`]];
     if (cell?.seen) facts.push(["predicted class of the reconstruction", cell.seen]);
     if (cell?.scale !== undefined) facts.push(["largest value", said(cell.scale)]);

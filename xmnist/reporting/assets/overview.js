@@ -1,21 +1,34 @@
-// The overview's strip: a few images of the first network, each with its first explanations.
+// The overview's strip: a few images of the first network, with the explanations that measured best.
 
 const STRIP = 6; // images
 
-function startOverview(networks) {
-  const strip = $(".strip");
-  if (!strip || !networks.length) return;
-  const network = networks[0], of = (...kinds) => network.rows.filter((row) => kinds.includes(row.kind));
-  const rows = [...of("heatmap", "map").slice(-2), ...of("image").slice(-1)];
-  strip.style.setProperty("--ratio", `${network.size[1]} / ${network.size[0]}`);
-  const canvas = (number, kind) => {
-    const element = make("canvas", { width: network.size[1], height: network.size[0], "aria-hidden": true });
-    paint(element, number, kind);
-    return element;
+/** Up to two rows of maps, those of the best explainers first and no control, and one of reconstructions. */
+function strongest(network, ranks) {
+  const order = ranks[network.id] ?? [], maps = network.rows.filter((row) => !row.control && row.kind !== "image" && row.kind !== "difference");
+  const rank = (row) => (order.includes(row.name) ? order.indexOf(row.name) : order.length);
+  const one = maps.sort((a, b) => rank(a) - rank(b)).filter((row, place) => maps.findIndex((each) => each.name === row.name) === place);
+  const images = network.rows.filter((row) => row.kind === "image");
+  return [...one.slice(0, 2), images.find((row) => row.name === "cladec" && row.alpha) ?? images[0]].filter(Boolean);
+}
+
+function startOverview(networks, ranks) {
+  if (!networks.length) return;
+  const strip = $(".strip"), network = networks[0], rows = strongest(network, ranks);
+  $(".strip-of").textContent = network.label;
+  const explained = (place) => rows.filter((row) => row.tile[place] !== null).length;
+  const places = [...network.images.keys()].sort((a, b) => explained(b) - explained(a)).slice(0, STRIP).sort((a, b) => a - b);
+  const painted = (number, kind) => {
+    const canvas = make("canvas", { width: network.size[1], height: network.size[0] });
+    paint(canvas, number, kind);
+    return canvas;
   };
-  for (const [place, image] of network.images.slice(0, STRIP).entries()) {
-    const own = rows.filter((row) => row.tile[place] !== null).map((row) => make("div", {}, make("figure", { class: "small" }, canvas(row.tile[place], row.kind), make("span", {}, row.title))));
-    const first = make("figure", { class: "small" }, canvas(image.tile, "image"), make("span", { class: right(image) ? null : "wrong" }, named(image)));
-    strip.append(make("div", {}, first, ...own));
+  strip.style.setProperty("--ratio", `${network.size[1]} / ${network.size[0]}`);
+  strip.style.setProperty("--count", places.length);
+  const names = places.map((place) => make("span", { class: right(network.images[place]) ? null : "wrong" }, named(network.images[place])));
+  strip.append(make("span", { class: "row" }), ...names, make("span", { class: "row" }, "original"),
+    ...places.map((place) => painted(network.images[place].tile, "image")));
+  for (const row of rows) {
+    strip.append(make("span", { class: "row" }, [row.title, row.alpha !== null && `alpha ${row.alpha}`].filter(Boolean).join(", ")),
+      ...places.map((place) => (row.tile[place] === null ? make("span") : painted(row.tile[place], row.kind))));
   }
 }

@@ -28,7 +28,7 @@ function fill(select, options) {
   select.replaceChildren(...options.map(([value, text]) => make("option", { value }, text)));
 }
 
-const TOUCH = matchMedia("(hover: none)").matches;
+const TOUCH = matchMedia("(hover: none), (pointer: coarse)").matches; // nothing can be pointed at
 
 const views = {}; // view -> what applies the choices that the address holds for it
 

@@ -1,6 +1,6 @@
 // When everything is there.
 document.addEventListener("DOMContentLoaded", () => {
-  const { networks, charts } = JSON.parse($("#data").textContent);
+  const { networks, charts, ranks } = JSON.parse($("#data").textContent);
   tiles.chunks = $$("script.chunk").map((element) => {
     const { start, count, height, width, channels } = element.dataset;
     return { element, start: Number(start), count: Number(count), height: Number(height), width: Number(width), channels: Number(channels) };
@@ -8,7 +8,7 @@ document.addEventListener("DOMContentLoaded", () => {
   if (!("DecompressionStream" in window)) {
     $("main").prepend(make("p", { class: "note" }, "This browser cannot unpack the pictures: it takes Chrome 80, Firefox 113, Safari 16.4, or a newer one."));
   }
-  startOverview(networks);
+  startOverview(networks, ranks);
   startGallery(networks);
   startCharts(charts);
   startTables();

@@ -29,6 +29,7 @@ function startTables() {
       const [id, column, order] = (choices.get("sort") ?? "").split(":");
       const table = $$(`#view-${view} .sortable`).find((each) => each.id === id);
       if (table?.tHead.rows[0].cells[column]) sort(table, Number(column), order === "down");
+      if (choices.get("table")) document.getElementById(choices.get("table"))?.scrollIntoView({ block: "center" });
       document.getElementById(`card-${choices.get("card")}`)?.scrollIntoView();
     };
   }
@@ -63,9 +64,9 @@ function startRuns() {
   };
 }
 
-/** Copy a text; where the browser does not let a page do that, it is selected, ready to be copied by hand. */
+/** Copy a text; where the browser gives a page no clipboard, such as one that is a file, by way of a field. */
 async function copy(button, text) {
-  const usual = button.textContent;
+  button.dataset.usual ??= button.textContent;
   let done = true;
   try {
     await navigator.clipboard.writeText(text);
@@ -76,24 +77,42 @@ async function copy(button, text) {
     field.select();
     done = document.execCommand("copy");
     field.remove();
+    button.focus();
   }
-  button.textContent = done ? "copied" : "could not copy";
-  setTimeout(() => { button.textContent = usual; }, 1500);
+  button.textContent = $("#said").textContent = done ? "copied" : "not allowed";
+  setTimeout(() => { button.textContent = button.dataset.usual; $("#said").textContent = ""; }, 1500);
 }
 
-const cells = (table) => [...table.rows].map((row) => [...row.cells]);
+/** The text of a table's cell, less what only the page needs. */
+function textOf(cell) {
+  const own = cell.cloneNode(true);
+  for (const mark of $$(".warning, abbr[title^=better]", own)) mark.remove();
+  return own.textContent.replace(/\s+/g, " ").trim();
+}
 
-/** A table as CSV: the numbers alone, with the digits that they were measured with. */
+const lines = (table, text) => [...table.rows].map((row) => [...row.cells].map(text));
+
+/** A table as CSV: of what was measured the mean alone, with all its digits. */
 function csv(table) {
-  const text = (cell) => cell.dataset.v ?? cell.textContent.trim();
-  return cells(table).map((row) => row.map(text).map((each) => (/[",\n]/.test(each) ? `"${each.replaceAll('"', '""')}"` : each)).join(",")).join("\n") + "\n";
+  const quoted = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+  return lines(table, (cell) => quoted(cell.dataset.v ?? textOf(cell))).map((row) => `${row.join(",")}\n`).join("");
 }
 
-/** A table as LaTeX, with the rules of booktabs: what is best is bold. */
+const LATEX = {
+  "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "<": "\\textless{}", ">": "\\textgreater{}", "|": "\\textbar{}",
+  "≈": "$\\approx$", "±": "$\\pm$", "−": "$-$", "→": "$\\rightarrow$",
+};
+
+/** A table as LaTeX with the rules of booktabs; what is best is bold. */
 function latex(table) {
-  const escape = (text) => text.replace(/[\\&%$#_{}~^]/g, (letter) => ({ "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}" })[letter] ?? `\\${letter}`)
-    .replaceAll("≈", "$\\approx$").replaceAll("±", "$\\pm$").replaceAll("−", "$-$").replaceAll("★", "").trim();
-  const text = (cell) => { const own = escape(cell.textContent.replace(/\s+/g, " ")); return cell.classList.contains("best") ? `\\textbf{${own}}` : own; };
-  const lines = cells(table).map((row) => `${row.map(text).join(" & ")} \\\\`), width = table.rows[0].cells.length;
-  return ["\\begin{tabular}{l" + "r".repeat(width - 1) + "}", "\\toprule", lines[0], "\\midrule", ...lines.slice(1), "\\bottomrule", "\\end{tabular}"].join("\n") + "\n";
+  const escaped = (text) => text.replace(/[\\~^<>|≈±−→]/g, (letter) => LATEX[letter] ?? letter);
+  const all = (text) => text.split(/([&%$#_{}])/).map((part, place) => (place % 2 ? `\\${part}` : escaped(part))).join("");
+  const minus = (text) => text.replace(/(^|[\s[])-(?=\d)/g, "$1−");
+  const written = (cell) => {
+    const text = all(cell.tagName === "TD" ? minus(textOf(cell)) : textOf(cell)).replace(/^[[*]/, "{$&}"); // else \\ takes it as its option
+    return cell.classList.contains("best") ? `\\textbf{${text}}` : text;
+  };
+  const [head, ...body] = lines(table, written).map((row) => `${row.join(" & ")} \\\\\n`);
+  const columns = `l${"r".repeat(table.rows[0].cells.length - 1)}`;
+  return `\\begin{tabular}{${columns}}\n\\toprule\n${head}\\midrule\n${body.join("")}\\bottomrule\n\\end{tabular}\n`;
 }
