@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(
 
 HOSTILE = "<script>alert(1)</script>"
 CLASSES = [HOSTILE, "b", "c"]
-MISTAKEN = f"c \N{EN DASH} {HOSTILE}"
+MISTAKEN = f"c \N{RIGHTWARDS ARROW} {HOSTILE}"
 """What stands above an image of class c that is taken for another."""
 
 NUMBERS = [4, 7, 11, 12, 20, 21]
@@ -172,7 +172,7 @@ PIXEL = """(where) => {
 
 
 def test_the_gallery_is_there_at_once_and_hostile_names_are_text(opened: Opened) -> None:
-    page = opened()
+    page = opened("#gallery")
     assert page.locator("nav [aria-current=page]").inner_text() == "Gallery"
     assert heads(page) == [HOSTILE, "b", MISTAKEN, HOSTILE, "b", MISTAKEN]
     assert titles(page) == ["original", "LRP", "RefAE layer dense", "ClaDec layer dense, alpha 0"]
@@ -186,7 +186,7 @@ def test_the_gallery_is_there_at_once_and_hostile_names_are_text(opened: Opened)
 
 
 def test_filters_choose_the_images_and_stand_in_the_address(opened: Opened) -> None:
-    page = opened()
+    page = opened("#gallery")
     page.select_option("[name=right]", "wrong")
     assert heads(page) == [MISTAKEN] * 2 and "right=wrong" in page.url
     page.select_option("[name=class]", "b")
@@ -204,7 +204,7 @@ def test_filters_choose_the_images_and_stand_in_the_address(opened: Opened) -> N
 
 
 def test_the_slider_moves_through_the_trained_alphas(opened: Opened) -> None:
-    page = opened()
+    page = opened("#gallery")
     slider = page.locator("[name=alpha]")
     assert slider.get_attribute("max") == "2" and colour(page, 3, 0) == [0, 0, 0]
     slider.focus()
@@ -221,21 +221,21 @@ def test_the_slider_moves_through_the_trained_alphas(opened: Opened) -> None:
 def test_another_network_has_its_own_filters(opened: Opened) -> None:
     page = opened("#gallery?alpha=0.99")
     page.select_option("[name=net]", label="vgg_small on glyphs, seed 1")
-    assert heads(page) == ["x", "y", "z \N{EN DASH} x"] and titles(page) == ["original", "LRP", "saliency"]
+    assert heads(page) == ["x", "y", "z \N{RIGHTWARDS ARROW} x"] and titles(page) == ["original", "LRP", "saliency"]
     assert page.locator("[name=alpha]").is_disabled() and page.locator("[name=class] option").count() == 4
     again = opened(page.url.partition("index.html")[2])
-    assert heads(again) == ["x", "y", "z \N{EN DASH} x"]
+    assert heads(again) == ["x", "y", "z \N{RIGHTWARDS ARROW} x"]
 
 
 def test_what_is_pointed_at_is_told(opened: Opened) -> None:
-    page = opened()
+    page = opened("#gallery")
     page.hover("[data-at='2:2'] canvas", position={"x": 1, "y": 1})
-    first, second = page.locator("#readout span").all()
+    first, second = page.locator("#readout > span").all()
     image = np.random.default_rng(0).random((len(NUMBERS), 1, 8, 8), np.float32)[2, 0, 0, 0]
     until(page, lambda: second.inner_text().startswith("row 0, column 0"))
     assert (
         first.inner_text()
-        == f"RefAE, layer dense, image 11, class c, predicted {HOSTILE} (0.750), seen in it: {HOSTILE}"
+        == f"RefAE, layer dense, image 11, true class c, predicted class {HOSTILE} (0.750), of the reconstruction {HOSTILE}"
     )
     assert float(second.inner_text().split(": ")[1]) == pytest.approx(float(image), abs=0.003)
     page.hover("[data-at='1:0'] canvas", position={"x": 1, "y": 1})
@@ -245,7 +245,7 @@ def test_what_is_pointed_at_is_told(opened: Opened) -> None:
 
 
 def test_a_picture_is_enlarged_by_mouse_and_keyboard(opened: Opened) -> None:
-    page = opened()
+    page = opened("#gallery")
     page.click("[data-at='1:2']")
     title = page.locator("#enlarged-title")
     assert title.inner_text() == "LRP: image 11" and "open=11" in page.url
@@ -269,7 +269,7 @@ def test_a_picture_is_enlarged_by_mouse_and_keyboard(opened: Opened) -> None:
 
 
 def test_images_without_an_explanation_are_stepped_over(opened: Opened) -> None:
-    page = opened()
+    page = opened("#gallery")
     page.select_option("[name=net]", label="vgg_small on glyphs, seed 1")
     page.focus("[data-at='2:0']")
     for key, place in (("End", "2:2"), ("ArrowUp", "0:2"), ("ArrowDown", "2:2"), ("Home", "2:0"), ("ArrowUp", "1:0"),
@@ -287,7 +287,7 @@ def test_images_without_an_explanation_are_stepped_over(opened: Opened) -> None:
 
 
 def test_what_has_the_focus_is_not_covered(opened: Opened) -> None:
-    page = opened("", viewport={"width": 420, "height": 500})
+    page = opened("#gallery", viewport={"width": 420, "height": 500})
     page.focus("[data-at='3:5']")
     for key in ("ArrowUp", "ArrowUp", "ArrowLeft", "ArrowLeft", "ArrowLeft", "ArrowLeft"):
         page.keyboard.press(key)
@@ -325,17 +325,17 @@ def test_tables_are_sorted_and_the_address_says_how(opened: Opened) -> None:
     def names(of: Any) -> list[str]:
         return [each.inner_text() for each in of.locator("tbody th").all()]
 
-    assert names(table) == ["random", "saliency", "lrp"] and not page.locator("#view-gallery").is_visible()
+    assert names(table) == ["random", "saliency", "LRP"] and not page.locator("#view-gallery").is_visible()
     table.locator("thead button >> nth=1").click()
-    assert names(table) == ["lrp", "random", "saliency"] and "sort=table-1%3A1%3Adown" in page.url
+    assert names(table) == ["LRP", "random", "saliency"] and "sort=table-1%3A1%3Adown" in page.url
     table.locator("thead button >> nth=1").click()
-    assert names(table) == ["saliency", "random", "lrp"]
+    assert names(table) == ["saliency", "random", "LRP"]
     assert table.locator("[aria-sort]").get_attribute("aria-sort") == "ascending"
     table.locator("thead button >> nth=0").click()
-    assert names(table) == ["lrp", "random", "saliency"]
+    assert names(table) == ["LRP", "random", "saliency"]
     assert table.locator("td.best").inner_text().startswith("0.700 [0.650, 0.750]")
     again = opened("#tables?sort=table-1:1:up")
-    assert names(again.locator("#table-1")) == ["saliency", "random", "lrp"]
+    assert names(again.locator("#table-1")) == ["saliency", "random", "LRP"]
 
 
 def test_curves_are_read_hidden_and_enlarged(opened: Opened) -> None:
@@ -345,13 +345,13 @@ def test_curves_are_read_hidden_and_enlarged(opened: Opened) -> None:
     page.select_option("[name=chart]", label="AOPC: AOPC(L), most relevant patches first: vgg_small on glyphs, seed 0")
     panel = page.locator(".panel > svg")
     assert page.locator(".panel").count() == 1 and panel.locator("path").count() == 3
-    assert "lrp 0.700" in str(panel.get_attribute("aria-label"))
+    assert "LRP 0.700" in str(panel.get_attribute("aria-label"))
     panel.focus()
     for _ in range(3):
         page.keyboard.press("ArrowRight")
     told = page.locator(".tip").inner_text()
     assert (
-        told.splitlines()[0] == "patches covered 2" and "0.280 lrp" in told and told.index("lrp") < told.index("random")
+        told.splitlines()[0] == "patches covered 2" and "0.280 LRP" in told and told.index("LRP") < told.index("random")
     )
     assert page.locator("#chart-said").text_content() == ", ".join(told.splitlines())  # for who does not see it
     page.focus(".lines button >> text=random")
@@ -407,7 +407,7 @@ def test_a_link_in_a_table_leads_to_its_run_and_back(opened: Opened) -> None:
     until(page, lambda: page.locator(".run[open]").is_visible())
     page.go_back()
     until(page, lambda: page.locator("#table-1").is_visible())
-    assert [each.inner_text() for each in page.locator("#table-1 tbody th").all()] == ["saliency", "random", "lrp"]
+    assert [each.inner_text() for each in page.locator("#table-1 tbody th").all()] == ["saliency", "random", "LRP"]
 
 
 def test_a_card_has_the_confusion_matrix_and_the_limits(opened: Opened) -> None:
@@ -415,12 +415,15 @@ def test_a_card_has_the_confusion_matrix_and_the_limits(opened: Opened) -> None:
     card = page.locator("article")
     assert card.locator("h2").inner_text().startswith("Classifier: vgg_small on glyphs, seed 0 run ")
     assert card.locator(".confusion tbody tr >> nth=0").inner_text().split("\t") == [HOSTILE, "4", "1", "1"]
-    assert f"Among its most frequent mistakes: {HOSTILE} taken for b, 1 of 6 times." in card.inner_text()
+    assert (
+        f"Among its most frequent mistakes: {HOSTILE} \N{RIGHTWARDS ARROW} b (true \N{RIGHTWARDS ARROW} predicted), 1 of 6 times."
+        in card.inner_text()
+    )
     card.locator(".sortable thead button >> text=recall").click()
     assert [each.inner_text() for each in card.locator(".sortable tbody th").all()] == ["c", "b", HOSTILE]
 
 
-def test_an_address_of_nothing_shows_the_gallery(opened: Opened) -> None:
+def test_an_address_of_nothing_shows_a_view(opened: Opened) -> None:
     for fragment in (
         "#nowhere",
         "#gallery?net=none&class=none&alpha=none&open=1:2:3&hide=all",
@@ -432,6 +435,7 @@ def test_an_address_of_nothing_shows_the_gallery(opened: Opened) -> None:
     ):
         page = opened(fragment)
         assert page.locator("main > section:visible").count() == 1
+    assert opened("#nowhere").locator("#view-overview").is_visible()
     assert len(heads(opened("#gallery?net=none&class=none"))) == 6
 
 
@@ -439,7 +443,7 @@ def test_an_address_of_nothing_shows_the_gallery(opened: Opened) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_view_fits_and_can_be_read(opened: Opened, width: int, scheme: str) -> None:
     page = opened("", viewport={"width": width, "height": 800}, color_scheme=scheme)
-    for view in ("gallery", "tables", "curves", "runs", "cards"):
+    for view in ("overview", "gallery", "tables", "curves", "runs", "cards"):
         page.click(f"nav a[href^='#{view}']")
         page.wait_for_selector(f"html[data-view={view}]")
         assert page.locator("main > section:visible").get_attribute("id") == f"view-{view}"
@@ -496,7 +500,7 @@ def test_nothing_moves_while_the_page_loads(address: str, browser: "Browser") ->
     page.add_init_script(SHIFT)
     slow = page.context.new_cdp_session(page)
     slow.send("Emulation.setCPUThrottlingRate", {"rate": 6})  # so that it is seen before its script has run
-    for view in ("#gallery", "#curves"):
+    for view in ("", "#gallery", "#curves"):
         page.goto("about:blank")
         page.goto(address + view)
         page.wait_for_selector("html[data-ready]")

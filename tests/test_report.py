@@ -19,13 +19,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from benchmarks.report import explained
 from helpers import TINY, composed
 from xmnist import config, derived, evaluate, explain, found, reading, report, runs, seeds, train
 from xmnist.errors import InputError
 from xmnist.found import Found
-from xmnist.reporting import cards, collected, curves, gallery, standings
+from xmnist.reporting import cards, collected, curves, gallery, overview, standings
 from xmnist.runs import Run
 
 Settings = Callable[..., config.Settings]
@@ -99,6 +100,28 @@ def pictures(count: int, size: int = 4, seed: int = 0) -> Any:
     return np.random.default_rng(seed).random((count, 1, size, size), np.float32)
 
 
+def unlabelled(out: Path, *words: str, files: Sequence[str | None], images: Any, **arrays: Any) -> Path:
+    """The folder of a finished run of `explain` on images of one's own, which have no class."""
+    names = out.parent / "mine"
+    names.mkdir(exist_ok=True)
+    for place, image in enumerate(images):
+        Image.fromarray((255 * image[0]).astype(np.uint8)).save(names / f"{place}.png")
+    own = resolved("explain", (f"explainer=[{','.join(arrays)}]", f"image.path={names}", *words)) | {
+        "out_dir": str(out)
+    }
+    run, count = Run("explain", own), len(images)
+    about = [
+        {"index": place, **({"file": file} if file else {}), "label": "", "class": "", "prediction": 0,
+         "predicted_class": "a", "probability": 0.75}
+        for place, file in enumerate(files)
+    ]  # fmt: skip
+    with runs.claim(run, "xmnist explain"):
+        run.write_csv("selection.csv", about)
+        with runs.atomic(run.path / "explanations.npz") as file:
+            np.savez(file, images=images, predictions=np.zeros(count, int), indices=np.arange(count), **arrays)
+    return run.path
+
+
 def below(folder: Path) -> list[Found]:
     return found.below(folder / "out")
 
@@ -167,12 +190,12 @@ def test_the_command_as_a_user_types_it(xmnist: Xmnist, tmp_path: Path, drawn: M
     for words, message in (
         (["dataset=mnist"], "no finished run fits dataset=mnist (there: dataset=glyphs)"),
         (["experiment=montavon"], "no finished run fits experiment=montavon (there: experiment=smoke)"),
-        (["dataset=mnits"], "only.dataset must be one of mnist, fashion_mnist"),
-        ([f"run={out}"], f"run={out} is no run's folder: it has no status.json"),
+        (["dataset=mnits"], "dataset must be one of mnist, fashion_mnist"),
+        ([f"run={out}"], f"no run '{out}' (newest below {out}/: "),
         ([f"run={out / 'report'}"], f"run={out}/report is a report: {out}/report/index.html"),
         ([f"run={folder}", "model=refae"], "is one run, which needs no filter: leave model out"),
         (["images=0"], "images must be a whole number of at least 1, at most a billion, got 0"),
-        (["layer=dense"], "no key 'layer' (keys: only, run, images, megabytes, open, out_dir, fail_fast)"),
+        (["layer=dense"], "no key 'layer' (keys: only, run, images, megabytes, open, out_dir, fail_fast, hints)"),
     ):
         wrong = xmnist("report", f"out_dir={out}", *words)
         assert wrong.returncode == 2 and wrong.stdout == "", wrong
@@ -481,7 +504,7 @@ def test_a_card_says_what_is_known_and_what_is_not(made: Made, tmp_path: Path) -
     card, other = cards.cards(below(tmp_path))
     assert card.facts["On the test set"] == {"accuracy": "0.9700", "loss": "0.1000", "F1, mean over classes": "0.8000"}
     assert card.names == [HOSTILE, "b"] and card.confusion == [[7, 3], [0, 90]] and not card.missing and other.missing
-    assert f"Its most frequent mistake: {HOSTILE} taken for b, 3 of 10 times." in card.limits
+    assert f"Its most frequent mistake: {HOSTILE} → b (true → predicted), 3 of 10 times." in card.limits
     assert f"It is worst at class {HOSTILE}, of whose images it recognises 70.0 %." in card.limits
     one = "Of its trainings, this page has one: intervals are over test images, not over seeds."
     assert one in bare.limits and one not in card.limits
@@ -506,7 +529,7 @@ def test_classes_may_be_called_anything(made: Made, tmp_path: Path) -> None:
     (card,) = cards.cards(below(tmp_path))
     assert [row["class"] for row in card.classes] == [*names, "all (micro)"] and card.names == names
     assert "It is worst at class NA, of whose images it recognises 0.0 %." in card.limits
-    assert "Among its most frequent mistakes: NA taken for micro, 1 of 3 times." in card.limits
+    assert "Among its most frequent mistakes: NA → micro (true → predicted), 1 of 3 times." in card.limits
 
 
 def test_what_is_alike_is_told_apart(made: Made, tmp_path: Path) -> None:
@@ -514,7 +537,8 @@ def test_what_is_alike_is_told_apart(made: Made, tmp_path: Path) -> None:
     made("train", "model=classifier", "trainer.epochs=3", history=history)
     made("train", "model=classifier", "trainer.epochs=4", history=history)
     first, second = curves.charts(below(tmp_path))
-    assert first["label"].endswith(f"({first['run']})") and first["label"] != second["label"]
+    assert first["label"].endswith(f"(trainer.epochs=3, {first['run']})")
+    assert second["label"].endswith(f"(trainer.epochs=4, {second['run']})")
 
 
 def test_a_page_does_not_tell_where_it_was_made(made: Made, tmp_path: Path) -> None:
@@ -586,3 +610,106 @@ def test_a_report_does_not_draw_random_numbers(made: Made, tmp_path: Path) -> No
     state = torch.get_rng_state()
     first = paged(tmp_path)[0].read_bytes()
     assert paged(tmp_path)[0].read_bytes() == first and torch.equal(torch.get_rng_state(), state)
+
+
+def test_own_images_are_not_mixed_with_test_images_of_the_same_number(drawn: Made, tmp_path: Path) -> None:
+    out, mine = tmp_path / "out", pictures(3, seed=7)
+    drawn(indices=(0, 1, 2), lrp=pictures(3))
+    unlabelled(out, files=["horse.png", "horse.png", "a:1.png"], images=mine, lrp=pictures(3, seed=8))
+    unlabelled(out, "explainers.lrp.gamma=0.5", files=["horse.png", None, None], images=mine, lrp=pictures(3, seed=9))
+    (network,) = gallery.described(gallery.networks(below(tmp_path), 40, gallery.Tiles(None)))
+    images, (usual, other) = network["images"], network["rows"]
+    if other["title"] == "LRP (gamma=0.25)":  # runs of one second come in the order of their names
+        usual, other = other, usual
+    told = {image["index"]: (image["label"], image["predicted"], image["file"]) for image in images}
+    assert len(told) == len(images) == 8  # the horse of the second run is the first one's; two files have one name
+    assert {index: of for index, of in told.items() if isinstance(index, int)} == {
+        **{0: ("a", "a", None), 1: ("b", "b", None), 2: ("c", "a", None)}
+    }
+    files = sorted(str(of[2]) for index, of in told.items() if isinstance(index, str) and of[:2] == (None, "a"))
+    assert files == ["None", "None", "a:1.png", "horse.png", "horse.png"]
+    explained = {
+        image["index"]: (one is not None, two is not None)
+        for image, one, two in zip(images, usual["tile"], other["tile"], strict=True)
+    }
+    assert [explained[index] for index in range(3)] == [(True, False)] * 3
+    assert sorted(explained.values()) == [(False, True)] * 2 + [(True, False)] * 5 + [(True, True)]
+
+
+def test_the_overview_names_each_network_and_the_best_explainer(made: Made, drawn: Made, tmp_path: Path) -> None:
+    made("train", "model=classifier", figures={"accuracy": 0.875})
+    made("train", "model=cladec", "alpha=0.25", figures={"accuracy": 0.5, "reconstruction_sse": 12.5})
+    for seed, shift in ((0, {"lrp": 1.0}), (1, {"lrp": 0.3, "random": 0.4}), (2, {"lrp": 0.05, "saliency": 0.05})):
+        rows = observed(["random", "saliency", "lrp"], seed=seed, **shift)
+        made("evaluate", "metric=aopc", f"seed={seed}", aopc=rows, summary=summed(rows, {}))
+    several = below(tmp_path)
+    tables = standings.standings(several)
+    made_of = overview.overview(several, tables)
+    assert [(line.run.dataset, line.classifier, line.title, line.score) for line in made_of.lines] == [
+        ("glyphs", "vgg_small", "classifier", "accuracy 0.875"),
+        ("glyphs", "vgg_small", "ClaDec of layer dense, alpha 0.25", "reconstruction error (SSE) 12.5"),
+    ]
+    clear, behind, close = made_of.best
+    assert (clear.name, clear.sure, clear.control) == ("lrp", True, "")
+    assert (behind.name, behind.sure, behind.control) == ("lrp", False, "random")
+    assert not close.sure and close.table == 3
+    explained = drawn(lrp=pictures(3))
+    network = gallery.networks(found.below(explained.parents[3]), 40, gallery.Tiles(None))[0].id
+    assert made_of.ranks[network][0] == "lrp" and "random" not in made_of.ranks[network]
+    said = " ".join(Parsed(paged(tmp_path)[0]).said().split())
+    assert "LRP , mean AOPC" in said and "significantly better than every other explainer" in said
+    assert "no better than the model-independent control random" in said
+
+
+def test_runs_of_one_name_are_told_apart_wherever_they_are(made: Made, tmp_path: Path) -> None:
+    folders = [made("train", "model=classifier", f"trainer.epochs={epochs}") for epochs in (2, 3)]
+    for epochs in (2, 3):
+        rows = observed(["random", "lrp"], lrp=1.0)
+        folders.append(made("evaluate", "metric=aopc", f"trainer.epochs={epochs}", aopc=rows, summary=summed(rows, {})))
+    page = Parsed(paged(tmp_path)[0])
+    for epochs in (2, 3):
+        assert ("span", f"classifier=vgg_small,seed=0,trainer.epochs={epochs}") in page.texts
+        assert ("small", f"trainer.epochs={epochs}") in page.texts  # in the overview
+        assert ("h2", f"Classifier: vgg_small on glyphs, seed 0 (trainer.epochs={epochs}) ") in page.texts
+        assert ("h2", f"Explainers: vgg_small on glyphs, seed 0 (trainer.epochs={epochs}) ") in page.texts
+    for folder in folders:
+        assert ("small", folder.name[-8:]) in page.texts  # its hash
+    (alone,) = [run for run in below(tmp_path) if run.path == folders[0]]
+    assert collected.apart([alone]) == {alone.path: ""}
+
+
+def test_a_warning_stands_wherever_its_network_does(made: Made, tmp_path: Path) -> None:
+    told = "the classifier is no better than always answering '<b>cat</b>'"
+    own = resolved("train", ("model=classifier",)) | {"out_dir": str(tmp_path / "out")}
+    run = Run("train", own)
+    with runs.claim(run, "xmnist train"):
+        run.write_json("metrics.json", {"accuracy": 0.1})
+        logging.getLogger("xmnist").warning(told, extra={"lasting": True})
+    made("train", "model=classifier", "seed=1")
+    page = Parsed(paged(tmp_path)[0])
+    assert [run.warnings for run in below(tmp_path)] == [[told], []]
+    assert [tag for tag, text in page.texts if text == f"⚠ warning: {told}"] == ["p", "p", "p"]  # overview, run, card
+    assert page.texts.count(("b", "⚠ warning")) == 1  # in the list of runs, before it is opened
+
+
+def test_explainers_have_one_title_on_the_whole_page(made: Made, drawn: Made, tmp_path: Path) -> None:
+    names = ["random", "gradcam", "guided_backprop"]
+    rows = observed(names, gradcam=1.0)
+    steps = [
+        {"explainer": name, "patch": 4, "fill": "black", "order": order, "step": step, "f": 1.0, "aopc": 0.1 * step}
+        for name in names for order in ("morf", "lerf") for step in range(3)
+    ]  # fmt: skip
+    by_patch = [{"patch": 4, "fill": "black", "explainer": name, "aopc": 0.1, "aopc_low": 0, "aopc_high": 3,
+                 "aopc_p": ""} for name in names]  # fmt: skip
+    made(
+        *("evaluate", "metric=aopc"),
+        **{"aopc": rows, "summary": summed(rows, {}), "aopc_curves": steps, "aopc_table": by_patch},
+    )
+    drawn(gradcam=pictures(3), guided_backprop=pictures(3))
+    path, data = paged(tmp_path)
+    page = Parsed(path)
+    assert page.texts.count(("th", "Grad-CAM")) == page.texts.count(("th", "guided backprop")) == 2
+    assert [row["title"] for row in data["networks"][0]["rows"]] == ["Grad-CAM", "guided backprop"]
+    lines = [line["name"] for line in data["charts"][0]["panels"][0]["lines"]]
+    assert lines == ["random", "Grad-CAM", "guided backprop"]
+    assert any(tag == "i" and text.endswith(" aopc of Grad-CAM") for tag, text in page.texts)

@@ -10,12 +10,8 @@ from xmnist.derived import Settings, training
 from xmnist.filters import text_of
 from xmnist.found import Found
 from xmnist.metrics.statistics import share_interval
-<<<<<<< HEAD
 from xmnist.reading import csv_rows
-from xmnist.reporting.collected import content, each, grid, stands_on
-=======
 from xmnist.reporting.collected import apart, content, each, grid, stands_on
->>>>>>> page
 
 LEARNT = ("classifier", "joint")
 """The models that have a card."""

@@ -15,14 +15,9 @@ from PIL import Image
 from xmnist import runs, titles
 from xmnist.derived import Settings, learned, listed, variant
 from xmnist.filters import text_of
-<<<<<<< HEAD
 from xmnist.found import Found
 from xmnist.reading import csv_rows
-from xmnist.reporting.collected import each, stands_on
-=======
-from xmnist.found import Found, csv_rows
 from xmnist.reporting.collected import each, stands_on, told_apart
->>>>>>> page
 from xmnist.schema import IMAGES, LEARNED
 
 KINDS = {**dict.fromkeys(IMAGES, "image"), "difference": "difference", "joint": "map"}

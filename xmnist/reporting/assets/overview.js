@@ -18,7 +18,7 @@ function startOverview(networks, ranks) {
   const explained = (place) => rows.filter((row) => row.tile[place] !== null).length;
   const places = [...network.images.keys()].sort((a, b) => explained(b) - explained(a)).slice(0, STRIP).sort((a, b) => a - b);
   const painted = (number, kind) => {
-    const canvas = make("canvas", { width: network.size[1], height: network.size[0] });
+    const canvas = make("canvas", { width: network.size[1], height: network.size[0], "aria-hidden": true });
     paint(canvas, number, kind);
     return canvas;
   };
