@@ -235,7 +235,8 @@ def test_what_is_pointed_at_is_told(opened: Opened) -> None:
     until(page, lambda: second.inner_text().startswith("row 0, column 0"))
     assert (
         first.inner_text()
-        == f"RefAE, layer dense, image 11, true class c, predicted class {HOSTILE} (0.750), of the reconstruction {HOSTILE}"
+        == f"RefAE, layer dense, image 11, true class c, predicted class {HOSTILE} (0.750), of the reconstruction "
+        f"{HOSTILE}"
     )
     assert float(second.inner_text().split(": ")[1]) == pytest.approx(float(image), abs=0.003)
     page.hover("[data-at='1:0'] canvas", position={"x": 1, "y": 1})
@@ -416,8 +417,8 @@ def test_a_card_has_the_confusion_matrix_and_the_limits(opened: Opened) -> None:
     assert card.locator("h2").inner_text().startswith("Classifier: vgg_small on glyphs, seed 0 run ")
     assert card.locator(".confusion tbody tr >> nth=0").inner_text().split("\t") == [HOSTILE, "4", "1", "1"]
     assert (
-        f"Among its most frequent mistakes: {HOSTILE} \N{RIGHTWARDS ARROW} b (true \N{RIGHTWARDS ARROW} predicted), 1 of 6 times."
-        in card.inner_text()
+        f"Among its most frequent mistakes: {HOSTILE} \N{RIGHTWARDS ARROW} b (true \N{RIGHTWARDS ARROW} predicted), "
+        "1 of 6 times." in card.inner_text()
     )
     card.locator(".sortable thead button >> text=recall").click()
     assert [each.inner_text() for each in card.locator(".sortable tbody th").all()] == ["c", "b", HOSTILE]

@@ -302,6 +302,12 @@ def _of_report(word: str) -> str:
 def _completed_stage() -> str:
     """The stage on the line that is being completed; while it is being typed, print the stages that fit."""
     line = os.environ.get("COMP_LINE", "xmnist train ")
+    if re.match(r"\s*\S+\s.*\srun=\S*$", line):
+        from xmnist import found
+
+        where = re.findall(r"\sout_dir=(\S+)", line)
+        print(*(f"run={word}" for word in found.hashes(Path(where[-1] if where else "outputs"))))
+        sys.exit(0)
     match = re.match(r"(\s*\S+\s+)(\S+)(\s.*)$", line)
     if match and match[2] in STAGES:
         os.environ["COMP_LINE"] = match[1] + match[3].lstrip()  # Hydra completes a line without stages

@@ -110,6 +110,12 @@ def named(word: str, out_dir: Path, suits: Callable[[Path], bool] = lambda path:
     return read(fitting[0])
 
 
+def hashes(out_dir: Path) -> list[str]:
+    """What may be typed for a run: `last`, and the hashes of all, newest first."""
+    began = {path: _began(path, reading.status(path)[0].get("started")) for path in folders(out_dir)}
+    return [LAST, *(path.name[-8:] for path in sorted(began, key=lambda path: began[path], reverse=True))]
+
+
 def _last(there: Iterable[Path], out_dir: Path, suits: Callable[[Path], bool]) -> Found:
     began = {path: _began(path, status.get("started")) for path in there
              if suits(path) and (status := reading.status(path)[0]).get("state") == "done"}  # fmt: skip
