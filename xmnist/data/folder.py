@@ -16,6 +16,9 @@ from xmnist.layers import derive_seed
 
 log = logging.getLogger(__name__)
 
+NAMED = 5
+"""So many files that are not read are told by name."""
+
 IN_MEMORY = 2**30
 """Bytes that the images may take in memory; where they need more, they are read anew in every epoch."""
 
@@ -69,7 +72,8 @@ def load(
     """
     facts, listing = info(path, size, channels, masks, objects), listed(path)
     kind = _kind(listing, masks)
-    told = [listing.line(kind)]
+    names = [path.name for paths in listing.left_out.values() for path in paths]
+    told = [listing.line(kind) + (f" ({', '.join(names)})" if 0 < len(names) <= NAMED else "")]
     log.info("%s", told[0])
     own = tuple(objects) if objects is not None else None
     files, notes = Files(listing.entries, facts.shape, kind, size is None, background, own).checked()
