@@ -522,8 +522,8 @@ def test_a_ladder_of_layers(evaluated: Evaluated, monkeypatch: pytest.MonkeyPatc
     summary = table(run, "summary").set_index("name")
     assert list(summary.index) == ["classifier", *names]
     titles = [row.name.split("\n")[:2] for row in drawn["rows"]]
-    assert titles[1:4] == [[name, "layer conv"] for name in ("RefAE", "ClaDec", "RefAE - ClaDec")]
-    assert titles[4:] == [[name, "layer dense"] for name in ("RefAE", "ClaDec", "RefAE - ClaDec")]
+    assert titles[1:4] == [[name, "layer conv"] for name in ("RefAE", "ClaDec", "RefAE − ClaDec")]
+    assert titles[4:] == [[name, "layer dense"] for name in ("RefAE", "ClaDec", "RefAE − ClaDec")]
     first = drawn["panels"][0][0]
     assert first.ticks == ["conv", "dense"] and [series.name for series in first.series] == CLADEC_LINES
     for series in first.series[1:]:

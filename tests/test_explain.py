@@ -150,14 +150,14 @@ def test_reconstructions_and_maps_are_drawn_as_what_they_are(
     drawn: list[Any] = []
     monkeypatch.setattr("xmnist.grids.grid", lambda *args, **_: drawn.extend(args))
     explained("explainer=[activation_maximisation,simple_taylor,gradcam,cladec]", "select=mixed", "select.wrong=2")
-    rows, truth, title, _ = drawn[-4:]  # the training of ClaDec has drawn its own before
+    rows, truth, title, _ = drawn[-7:-3]  # the training of ClaDec has drawn its own before
     assert [row.name for row in rows] == [
         *("original", "ground truth", "activation maximisation", "simple Taylor", "Grad-CAM", "ClaDec\nalpha 0.25")
     ]
     assert [row.kind for row in rows] == ["image", "mask", "image", "heatmap", "heatmap", "image"]
     assert [row.predicted is None for row in rows] == [False, True, False, True, True, False]
     assert all(len(row.pictures) == len(truth) for row in rows)
-    assert title == "layer dense of vgg_small on glyphs, seed 0, explained class: predicted"
+    assert title == "layer dense of vgg_small on glyphs, seed 0; target class: predicted"
 
 
 def test_a_picture_of_many_images_shows_some(
@@ -381,10 +381,10 @@ def test_several_layers_and_part_of_one(explained: Explained, monkeypatch: pytes
     variants = [f"layer={layer},alpha={alpha}" for layer in ("conv", "logits") for alpha in ("0", "0.5")]
     names = [f"{name},{each}" for name in ("cladec", "difference") for each in variants]
     in_order = ["saliency", *(name for layer in ("conv", "logits") for name in names if f"layer={layer}," in name)]
-    assert list(both)[5:] == in_order and "layer=conv+logits,alpha=0+0.5" in folder.name
+    assert list(both)[6:-1] == in_order and "layer=conv+logits,alpha=0+0.5" in folder.name
     titles = [row.name.split("\n") for row in drawn[0]]
     assert titles[3:5] == [["ClaDec", "layer conv", "alpha 0"], ["ClaDec", "layer conv", "alpha 0.5"]]
-    assert titles[5] == ["RefAE - ClaDec", "layer conv", "alpha 0"]
+    assert titles[5] == ["RefAE − ClaDec", "layer conv", "alpha 0"]
     alone = explained("explainer=cladec", "layer=conv", "alpha=0.5", "trainer.epochs=1")[1]["cladec"]
     np.testing.assert_array_equal(both["cladec,layer=conv,alpha=0.5"], alone)
     part = explained("explainer=cladec", "layer=conv", "alpha=0.5", "trainer.epochs=1", "neurons=0.5")[1]["cladec"]

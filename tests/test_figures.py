@@ -6,8 +6,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from xmnist import figures
-from xmnist.figures import Row
+from xmnist import figures, grids, styles
+from xmnist.grids import Row
+from xmnist.schema import METHODS
 
 
 @pytest.fixture
@@ -30,9 +31,9 @@ def pixels(count: int, channels: int = 1) -> np.ndarray:
 
 def test_examples_show_every_image_with_its_class(tmp_path: Path, drawn: list[Figure]) -> None:
     rows = [Row("original", pixels(3), ["cat", "dog", "cat"]), Row("RefAE", pixels(3), ["cat", "cat", "cat"])]
-    figures.grid(rows, ["cat", "dog", "dog"], "a title", tmp_path / "e.png")
+    grids.grid(rows, ["cat", "dog", "dog"], "a title", tmp_path / "e.png")
     axes = drawn[0].axes
-    assert [a.get_title() for a in axes] == ["cat", "dog", "dog - cat", "cat", "dog - cat", "dog - cat"]
+    assert [a.get_title() for a in axes] == ["cat", "dog", "dog → cat", "cat", "dog → cat", "dog → cat"]
     red = [a.title.get_color() == figures.RED for a in axes]
     assert red == [False, False, True, False, True, True]
     for axis in axes:
@@ -40,36 +41,43 @@ def test_examples_show_every_image_with_its_class(tmp_path: Path, drawn: list[Fi
         assert image.get_clim() == (0, 1) and image.cmap.name == "gray" and image.get_interpolation() == "nearest"
         assert axis.get_aspect() == 1
     np.testing.assert_array_equal(axes[1].images[0].get_array(), pixels(3)[1, 0])
-    assert [text.get_text() for text in drawn[0].texts] == ["a title", figures.LEGEND, "original", "RefAE"]
+    texts = [text.get_text() for text in drawn[0].texts]
+    assert texts[0] == "a title" and {"original", "RefAE"} <= set(texts) and " ".join(texts[3:]) == grids.LEGEND
     assert min(Image.open(tmp_path / "e.png").size) > 200
 
 
 def test_examples_show_colours(tmp_path: Path, drawn: list[Figure]) -> None:
-    figures.grid([Row("original", pixels(1, 3), ["a"])], ["a"], "", tmp_path / "e.png")
+    grids.grid([Row("original", pixels(1, 3), ["a"])], ["a"], "", tmp_path / "e.png")
     np.testing.assert_array_equal(drawn[0].axes[0].images[0].get_array(), pixels(1, 3)[0].transpose(1, 2, 0))
 
 
 def test_heatmaps_are_centred_at_zero_and_have_no_titles(tmp_path: Path, drawn: list[Figure]) -> None:
     maps = pixels(2) - 0.75
     maps[1] = 0
-    figures.grid(
-        [Row("original", pixels(2), ["a", "a"]), Row("LRP", maps, None, "heatmap")], ["a", "a"], "", tmp_path / "e.png"
+    grids.grid(
+        [Row("original", pixels(2), ["a", "a"]), Row("LRP", maps, None, "heatmap")],
+        ["a", "a"],
+        "",
+        tmp_path / "e.png",
+        layout="columns",
     )
-    for axis, limit in zip(drawn[0].axes[2:], (0.75, 1.0), strict=True):
+    for axis, limit in zip(drawn[0].axes[2:4], (0.75, 1.0), strict=True):
         assert axis.images[0].get_clim() == pytest.approx((-limit, limit)) and axis.images[0].cmap.name == "RdBu_r"
         assert axis.get_title() == ""
-    assert figures.HEATMAPS in [text.get_text() for text in drawn[0].texts]
+    assert drawn[0].axes[4].get_gid() == "key"  # its colours
+    assert grids.KEYS["heatmap"][2] in " ".join(text.get_text() for text in drawn[0].texts)
 
 
+@pytest.mark.parametrize("layout", ["rows", "columns"])
 @pytest.mark.parametrize("names", [["a"] * 3, ["Ankle boot", "T-shirt/top", "Trouser"]])
 @pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
 def test_nothing_overlaps_and_nothing_is_cut(
-    tmp_path: Path, drawn: list[Figure], names: list[str], suffix: str
+    tmp_path: Path, drawn: list[Figure], names: list[str], suffix: str, layout: grids.Layout
 ) -> None:
     wrong = [names[1]] * 3
     rows = [Row("integrated gradients\nof predicted", pixels(3), wrong), Row("LRP", pixels(3), None, "heatmap")]
     rows += [Row("ClaDec\nalpha 0.25", pixels(3), wrong)]
-    figures.grid(rows, names, "vgg_small on mnist, seed 0", tmp_path / f"e.{suffix}")
+    grids.grid(rows, names, "vgg_small on mnist, seed 0", tmp_path / f"e.{suffix}", layout)
     renderer = drawn[0].canvas.get_renderer() if suffix == "png" else FigureCanvasAgg(drawn[0]).get_renderer()
     texts = [*drawn[0].texts, *(a.title for a in drawn[0].axes if a.get_title())]
     boxes = [t.get_window_extent(renderer) for t in texts] + [a.get_window_extent(renderer) for a in drawn[0].axes]
@@ -80,7 +88,7 @@ def test_nothing_overlaps_and_nothing_is_cut(
 
 
 def test_class_names_that_look_like_mathematics_are_text(tmp_path: Path) -> None:
-    figures.grid([Row("original", pixels(1), ["$\\frac{$"])], ["$\\frac{$"], "$x_{", tmp_path / "e.png")
+    grids.grid([Row("original", pixels(1), ["$\\frac{$"])], ["$\\frac{$"], "$x_{", tmp_path / "e.png")
     assert (tmp_path / "e.png").stat().st_size > 1000
 
 
@@ -110,3 +118,47 @@ def test_curves_have_room_for_their_numbers(tmp_path: Path, drawn: list[Figure])
     assert len(edges) == 10 and edges == sorted(edges)
     assert edges[0] >= 0 and edges[-1] <= drawn[0].bbox.x1
     assert Image.open(tmp_path / "c.png").size == tuple(150 * size for size in drawn[0].get_size_inches())
+
+
+def test_one_image_is_a_row_and_many_are_columns(tmp_path: Path, drawn: list[Figure]) -> None:
+    rows = [Row("original", pixels(1), ["a"]), *(Row(f"map {i}", pixels(1), None, "heatmap") for i in range(8))]
+    grids.grid(rows, [None], "", tmp_path / "one.png")
+    grids.grid([Row("original", pixels(20), ["a"] * 20)] * 7, ["a"] * 20, "", tmp_path / "many.png")
+    one, many = drawn
+    assert len({round(axes.get_position().y0, 3) for axes in one.axes[:9]}) == 1  # side by side
+    assert len({round(axes.get_position().x0, 3) for axes in many.axes[:20]}) == 20
+    content = sum(axes.get_position().width for axes in one.axes[:9])
+    assert content > 0.75  # no blank paper beside it
+
+
+def test_an_image_without_a_known_class_has_its_predicted_one(tmp_path: Path, drawn: list[Figure]) -> None:
+    grids.grid([Row("original", pixels(1), ["cat"])], [None], "", tmp_path / "e.png")
+    assert drawn[0].axes[0].get_title() == "cat" and drawn[0].axes[0].title.get_color() == "black"
+    assert grids.UNLABELLED in [text.get_text() for text in drawn[0].texts]
+
+
+def test_a_map_lies_over_its_gray_image(tmp_path: Path, drawn: list[Figure]) -> None:
+    rows = [Row("original", pixels(1, 3), ["a"]), Row("LRP", pixels(1) - 0.5, None, "heatmap")]
+    grids.grid(rows, ["a"], "", tmp_path / "e.png", overlay=True)
+    gray, over = drawn[0].axes[1].images
+    np.testing.assert_allclose(gray.get_array(), pixels(1, 3)[0].mean(0))
+    share = np.asarray(over.get_array())[..., 3]
+    np.testing.assert_allclose(share, np.abs(pixels(1)[0, 0] - 0.5) / 0.5, atol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
+def test_the_same_picture_is_the_same_bytes_with_letters_that_stay_letters(tmp_path: Path, suffix: str) -> None:
+    for name in ("a", "b"):
+        grids.grid([Row("original", pixels(2), ["a", "b"])], ["a", "a"], "a title", tmp_path / f"{name}.{suffix}")
+    first, second = ((tmp_path / f"{name}.{suffix}").read_bytes() for name in ("a", "b"))
+    assert first == second
+    assert {"png": b"PNG", "pdf": b"FontFile2", "svg": b">a title</text>"}[suffix] in first
+
+
+def test_every_method_has_its_own_name_colour_and_line() -> None:
+    looks = [styles.style(name) for name in METHODS]
+    assert len({look.title for look in looks}) == len(METHODS)
+    assert len({(look.colour, look.dash) for look in looks if not look.quiet}) == len(METHODS) - 3
+    assert styles.style("lrp").title == "LRP" and styles.style("cladec,alpha=0.5").title == "ClaDec, alpha 0.5"
+    assert styles.style("lrp,target=label").colour == styles.style("lrp").colour
+    assert styles.style("mine") == styles.style("mine") and styles.style("random").quiet
