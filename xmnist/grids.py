@@ -107,7 +107,7 @@ def grid(
     head = [part for line in title.split("\n") for part in _wrapped(line, width, table.size + 1)]
     below = [part for line in texts for part in _wrapped(line, width, table.size)]
     keys = [KEYS[kind] for kind in KEYS if any(row.kind == kind for row in rows)]
-    told = [(key, _wrapped(key[2], width - 1.2, table.size)) for key in keys]
+    told = [(key, _wrapped(key[2], width - _key_width(table.size), table.size)) for key in keys]
     line = table.size * 1.35 / 72
     top = line * 1.15 * len(head) + 0.16
     bottom = line * (len(below) + sum(len(parts) for _, parts in told)) + 0.06 * len(told) + 0.14
@@ -120,15 +120,16 @@ def grid(
     _cells(figure, table, rows, truth, by_row, height - top, overlay)
     y = bottom - 0.08
     for (colours, ends, _), parts in told:
-        _key(
-            figure,
-            colours,
-            ends,
-            (0.1 / width, (y - line * 0.95) / height, 0.75 / width, line * 0.55 / height),
-            table.size,
-        )
+        _key(figure, colours, ends, (y - 0.68 * line) / height, table.size)
         for number, text in enumerate(parts):
-            figure.text(1.2 / width, (y - line * number) / height, text, ha="left", va="top", fontsize=table.size)
+            figure.text(
+                _key_width(table.size) / width,
+                (y - line * number) / height,
+                text,
+                ha="left",
+                va="top",
+                fontsize=table.size,
+            )
         y -= line * len(parts) + 0.06
     for number, text in enumerate(below):
         figure.text(0.1 / width, (y - line * number) / height, text, ha="left", va="top", fontsize=table.size)
@@ -223,18 +224,28 @@ def _places(rows: Sequence[Row], truth: Sequence[str | None], by_row: bool) -> I
             yield (image, r, row, image) if by_row else (r, image, row, image)
 
 
-def _key(figure: Figure, colours: str, ends: str, box: tuple[float, float, float, float], size: float) -> None:
-    """A colour bar with its ends."""
-    low, high = ends.split()
-    left, bottom, wide, high_ = box
-    pad = size * 0.62 * 2 / 72 / figure.get_size_inches()[0]
-    axes = figure.add_axes((left + pad, bottom, wide, high_))
+BAR = 0.75  # inches
+
+
+def _key_width(size: float) -> float:
+    """Inches from the left edge that a colour bar takes with its ends, up to the text beside it."""
+    return 0.1 + BAR + 2 * _end_width(size) + 0.1
+
+
+def _end_width(size: float) -> float:
+    return size * 0.7 * 2 / 72
+
+
+def _key(figure: Figure, colours: str, ends: str, middle: float, size: float) -> None:
+    """Draw a colour bar with its ends; `middle` is its height on the figure, of 1."""
+    width, height = figure.get_size_inches()
+    (low, high), left, thick = ends.split(), 0.1 + _end_width(size), 0.6 * size / 72
+    axes = figure.add_axes((left / width, middle - thick / 2 / height, BAR / width, thick / height))
     axes.imshow(np.linspace(0, 1, 128)[None], cmap=colours, aspect="auto", interpolation="nearest")
     axes.set(xticks=[], yticks=[], gid="key")
     axes.spines[:].set(linewidth=0.4, color="0.7")
-    middle = bottom + high_ / 2
-    figure.text(left + pad * 0.85, middle, low, ha="right", va="center_baseline", fontsize=size)
-    figure.text(left + wide + pad * 1.15, middle, high, ha="left", va="center_baseline", fontsize=size)
+    figure.text((left - 0.04) / width, middle, low, ha="right", va="center", fontsize=size)
+    figure.text((left + BAR + 0.04) / width, middle, high, ha="left", va="center", fontsize=size)
 
 
 def _picture(axes: Axes, picture: NDArray[np.floating], kind: str, base: NDArray[np.floating] | None) -> None:

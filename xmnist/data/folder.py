@@ -72,8 +72,8 @@ def load(
     """
     facts, listing = info(path, size, channels, masks, objects), listed(path)
     kind = _kind(listing, masks)
-    names = [path.name for paths in listing.left_out.values() for path in paths]
-    told = [listing.line(kind) + (f" ({', '.join(names)})" if 0 < len(names) <= NAMED else "")]
+    unread = [path.name for paths in listing.left_out.values() for path in paths]
+    told = [listing.line(kind) + (f" ({', '.join(unread)})" if 0 < len(unread) <= NAMED else "")]
     log.info("%s", told[0])
     own = tuple(objects) if objects is not None else None
     files, notes = Files(listing.entries, facts.shape, kind, size is None, background, own).checked()
