@@ -1,5 +1,6 @@
 """The entry point: `xmnist STAGE [overrides] [flags]`. No torch here, and no Hydra before the stage is known."""
 
+import gc
 import logging
 import os
 import re
@@ -70,6 +71,8 @@ def main() -> None:
         _main()
     except KeyboardInterrupt:
         fail(INTERRUPTED, 130)
+    finally:
+        gc.freeze()  # or the end of the process would look through all that libraries have made, for a second or more
 
 
 def _main() -> None:

@@ -86,7 +86,8 @@ def main(settings: Settings, typed: str) -> dict[str, Any]:
                 told = f"{metric} of {name} failed: {reason}{more}; the rest is in {run.path}"
                 raise MeasurementError(told) from ExceptionGroup("what failed", found.errors)
         run.log_summary("done" if to_do else "already done")
-    seeds.summarise(run)
+    with progress.activity("summing up over seeds"):
+        seeds.summarise(run)
     return run.metrics()
 
 
