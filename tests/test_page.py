@@ -1,12 +1,16 @@
 """The page of `xmnist report` in a real browser, from a file and without network: what its users do with it."""
 
+import csv
+import io
+import logging
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from benchmarks.report import explained
 from helpers import composed
@@ -73,16 +77,48 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     return Run("report", page).path.joinpath("index.html").as_uri()
 
 
-def _measure(run: Run) -> None:
+LONG = ["Trousers & 50%_cotton\\wool", "Ankle boot of a {long} name", "c"]
+"""Names of classes that are wider than an image, and hold what is no letter to LaTeX."""
+
+
+@pytest.fixture(scope="module")
+def unusual(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A page of long class names, an image of one's own, a warning, and two trainings of one name."""
+    folder = tmp_path_factory.mktemp("unusual")
+    out = folder / "out"
+    images = np.random.default_rng(0).random((len(NUMBERS), 1, 8, 8), np.float32)
+    explained(resolved("explain", out, "explainer=lrp"), {"lrp": noise(1)}, images, LONG, NUMBERS)
+    Image.fromarray((255 * images[1, 0]).astype(np.uint8)).save(folder / "a:1.png")
+    mine = Run("explain", resolved("explain", out, "explainer=saliency", f"image.path='{folder / 'a:1.png'}'"))
+    with runs.claim(mine, "xmnist explain image=a:1.png"):
+        about = {"index": 0, "file": "a:1.png", "label": "", "class": "", "prediction": 0, "predicted_class": LONG[0]}
+        mine.write_csv("selection.csv", [about | {"probability": 0.5}])
+        with runs.atomic(mine.path / "explanations.npz") as file:
+            np.savez(file, images=images[1:2], saliency=noise(4)[:1], predictions=np.array([0]), indices=np.array([0]))
+    for epochs in (2, 3):
+        trained = Run("train", resolved("train", out, "model=classifier", f"trainer.epochs={epochs}"))
+        with runs.claim(trained, "xmnist train"):
+            trained.write_json("metrics.json", {"accuracy": 0.9})
+            if epochs == 2:
+                logging.getLogger("xmnist").warning("the classifier has learned nothing: " * 8, extra={"lasting": True})
+    measured = Run("evaluate", resolved("evaluate", out, "metric=[classification,aopc]", "trainer.epochs=2"))
+    with runs.claim(measured, "xmnist evaluate dataset=glyphs"):
+        _measure(measured, LONG)
+    page = config.resolve(composed(f"out_dir={out}", stage="report"), "report")
+    report.main(page, "xmnist report")
+    return Run("report", page).path.joinpath("index.html").as_uri()
+
+
+def _measure(run: Run, names: Sequence[str] = CLASSES) -> None:
     draw = np.random.default_rng(0)
-    run.write_csv("confusion.csv", [{"true": a, **{b: 3 * (a == b) + 1 for b in CLASSES}} for a in CLASSES])
+    run.write_csv("confusion.csv", [{"true": a, **{b: 3 * (a == b) + 1 for b in names}} for a in names])
     run.write_csv("classification.csv", [
         {"class": name, "precision": 0.5, "recall": 0.5 + place / 10, "f1": 0.5, "support": 6, "auc": 0.9, "ap": 0.8}
-        for place, name in enumerate(CLASSES)
+        for place, name in enumerate(names)
     ])  # fmt: skip
     run.write_csv("classification_curves.csv", [
         {"curve": curve, "class": name, "mean": name == "micro", "area": 0.9, "x": x, "y": y}
-        for curve in ("roc", "precision_recall") for name in [*CLASSES, "micro"] for x, y in ((0, 0), (0, 0.9), (1, 1))
+        for curve in ("roc", "precision_recall") for name in [*names, "micro"] for x, y in ((0, 0), (0, 0.9), (1, 1))
     ])  # fmt: skip
     run.write_csv("aopc.csv", [
         {"explainer": name, "patch": 4, "fill": "black", "image": image, "aopc": mean + 0.1 * draw.standard_normal(),
@@ -117,7 +153,7 @@ def opened(address: str, browser: "Browser") -> "Iterator[Callable[..., Page]]":
     wrong: list[str] = []
     contexts = []
 
-    def go(fragment: str = "", **options: Any) -> "Page":
+    def go(fragment: str = "", at: str = address, script: str = "", **options: Any) -> "Page":
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
         contexts.append(context)
         page = context.new_page()
@@ -126,7 +162,8 @@ def opened(address: str, browser: "Browser") -> "Iterator[Callable[..., Page]]":
         page.on("dialog", lambda dialog: wrong.append(dialog.message))
         page.on("request", lambda request: request.url.startswith(("file:", "data:")) or wrong.append(request.url))
         page.set_default_timeout(10_000)
-        page.goto(address + fragment)
+        page.add_init_script(script)
+        page.goto(at + fragment)
         page.wait_for_selector("html[data-ready]")
         return page
 
@@ -171,7 +208,7 @@ PIXEL = """(where) => {
 }"""
 
 
-def test_the_gallery_is_there_at_once_and_hostile_names_are_text(opened: Opened) -> None:
+def test_the_gallery_has_all_and_hostile_names_are_text(opened: Opened) -> None:
     page = opened("#gallery")
     assert page.locator("nav [aria-current=page]").inner_text() == "Gallery"
     assert heads(page) == [HOSTILE, "b", MISTAKEN, HOSTILE, "b", MISTAKEN]
@@ -183,6 +220,193 @@ def test_the_gallery_is_there_at_once_and_hostile_names_are_text(opened: Opened)
     assert [page.locator(f"#gallery-controls [name=class] option >> nth={n}").inner_text() for n in range(4)] == [
         *("any", HOSTILE, "b", "c")
     ]
+
+
+def test_the_overview_is_first_and_has_pictures(opened: Opened) -> None:
+    page = opened()
+    assert page.locator("nav [aria-current=page]").inner_text() == "Overview"
+    view, strip = page.locator("#view-overview"), page.locator(".strip")
+    assert view.locator(".networks tbody tr").inner_text().split("\t")[:5] == [
+        *("classifier", "vgg_small", "glyphs", "0", "accuracy 0.9")
+    ]
+    assert "LRP, mean AOPC 0.700, significantly better than every other explainer" in view.inner_text()
+    rows = [each.inner_text() for each in strip.locator(".row").all()]
+    assert rows == ["", "original", "LRP", "ClaDec, alpha 0.25"]
+    assert strip.locator("canvas").count() == 3 * 6 and MISTAKEN in strip.inner_text()
+    first = """() => [...document.querySelectorAll(".strip canvas")].filter((each) => {
+      const { data } = each.getContext("2d").getImageData(0, 0, each.width, each.height);
+      return data.some((value, place) => place % 4 === 3 && value === 255);
+    }).length"""
+    until(page, lambda: page.evaluate(first) == 18)  # all of them are drawn
+    assert page.locator("main img").count() == 0  # from the gallery's tiles, not embedded once more
+    strip.click()
+    until(page, lambda: page.locator("#view-gallery").is_visible())
+    page.go_back()
+    page.click("#view-overview li a")
+    until(page, lambda: page.locator("#table-1").is_visible())
+
+
+def test_the_strip_has_the_best_explainers_of_its_network(opened: Opened, address: str) -> None:
+    page = opened()
+    ranked = """(order) => strongest({ id: "a", rows: [
+      ["x", "heatmap"], ["random", "heatmap", true], ["best", "heatmap"], ["y", "heatmap"], ["best", "heatmap"],
+      ["refae", "image"],
+      ["cladec", "image", false, 0], ["cladec", "image", false, 0.5],
+    ].map(([name, kind, control, alpha = null]) => ({ name, kind, control, alpha })) }, { a: order })
+      .map(({ name, alpha }) => [name, alpha])"""
+    assert page.evaluate(ranked, ["best", "y"]) == [["best", None], ["y", None], ["cladec", 0.5]]
+    assert page.evaluate(ranked, []) == [["x", None], ["best", None], ["cladec", 0.5]]
+
+
+def test_rows_that_explain_none_of_the_images_are_hidden(opened: Opened) -> None:
+    page = opened("#gallery")
+    page.select_option("[name=net]", label="vgg_small on glyphs, seed 1")
+    assert titles(page) == ["original", "LRP", "saliency"]
+    page.select_option("[name=right]", "wrong")  # of that image there is no LRP
+    assert titles(page) == ["original", "saliency"] and "; 1 row of" in page.locator("#gallery-count").inner_text()
+    page.focus("[data-at='0:0']")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    assert page.locator("#enlarged-title").inner_text() == "saliency: image 11"
+    page.keyboard.press("Escape")
+    page.select_option("[name=right]", "")
+    assert titles(page) == ["original", "LRP", "saliency"]
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_long_class_names_stand_whole_above_their_images(opened: Opened, unusual: str, width: int) -> None:
+    page = opened("#gallery", at=unusual, viewport={"width": width, "height": 900})
+    assert heads(page)[:3] == [*LONG[:2], f"{LONG[2]} \N{RIGHTWARDS ARROW} {LONG[0]}"]
+    names = f"{ROWS}:first-child th[scope=col] span"
+    for each in page.locator(names).all():
+        assert each.evaluate(
+            "(span) => span.scrollWidth <= span.clientWidth && getComputedStyle(span).overflow !== 'hidden'"
+        )
+        assert each.evaluate("(span) => span.clientWidth <= span.closest('th').querySelector('canvas').clientWidth")
+    assert page.locator(f"{names} >> nth=0").evaluate("(span) => span.clientHeight") >= 32  # more than one line
+
+
+def test_own_images_have_a_file_and_no_true_class(opened: Opened, unusual: str) -> None:
+    page = opened("#gallery", at=unusual)
+    page.select_option("[name=seen]", LONG[0])
+    mine = page.locator(f"{ROWS}:first-child th[title='a:1.png']")
+    assert mine.inner_text() == LONG[0] and mine.locator(".wrong").count() == 0
+    assert page.locator("[name=class] option").count() == 1 + len(LONG)  # any, and those of the test images
+    mine.locator("button").click()
+    facts = page.locator("#enlarged dl").inner_text()
+    assert page.locator("#enlarged-title").inner_text() == "original: image a:1.png"
+    assert "a:1.png" in facts and f"{LONG[0]}, probability 0.5000" in facts and "true class" not in facts
+    again = opened(page.url.partition("index.html")[2], at=unusual)
+    assert again.locator("#enlarged-title").inner_text() == "original: image a:1.png"
+    page.keyboard.press("Escape")
+    for right, count in (("right", 2), ("wrong", 2)):  # of those predicted so; nobody knows of one's own
+        page.select_option("[name=right]", right)
+        assert len(heads(page)) == count, right
+
+
+PHONE = {"viewport": {"width": 390, "height": 800}, "has_touch": True, "is_mobile": True}
+
+
+def test_a_touch_screen_is_told_to_tap(opened: Opened) -> None:
+    page = opened("#gallery", **PHONE)
+    said = page.locator("#view-gallery").inner_text().lower()
+    assert "tap an image" in said and "point at" not in said and "press enter" not in said
+    page.tap("[data-at='1:0']")
+    assert page.locator("#enlarged .value").inner_text() == "tap a pixel for its value"
+    page.tap("#enlarged canvas >> nth=1")
+    until(page, lambda: page.locator("#enlarged .value").inner_text().startswith("LRP: row "))
+    page.tap("#enlarged [aria-label=close]")
+    page.tap("nav >> text=Curves")
+    said = page.locator("#view-curves").inner_text().lower()
+    assert "tap a panel" in said and "point at" not in said and "drag" not in said
+    page.tap(".panel > svg >> nth=0")
+    until(page, lambda: page.locator(".tip >> nth=0").is_visible())
+    page.wait_for_timeout(100)
+    assert page.locator(".tip >> nth=0").is_visible()  # and stays
+    mouse = opened("#gallery")
+    said = mouse.locator("#view-gallery").inner_text().lower()
+    assert "point at an image" in said and "tap" not in said
+    mouse.click("[data-at='1:0']")
+    assert mouse.locator("#enlarged .value").inner_text() == "point at a pixel for its value"
+
+
+BOOKTABS = r"""\begin{tabular}{lr}
+\toprule
+explainer & aopc \\
+\midrule
+random & 0.200 [0.150, 0.250] \\
+saliency & 0.100 [0.050, 0.150] \\
+LRP & \textbf{0.700 [0.650, 0.750]} \\
+\bottomrule
+\end{tabular}
+"""
+
+
+def test_tables_are_copied_as_csv_and_latex(opened: Opened, unusual: str) -> None:
+    page = opened("#tables", at=unusual, permissions=["clipboard-read", "clipboard-write"])
+
+    def copied(table: str, kind: str) -> str:
+        button = page.locator(f"[data-of^='{table}'][data-as={kind}]")
+        usual = button.inner_text()
+        button.click()
+        until(page, lambda: button.inner_text() == "copied")
+        assert page.locator("#said").text_content() == "copied"
+        button.click()  # once more, before it says again what it does
+        until(page, lambda: button.inner_text() == usual)
+        return str(page.evaluate("navigator.clipboard.readText()"))
+
+    assert copied("table-1", "latex") == BOOKTABS
+    assert copied("table-1", "csv").splitlines() == ["explainer,aopc", "random,0.2", "saliency,0.1", "LRP,0.7"]
+    page.click("nav >> text=Model cards")
+    rows = list(csv.reader(io.StringIO(copied("classes", "csv"))))
+    assert rows[0][:3] == ["class", "precision", "recall"] and [row[0] for row in rows[1:]] == LONG
+    assert list(csv.reader(io.StringIO(copied("confusion", "csv"))))[1:] == [
+        [name, *("4" if name == other else "1" for other in LONG)] for name in LONG
+    ]
+    latex = copied("classes", "latex")
+    assert r"Trousers \& 50\%\_cotton\textbackslash{}wool & 0.5000" in latex and r"a \{long\} name &" in latex
+    page.click("nav >> text=Overview")
+    assert "warning" not in copied("networks", "csv")
+    tables = page.locator("main table:not(.gallery)").count()
+    assert page.locator(".copies").count() == tables == 4
+
+
+def test_latex_is_no_more_than_the_text_of_the_cells(opened: Opened) -> None:
+    page = opened()
+    table = """(cells) => { const table = document.createElement("table");
+      for (const text of cells) table.insertRow().insertCell().textContent = text; return latex(table); }"""
+    lines = page.evaluate(table, ["head", "[a] *", "*b", "-1 [-2, 3-4]", "~^#$<≈"]).splitlines()
+    assert lines[4:8] == [
+        *(r"{[}a] * \\", r"{*}b \\", r"$-$1 [$-$2, 3-4] \\"),
+        r"\textasciitilde{}\textasciicircum{}\#\$\textless{}$\approx$ \\",
+    ]
+
+
+def test_a_page_without_a_clipboard_copies_all_the_same(opened: Opened) -> None:
+    without = "Object.defineProperty(navigator, 'clipboard', { value: undefined });"
+    page = opened("#tables", script=without)
+    page.click("[data-of=table-1][data-as=csv]")
+    until(page, lambda: page.locator("[data-of=table-1][data-as=csv]").inner_text() == "copied")
+    assert page.evaluate("document.activeElement.dataset.as") == "csv" and page.locator("textarea").count() == 0
+    page.click("nav >> text=Runs")
+    page.focus("[name=find]")
+    page.keyboard.press("Control+V")
+    assert page.input_value("[name=find]").split()[0].startswith("explainer,aopc")
+    refused = opened("#tables", script=f"{without} document.execCommand = () => false;")
+    refused.click("[data-of=table-1][data-as=csv]")
+    until(refused, lambda: refused.locator("[data-of=table-1][data-as=csv]").inner_text() == "not allowed")
+
+
+def test_warnings_are_read_and_not_only_seen(opened: Opened, unusual: str) -> None:
+    page = opened("", at=unusual)
+    for view in ("overview", "runs", "cards"):
+        page.click(f"nav a[href^='#{view}']")
+        warning = page.locator(f"#view-{view} .warning:visible >> nth=0")
+        until(page, warning.is_visible)
+        assert "warning" in warning.inner_text()
+    page.click("nav a[href^='#runs']")
+    page.fill("[name=find]", "warning")
+    assert page.locator(".run:visible").count() == 1
 
 
 def test_filters_choose_the_images_and_stand_in_the_address(opened: Opened) -> None:
@@ -233,11 +457,8 @@ def test_what_is_pointed_at_is_told(opened: Opened) -> None:
     first, second = page.locator("#readout > span").all()
     image = np.random.default_rng(0).random((len(NUMBERS), 1, 8, 8), np.float32)[2, 0, 0, 0]
     until(page, lambda: second.inner_text().startswith("row 0, column 0"))
-    assert (
-        first.inner_text()
-        == f"RefAE, layer dense, image 11, true class c, predicted class {HOSTILE} (0.750), of the reconstruction "
-        f"{HOSTILE}"
-    )
+    about = f"image 11, true class c, predicted class {HOSTILE} (0.750), of the reconstruction {HOSTILE}"
+    assert first.inner_text() == f"RefAE, layer dense, {about}"
     assert float(second.inner_text().split(": ")[1]) == pytest.approx(float(image), abs=0.003)
     page.hover("[data-at='1:0'] canvas", position={"x": 1, "y": 1})
     until(page, lambda: first.inner_text().startswith("LRP"))
@@ -416,10 +637,9 @@ def test_a_card_has_the_confusion_matrix_and_the_limits(opened: Opened) -> None:
     card = page.locator("article")
     assert card.locator("h2").inner_text().startswith("Classifier: vgg_small on glyphs, seed 0 run ")
     assert card.locator(".confusion tbody tr >> nth=0").inner_text().split("\t") == [HOSTILE, "4", "1", "1"]
-    assert (
-        f"Among its most frequent mistakes: {HOSTILE} \N{RIGHTWARDS ARROW} b (true \N{RIGHTWARDS ARROW} predicted), "
-        "1 of 6 times." in card.inner_text()
-    )
+    arrow = "\N{RIGHTWARDS ARROW}"
+    mistake = f"Among its most frequent mistakes: {HOSTILE} {arrow} b (true {arrow} predicted), 1 of 6 times."
+    assert mistake in card.inner_text()
     card.locator(".sortable thead button >> text=recall").click()
     assert [each.inner_text() for each in card.locator(".sortable tbody th").all()] == ["c", "b", HOSTILE]
 
@@ -442,8 +662,12 @@ def test_an_address_of_nothing_shows_a_view(opened: Opened) -> None:
 
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_view_fits_and_can_be_read(opened: Opened, width: int, scheme: str) -> None:
-    page = opened("", viewport={"width": width, "height": 800}, color_scheme=scheme)
+@pytest.mark.parametrize("of", ["address", "unusual"])
+def test_every_view_fits_and_can_be_read(
+    opened: Opened, width: int, scheme: str, of: str, request: pytest.FixtureRequest
+) -> None:
+    options: dict[str, Any] = {"viewport": {"width": width, "height": 800}, "color_scheme": scheme}
+    page = opened("", at=request.getfixturevalue(of), **options)
     for view in ("overview", "gallery", "tables", "curves", "runs", "cards"):
         page.click(f"nav a[href^='#{view}']")
         page.wait_for_selector(f"html[data-view={view}]")

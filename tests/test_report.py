@@ -645,10 +645,10 @@ def test_the_overview_names_each_network_and_the_best_explainer(made: Made, draw
     several = below(tmp_path)
     tables = standings.standings(several)
     made_of = overview.overview(several, tables)
-    assert {(line.run.dataset, line.classifier, line.title, line.score) for line in made_of.lines} == {
+    assert [(line.run.dataset, line.classifier, line.title, line.score) for line in made_of.lines] == [
         ("glyphs", "vgg_small", "classifier", "accuracy 0.875"),
         ("glyphs", "vgg_small", "ClaDec of layer dense, alpha 0.25", "reconstruction error (SSE) 12.5"),
-    }
+    ]
     clear, behind, close = made_of.best
     assert (clear.name, clear.sure, clear.control) == ("lrp", True, "")
     assert (behind.name, behind.sure, behind.control) == ("lrp", False, "random")

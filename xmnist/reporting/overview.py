@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from xmnist import runs, titles
 from xmnist.found import Found
+from xmnist.reporting.cards import LEARNT
 from xmnist.reporting.collected import apart, stands_on
 from xmnist.reporting.standings import Table
 
@@ -66,7 +67,14 @@ def overview(several: Sequence[Found], tables: Sequence[Table]) -> Overview:
             best.append(_best(table, table.run, number, values, names[0]))
             if explained := stands_on(table.run):
                 ranks[runs.run_id("train", explained[0])[-8:]] = [name.split(",")[0] for name in names]
+    trained.sort(key=_group)
     return Overview([_line(run, more[run.path]) for run in trained], best, counts, ranks)
+
+
+def _group(run: Found) -> tuple[str, str, int, bool]:
+    """What is explained stands before what is made of it."""
+    own = run.settings
+    return run.dataset, own["classifier"]["name"], own["seed"], run.model not in LEARNT
 
 
 def _line(run: Found, more: str) -> Line:
