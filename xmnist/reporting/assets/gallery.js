@@ -54,6 +54,9 @@ async function valueAt(cell, down, right) {
 const right = (image) => image.label === null || image.label === image.predicted;
 const named = (image) => (right(image) ? image.predicted : `${image.label} → ${image.predicted}`);
 
+/** A name that may break also after a sign, as in T-shirt/top, before it breaks inside a word. */
+const breakable = (name) => name.split(/(?<=[/_.,:-])/).flatMap((part, place) => (place ? [make("wbr"), part] : [part]));
+
 function startGallery(networks) {
   if (!networks.length) return;
   const form = $("#gallery-controls"), grid = $("#gallery-grid"), dialog = $("#enlarged");
@@ -166,7 +169,7 @@ function startGallery(networks) {
       const caption = down ? cell.seen : named(image);
       const wrong = down ? cell.seen && cell.seen !== (image.label ?? image.predicted) : !right(image);
       return make(down ? "td" : "th", down ? {} : { scope: "col", title: image.file ?? null },
-        ...(down ? [button] : []), ...(caption ? [make("span", { class: wrong ? "wrong" : null }, caption)] : []), ...(down ? [] : [button]));
+        ...(down ? [button] : []), ...(caption ? [make("span", { class: wrong ? "wrong" : null }, ...breakable(caption))] : []), ...(down ? [] : [button]));
     });
     const table = make("table", { class: "gallery", role: "grid", "aria-label": `explanations of ${network.label}` });
     table.append(...lines.map((row, down) => {

@@ -1,6 +1,6 @@
 // The overview's strip: a few images of the first network, with the explanations that measured best.
 
-const STRIP = 6; // images
+const STRIP = innerWidth < 640 ? 4 : 6; // images
 
 /** Up to two rows of maps, those of the best explainers first and no control, and one of reconstructions. */
 function strongest(network, ranks) {
@@ -24,7 +24,7 @@ function startOverview(networks, ranks) {
   };
   strip.style.setProperty("--ratio", `${network.size[1]} / ${network.size[0]}`);
   strip.style.setProperty("--count", places.length);
-  const names = places.map((place) => make("span", { class: right(network.images[place]) ? null : "wrong" }, named(network.images[place])));
+  const names = places.map((place) => make("span", { class: right(network.images[place]) ? null : "wrong" }, ...breakable(named(network.images[place]))));
   strip.append(make("span", { class: "row" }), ...names, make("span", { class: "row" }, "original"),
     ...places.map((place) => painted(network.images[place].tile, "image")));
   for (const row of rows) {

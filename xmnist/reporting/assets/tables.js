@@ -79,8 +79,15 @@ async function copy(button, text) {
     field.remove();
     button.focus();
   }
-  button.textContent = $("#said").textContent = done ? "copied" : "not allowed";
-  setTimeout(() => { button.textContent = button.dataset.usual; $("#said").textContent = ""; }, 1500);
+  say(button, done ? "copied" : "not allowed", button.dataset.usual);
+  say($("#said"), button.textContent, "");
+}
+
+/** Write a text for a moment; what was to end an earlier one does not cut this one short. */
+function say(element, text, after) {
+  clearTimeout(element.dataset.timer);
+  element.textContent = text;
+  element.dataset.timer = setTimeout(() => { element.textContent = after; }, 1500);
 }
 
 /** The text of a table's cell, less what only the page needs. */
