@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from xmnist import config, diagnosis
+from xmnist import config, diagnosis, sizing
 from xmnist.data import own
 from xmnist.data.base import Data, Info, Split
 
@@ -55,13 +55,13 @@ def test_a_folder_of_any_size_makes_a_few_hundred_steps(
 ) -> None:
     """The second example of its issue: 82 images were trained on in 6 steps."""
     images = int(count * 0.85 * 0.8)
-    monkeypatch.setattr(config, "_training_images", lambda dataset: images)
+    monkeypatch.setattr(sizing, "_training_images", lambda dataset: images)
     trainer = config.option("trainer", "default") | {"joint": {}}
-    fitted = config.fitted_trainer(trainer, {"name": "folder"})
+    fitted = sizing.fitted_trainer(trainer, {"name": "folder"})
     assert (fitted["batch_size"], fitted["epochs"], fitted["lr"]) == (size, epochs, lr)
     assert epochs * -(-images // size) >= 400 and fitted["decoder"]["epochs"] * -(-images // 32) >= 400
-    assert config.fitted_trainer(trainer | {"epochs": 3}, {"name": "folder"})["epochs"] == 3
-    assert "epochs" not in config.fitted_trainer(trainer | {"epochs": 3}, {"name": "folder"})["decoder"]
+    assert sizing.fitted_trainer(trainer | {"epochs": 3}, {"name": "folder"})["epochs"] == 3
+    assert "epochs" not in sizing.fitted_trainer(trainer | {"epochs": 3}, {"name": "folder"})["decoder"]
 
 
 def test_published_data_are_trained_as_before(settings: Any) -> None:

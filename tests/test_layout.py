@@ -18,6 +18,7 @@ MODULES = {
 LEVELS = [
     {"__main__"},
     {"cli"},
+    {"arguments"},
     {"hooks", "trust"},
     {"basis", "sweeps"},
     {"train", "explain", "evaluate", "export", "report"},
@@ -35,6 +36,7 @@ LEVELS = [
     {"identity", "wording", "styles"},
     {"titles"},
     {"config", "environment", "devices"},
+    {"sizing", "meanings"},
     {"derived", "storage"},
     {"schema"},
     {"rules"},
@@ -127,6 +129,7 @@ def test_nothing_is_printed_by_the_library() -> None:
         "data.files",
         "data.fingerprint",
         "data.layouts",
+        "arguments",
         "basis",
         "errors",
         "hints",

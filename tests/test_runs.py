@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from helpers import composed
-from xmnist import cli, config, derived, environment, runs
+from xmnist import arguments, config, derived, environment, runs
 from xmnist.derived import trained
 from xmnist.errors import InputError
 from xmnist.runs import Run
@@ -285,7 +285,7 @@ def test_commands_are_made_of_what_was_typed() -> None:
 def test_settings_can_be_said_again_in_words(settings: Settings, overrides: tuple[str, ...]) -> None:
     """What a run needs is named by a command that makes exactly that run."""
     own = settings("dataset=mnist", *overrides)
-    said_again = cli._freed(cli._sorted(words(own))[0], [])
+    said_again = arguments.freed(words(own), [])
     again = config.resolve(composed(*said_again))
     for said in (own, derived.trained(own, "classifier"), derived.trained(own, "cladec", 0.5)):
         repeated = derived.trained(again, said["model"]["name"], said["alpha"]) if said is not own else again

@@ -10,13 +10,7 @@ from xmnist.derived import Settings, trained
 from xmnist.errors import InputError
 from xmnist.filters import text_of
 from xmnist.found import Found
-from xmnist.schema import DECODERS, EXPLAINED_BY
-
-WORKING = ("train", "explain", "evaluate")
-"""The stages that work on a trained network."""
-
-OWN = ("out_dir", "data_dir", "device", "force", "train_missing", "fail_fast", "hints", "format")
-"""Keys that the run does not decide."""
+from xmnist.schema import DECODERS, EXPLAINED_BY, INCIDENTAL
 
 
 class Basis:
@@ -28,8 +22,8 @@ class Basis:
 
     def words(self) -> list[str]:
         """The overrides that lead to this run; those of a classifier leave the model open, which explains it."""
-        words = [word for word in wording.words(self.run.settings) if not word.startswith(tuple(f"{k}=" for k in OWN))]
-        return [word for word in words if word != "model=classifier"]
+        open_ = (*(f"{key}=" for key in INCIDENTAL), "model=classifier")
+        return [word for word in wording.words(self.run.settings) if not word.startswith(open_)]
 
     def check(self, now: Settings) -> None:
         """Make sure that a job works on this run; `now` is its config as one of a training.
@@ -100,8 +94,8 @@ def taken_up(stage: str, given: Sequence[str]) -> tuple[list[str], Basis | None]
 
 def _check(stage: str, word: str, run: Found) -> None:
     if run.stage != "train":
-        bases = [base.path for base in found.as_run(run.path, run.stage, run.settings).bases()] if run.settings else []
-        such = f", such as run={bases[0].name[-8:]}, which it stands on" if bases else ""
+        bases = found.as_run(run.path, run.stage, run.settings).bases() if run.settings else []
+        such = f", such as run={bases[0].id}, which it stands on" if bases else ""
         raise InputError(f"run={word} is of xmnist {run.stage}: xmnist {stage} works on a trained network{such}")
     if run.model == "evaluation":
         raise InputError(f"run={word} is an evaluation classifier, which judges a decoder, and is not explained itself")

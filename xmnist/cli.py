@@ -5,11 +5,10 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from xmnist import __version__, interrupts, processes, streams
+from xmnist import __version__, arguments, interrupts, processes, streams
 from xmnist.errors import TRACEBACK, InputError, JobFailed, exit_code, one_line, report, unknown
 
 if TYPE_CHECKING:
@@ -75,6 +74,11 @@ def main() -> None:
         gc.freeze()  # or the end of the process would look through all that libraries have made, for a second or more
 
 
+MEANT = {"help": "--help", "open": "report open=true", "show": "runs show", "compare": "runs compare", "list": "runs"}
+MEANT |= {"ls": "runs", "version": "--version", "test": "evaluate", "fit": "train", "plot": "explain"}
+"""Words that are no stages -> what was meant by them."""
+
+
 def _main() -> None:
     if processes.rank():
         logging.disable()  # of several processes that train one model, the first speaks
@@ -93,23 +97,11 @@ def _main() -> None:
         near = MEANT.get(stage)
         hint = f"no stage '{stage}'; did you mean 'xmnist {near}'?" if near else None
         fail(hint or unknown("stage", stage, [*STAGES, *OTHERS], "stages"), 2)
-    trusted, argv = _trusted(argv)
-    overrides, flags = _sorted(argv)
-    _refuse_bare(stage, flags)
-    if stage == "report":
-        overrides = [_of_report(word) for word in overrides]
-    if stage == "explain":
-        overrides = [_of_image(word) for word in overrides]
-    overrides += _small(overrides)
-    asking = {"--help", "-h", "--hydra-help", "-sc", "--shell-completion"} & set(flags)
-    if stage in ("train", "explain", "evaluate") and not asking:
-        from xmnist import basis, hooks
-
-        try:
-            overrides, hooks.basis = basis.taken_up(stage, overrides)
-        except InputError as error:
-            fail(error, 2)
-    sys.argv[1:] = _freed(overrides, flags) + flags
+    try:
+        trusted, overrides, flags = _read(stage, argv)
+    except InputError as error:
+        fail(error, 2)
+    sys.argv[1:] = arguments.freed(overrides, flags) + flags
 
     import hydra
     from hydra._internal.utils import get_args_parser
@@ -120,10 +112,14 @@ def _main() -> None:
     from xmnist import config, hooks, sweeps, trust
 
     parser = get_args_parser()
-    parser.error = lambda message: fail(message, 2)  # type: ignore[method-assign]
+    parser.error = lambda message: fail(arguments.of_flag(message, argv), 2)  # type: ignore[method-assign]
     asked = parser.parse_args()
     if asked.experimental_rerun is not None:
         fail("--experimental-rerun would run what its file holds, and is not done: type the run's command again", 2)
+    try:
+        arguments.refuse_bare(stage, flags)
+    except InputError as error:
+        fail(error, 2)
     hooks.register(stage, sys.argv[1:])
     if not trusted:
         trust.guard()
@@ -150,6 +146,23 @@ def _main() -> None:
         if not hooks.begun and isinstance(error, AttributeError | TypeError | LookupError | AssertionError):
             fail(f"Hydra cannot use the keys that it was given for itself (hydra.*): {one_line(error)}", 2)
         fail(error, exit_code(error))
+
+
+def _read(stage: str, argv: list[str]) -> tuple[bool, list[str], list[str]]:
+    """Whether configs are trusted, the overrides with those of the run that a command line names, and its flags.
+
+    Raises:
+        InputError: a word is wrong, or there is no such run.
+    """
+    trusted, words = arguments.trusted(argv)
+    overrides, flags = arguments.divided(words)
+    overrides = arguments.of_stage(stage, overrides)
+    asking = {"--help", "-h", "--hydra-help", "-sc", "--shell-completion"} & set(flags)
+    if stage in ("train", "explain", "evaluate") and not asking:
+        from xmnist import basis, hooks
+
+        overrides, hooks.basis = basis.taken_up(stage, overrides)
+    return trusted, overrides, flags
 
 
 INTERRUPTED = "interrupted; type the same command again to go on"
@@ -205,101 +218,6 @@ def fail(error: Exception | str, code: int) -> NoReturn:
     """Say in one line what went wrong, and leave."""
     report(error)
     sys.exit(code)
-
-
-VALUED = (
-    *("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--package", "-p", "--cfg", "-c"),
-    "--experimental-rerun",
-)
-"""Hydra's flags that take the next word as their value."""
-
-
-def _trusted(argv: list[str]) -> tuple[bool, list[str]]:
-    """Whether the configs may call anything, and the other words; only typed words count, never those of a file."""
-    given = [word for word in argv if re.match(r"\+*trust=", word)]
-    for word in given:
-        if word not in ("trust=true", "trust=false"):
-            fail(InputError(f"trust must be true or false, got '{word.partition('=')[2]}'"), 2)
-    return "trust=true" in given, [word for word in argv if word not in given]
-
-
-SWEPT = re.compile(r"(dataset|classifier|model|select)=(?!\[).*[,(]")
-"""A group of configs of which several are taken, one after the other."""
-
-
-def _sorted(argv: list[str]) -> tuple[list[str], list[str]]:
-    """Overrides and flags of a command line; Hydra wants the former in one block, before the latter."""
-    overrides, flags = list[str](), list[str]()
-    for before, word in zip(["", *argv], argv, strict=False):
-        given = before not in VALUED and (word.startswith("~") or ("=" in word and not word.startswith("-")))
-        (overrides if given else flags).append(word)
-    return overrides, flags
-
-
-def _small(overrides: Sequence[str]) -> list[str]:
-    """What experiment smoke needs besides: a part of the chosen data set; Hydra cannot choose that in a config."""
-    if not any(re.fullmatch(r"\+*experiment=smoke", word) for word in overrides):
-        return []
-    from xmnist import config
-
-    names = [word.partition("=")[2] for word in overrides if word.startswith("dataset=")]
-    name = names[-1] if names else "glyphs"
-    return [f"+small@dataset={name}"] if Path(config.conf_dir(), "small", f"{name}.yaml").is_file() else []
-
-
-MEANT = {"help": "--help", "open": "report open=true", "show": "runs show", "compare": "runs compare", "list": "runs"}
-MEANT |= {"ls": "runs", "version": "--version", "test": "evaluate", "fit": "train", "plot": "explain"}
-"""Words that are no stages -> what was meant by them."""
-
-
-def _refuse_bare(stage: str, flags: Sequence[str]) -> None:
-    """Refuse words that are neither KEY=VALUE nor a flag that is known, and say what was probably meant."""
-    from xmnist import config
-
-    bare = [word for before, word in zip(["", *flags], flags, strict=False) if before not in VALUED]
-    for place, word in enumerate(bare):
-        follows = next((each for each in bare[place + 1 : place + 2] if not each.startswith("-")), "")
-        if word in ("help", "usage"):
-            fail(f"did you mean 'xmnist {stage} --help'?", 2)
-        if word.startswith("--"):
-            name, _, value = word[2:].partition("=")
-            known = config.meant(name)
-            if known:
-                fail(f"no flag --{name}; did you mean {known}={value or follows or 'VALUE'}?", 2)
-        elif not word.startswith("-"):
-            known = config.meant(word) or ("open" if word == "open" and stage == "report" else None)
-            value = follows or ("true" if word in ("open", "force") else "VALUE")
-            hint = f"; did you mean {known}={value}?" if known else f": words are KEY=VALUE (xmnist {stage} --help)"
-            fail(f"cannot read '{word}'{hint}", 2)
-
-
-def _freed(overrides: Sequence[str], flags: Sequence[str]) -> list[str]:
-    """Overrides that may set any key of `trainer`, also those that the chosen config does not; and of a group that is
-    swept, keys that only some of its options have. What a job's own option lacks is refused when the job is checked."""
-    free = ["trainer.decoder.", "trainer.joint."]
-    if {"-m", "--multirun"} & set(flags):
-        free += [f"{match[1]}." for word in overrides if (match := SWEPT.match(word))]
-    return [f"++{word}" if word.startswith(tuple(free)) else word for word in overrides]
-
-
-def _of_image(word: str) -> str:
-    """The word image=FILE as Hydra reads it: a group of keys, and a file's name may have blanks, = and commas."""
-    match = re.fullmatch(r"\+*image=(.+)", word, re.DOTALL)
-    if not match or match[1] == "null":
-        return word
-    value = match[1]
-    if not value.startswith(("[", "'", '"')):
-        value = '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    return f"image.path={value}"
-
-
-def _of_report(word: str) -> str:
-    """A word of `xmnist report` as Hydra reads it: there, groups are filters, and a run's folder has = and commas."""
-    key, _, value = word.partition("=")
-    if key == "run" and value != "null" and not value.startswith(("'", '"')):
-        quoted = value.replace("\\", "\\\\").replace('"', '\\"')
-        return f'run="{quoted}"'
-    return re.sub(r"^\+*(dataset|model|experiment)=", r"only.\1=", word)
 
 
 def _completed_stage() -> str:

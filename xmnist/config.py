@@ -4,7 +4,6 @@ Everything here works without torch, so that a mistyped word is answered at once
 config into plain checked values, which is all that the rest of the package ever sees.
 """
 
-import math
 import os
 import re
 import tempfile
@@ -16,11 +15,12 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from xmnist import sizing
 from xmnist.data import files, fingerprint, layouts
 from xmnist.data.names import numbered
 from xmnist.data.tree import SUFFIXES
 from xmnist.derived import JOINT_TRAINING, Settings, foreign, listed, phases
-from xmnist.errors import InputError, nearest, unknown
+from xmnist.errors import InputError, unknown
 from xmnist.named import LAYERS
 from xmnist.rules import Rule
 from xmnist.schema import (
@@ -123,7 +123,7 @@ def resolve(cfg: DictConfig, stage: str = "train") -> Settings:
     if files.native_size(out["dataset"]["name"]) == out["dataset"].get("size", 0):
         out["dataset"]["size"] = None
     out["classifier"], out["dataset"] = _with_checksum(out["classifier"]), _with_fingerprint(out["dataset"])
-    out["trainer"] = fitted_trainer(out["trainer"], out["dataset"])
+    out["trainer"] = sizing.fitted_trainer(out["trainer"], out["dataset"])
     if joint:
         phases(out)
     if out["model"]["name"] == "evaluation":
@@ -143,45 +143,6 @@ def resolve(cfg: DictConfig, stage: str = "train") -> Settings:
     if stage == "explain":
         out["image"] = _with_digests(_check_keys("image.", top["image"], OWN_IMAGE))
     return _with_explainers({**out, "select": _by_number(out["select"], out["dataset"])}, top.get("explainers"))
-
-
-BATCHES, STEPS = 8, 400
-"""Batches an epoch, and steps of a whole training, that images of one's own should at least make."""
-
-
-def fitted_trainer(trainer: Settings, dataset: Settings) -> Settings:
-    """A trainer with numbers for what is `auto`: for images of one's own, by how many there are to train on.
-
-    Measured: docs/results.md, "Folders of any size".
-    """
-    count = _training_images(dataset)
-
-    def fitted(own: Settings, part: Settings) -> Settings:
-        size: Any = part.get("batch_size", own["batch_size"])
-        if size == "auto":
-            size = 128
-            while count and size > 8 and count < BATCHES * size:
-                size //= 2
-        epochs = max(6, math.ceil(STEPS / math.ceil(count / size))) if count else 6
-        rate = float(f"{0.004 * min(size, 128) / 128:.2g}") if count else 0.004
-        found: Settings = {"epochs": epochs, "batch_size": size, "lr": rate}
-        return {key: found[key] if value == "auto" and key in found else value for key, value in part.items()}
-
-    whole = fitted(trainer, {key: value for key, value in trainer.items() if key in TRAINING})
-    decoder = dict(trainer["decoder"])
-    if trainer["epochs"] == "auto":  # of the decoders' own batches
-        decoder = {"epochs": "auto"} | decoder if count else decoder
-    return whole | {"decoder": fitted(whole, decoder), "joint": fitted(whole, trainer["joint"])}
-
-
-def _training_images(dataset: Settings) -> int:
-    """About how many images of one's own there are to train on; 0 for a published or drawn data set."""
-    if dataset["name"] != "folder" or not Path(str(dataset["path"])).expanduser().is_dir():
-        return 0
-    listing, test = layouts.listed(str(dataset["path"])), dataset["test"]
-    total = len(listing.entries)
-    train = float(listing.split or (total - test if isinstance(test, int) else total * (1 - test)))
-    return max(1, int(min(train, dataset["train"] or train) * (1 - dataset["validation"])))
 
 
 def _with_digests(image: Settings) -> Settings:
@@ -431,35 +392,6 @@ def _described(model: str, explainers: Mapping[str, str]) -> dict[str, str]:
     lines["trainer.decoder.*"] = "any key of trainer, for ClaDec, RefAE and their VAEs only"
     lines["trainer.joint.*"] = "any key of trainer but lr, for the joint model only; of these some for each phase:"
     return lines | {f"trainer.joint.{key}": rule.text for key, rule in PHASES.items()}
-
-
-ALIASES = {
-    **{"learning_rate": "trainer.lr", "batchsize": "trainer.batch_size", "batch": "trainer.batch_size"},
-    **{
-        "epoch": "trainer.epochs",
-        "output": "out_dir",
-        "output_dir": "out_dir",
-        "outputs": "out_dir",
-        "data": "dataset",
-    },
-    **{"gpu": "device", "network": "classifier", "method": "explainer", "explainers": "explainer", "metrics": "metric"},
-}
-"""What other tools call keys."""
-
-
-def meant(word: str) -> str | None:
-    """The dotted key of which somebody typed a part, or what another tool calls it; None if nobody knows."""
-    word = word.lower().replace("-", "_")
-    known = {key: key for key in (*COMMON, *WEIGHTS, "explainer", "metric", *GROUPS)}
-    for where, rules in (
-        ("trainer", TRAINING),
-        *((group, options) for group in GROUPS for options in GROUPS[group].values()),
-    ):
-        known = {key: f"{where}.{key}" for key in rules} | known
-    for where, tables in (("metrics", METRICS), ("explainers", METHODS)):
-        known = {key: f"{where}.{name}.{key}" for name, rules in tables.items() for key in rules} | known
-    near = nearest(word, known)
-    return ALIASES.get(word) or known.get(word) or (known[near] if near else None)
 
 
 def default_dataset(data_dir: str) -> str:

@@ -92,6 +92,11 @@ def published(code: Shape, image: Shape) -> nn.Sequential:
         return auto(code, image)
 
 
+def padded(network: nn.Module) -> bool:
+    """Whether a network's last row and column are padding: all images have the same value there."""
+    return any(isinstance(each, nn.ConvTranspose2d) and any(each.output_padding) for each in network.modules())
+
+
 DECODERS = {"published": published, "dense128": dense128, "conv64": conv64, "auto": auto}
 
 

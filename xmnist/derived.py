@@ -30,10 +30,14 @@ def dotted(settings: Settings, prefix: str = "") -> Settings:
     return out
 
 
+def trainer_part(model: str) -> str | None:
+    """The part of `trainer` that changes it for a model; None for those that are trained as `trainer` itself says."""
+    return {"classifier": None, "evaluation": None, "joint": "joint"}.get(model, "decoder")
+
+
 def training(settings: Settings) -> Settings:
     """How this run's own network is trained: `trainer`, with what its part for this model changes."""
-    own = {k: v for k, v in settings["trainer"].items() if k in TRAINING}
-    part = {"classifier": None, "evaluation": None, "joint": "joint"}.get(settings["model"]["name"], "decoder")
+    own, part = {k: v for k, v in settings["trainer"].items() if k in TRAINING}, trainer_part(settings["model"]["name"])
     return own | settings["trainer"][part] if part else own
 
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from xmnist.data.base import Data
-from xmnist.derived import Settings, training
+from xmnist.derived import Settings, trainer_part, training
 from xmnist.metrics.statistics import better_than
+from xmnist.sizing import STEPS, fitting
 
 log = logging.getLogger(__name__)
 
@@ -17,9 +18,6 @@ LEVEL = 0.05
 
 GROWN = 1.5
 """From how many times the loss of knowing nothing on a training's loss has exploded."""
-
-STEPS = 400
-"""Steps that a training should have at least."""
 
 
 def warn(settings: Settings, scores: Mapping[str, float], history: Sequence[Mapping[str, float]], images: Data) -> None:
@@ -57,20 +55,15 @@ def reasons(model: str, scores: Mapping[str, float], history: Sequence[Mapping[s
 
 
 def _advice(settings: Settings, history: Sequence[Mapping[str, float]], images: Data) -> str:
-    own, part = training(settings), {"classifier": "", "joint": "joint."}.get(settings["model"]["name"], "decoder.")
-    count, size = len(images.train), own["batch_size"]
-    each = math.ceil(count / size)
-    steps = each * len(history)
-    told = f"{count:,} training images in batches of {size} made {each} steps an epoch, {steps:,} in all"
-    tries = []
-    if steps < STEPS:
-        if each < 8 and size > 8:
-            tries.append(f"trainer.{part}batch_size={max(8, min(size, 2 ** int(math.log2(max(count / 8, 8)))))}")
-        if part != "joint.":
-            tries.append(f"trainer.{part}epochs={math.ceil(STEPS / math.ceil(count / min(size, max(8, count // 8))))}")
-    if part != "joint.":
-        tries.append(f"trainer.{part}lr={own['lr'] / 4:.2g}")
-    else:
-        tries.append("smaller trainer.joint.lr_classifier and lr_explainer")
-    rate = f", at rates up to {own['lr']:.2g}" if part != "joint." else ""
-    return f"{told}{rate}; try {' '.join(tries)}"
+    """How many steps a training made, and what to type for another one."""
+    own, part, count = training(settings), trainer_part(settings["model"]["name"]), len(images.train)
+    each = math.ceil(count / own["batch_size"])
+    told = f"{count:,} training images in batches of {own['batch_size']} made {each} steps an epoch, "
+    told += f"{each * len(history):,} in all"
+    if part == "joint":
+        return f"{told}; try smaller trainer.joint.lr_classifier and lr_explainer"
+    size = min(own["batch_size"], fitting(count)["batch_size"])
+    better = (fitting(count, size) if each * len(history) < STEPS else {}) | {"lr": own["lr"] / 4}
+    where = f"trainer.{part}." if part else "trainer."
+    tries = [f"{where}{key}={value:.4g}" for key, value in better.items() if value != own[key]]
+    return f"{told}, at rates up to {own['lr']:.2g}; try {' '.join(tries)}"

@@ -1,23 +1,20 @@
 """Finished trainings like one that is about to begin: how they differ from it, and how fast they were. No torch."""
 
-import logging
 import re
 import shlex
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from xmnist import reading
-from xmnist.derived import Settings, dotted, phases, training
+from xmnist.derived import Settings, dotted, phases, trainer_part, training
 from xmnist.filters import text_of
+from xmnist.progress import duration
 from xmnist.runs import Run
 from xmnist.schema import DECODERS, TRAINING, WEIGHTS
 from xmnist.titles import NAMES
-
-log = logging.getLogger(__name__)
 
 UNSEEN = ("trainer.precision", "dataset.workers", "dataset.stream", "classifier.weights", "dataset.path")
 """Keys that may differ: they change no result, or another key says what they hold."""
@@ -42,8 +39,8 @@ def decides(model: str, key: str) -> bool:
     if key in UNSEEN:
         return False
     if group == "trainer":
-        part = {"classifier": "", "joint": "joint."}.get(model, "decoder.")
-        return rest in TRAINING or bool(part and rest.startswith(part))
+        part = "decoder" if model == "evaluation" else trainer_part(model)  # that of what it judges
+        return rest in TRAINING or (part is not None and rest.startswith(f"{part}."))
     own = ("layer", "neurons") if model in DECODERS else tuple(WEIGHTS)
     return group in ("dataset", "classifier", "seed", *(("model", "alpha", *own) if model != "classifier" else ()))
 
@@ -84,31 +81,30 @@ def epochs(settings: Settings) -> int:
     return training(settings)["epochs"]
 
 
-def seconds(settings: Settings, images: int) -> tuple[float, bool] | None:
+def seconds(settings: Settings, images: int, near: Sequence[Like]) -> tuple[float, bool] | None:
     """How long the training will take, and whether trainings on this machine say so; None if none was like it."""
-    known = [like for like in alike(settings) if like.speed]
+    known = [like for like in near if like.speed]
     if not known:
         return None
     best = next((like for like in known if like.here), known[0])
     return images * epochs(settings) / best.speed, best.here
 
 
-def told(settings: Settings, images: int, typed: str) -> str:
+def told(settings: Settings, images: int, typed: str, near: Sequence[Like]) -> str:
     """The line that tells of the nearest finished training, where the user may have meant that one; else empty.
 
     Args:
         images: how many the training has.
         typed: the command; settings that stand in it were meant.
+        near: what `alike` answers.
     """
-    for like in alike(settings):
+    for like in near:
         took = images * epochs(settings) / like.speed if like.speed else 0.0
         meant = [key for key in like.differences if _stands_in(key, typed)]
         if like.differences and len(meant) < len(like.differences) and took > LONG:
             name = NAMES[settings["model"]["name"]]
             has = " ".join(f"{key}={text_of(value)}" for key, (value, _) in like.differences.items())
             far = "" if like.here else " on the machine of that one"
-            from xmnist.progress import duration
-
             return (
                 f"a {settings['dataset']['name']} {name} exists with {has}; this trains another with {images:,} images "
                 f"x {epochs(settings)} epochs (about {duration(took)}{far}). To use the existing one: "
@@ -121,9 +117,3 @@ def _stands_in(key: str, typed: str) -> bool:
     """Whether a command sets a key: by itself, by its group, or by an experiment, which may set anything."""
     words = [word.lstrip("+~").partition("=")[0] for word in shlex.split(typed)]
     return any(word in (key, key.partition(".")[0]) or re.match("experiment", word) for word in words)
-
-
-@lru_cache
-def tell_once(line: str) -> None:
-    """Log a line that several jobs of a sweep would."""
-    log.info("%s", line)

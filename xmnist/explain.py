@@ -10,12 +10,13 @@ import numpy as np
 from torch import Tensor
 
 from xmnist import explaining, grids, interrupts, pictures, progress, runs, titles, training
-from xmnist.derived import Settings, learned
+from xmnist.derived import Settings
 from xmnist.errors import MeasurementError, one_line
+from xmnist.explainers.learned import Learned
 from xmnist.explaining import Scene, Subject, check
 from xmnist.layers import batched
 from xmnist.runs import Run
-from xmnist.schema import DECODERS, LEARNED
+from xmnist.schema import LEARNED
 
 __all__ = ["check", "main"]
 
@@ -133,15 +134,9 @@ def _draw(run: Run, scene: Scene, made: list[Explanation], seen: dict[str, list[
         answers, kind = each.answers[shown], each.subject.explainer.kind
         own = seen[each.subject.name][shown] if kind == "image" else None
         rows.append(grids.Row(each.subject.title, answers.cpu().numpy(), own, kind))
-    decoded = [needs for name in DECODERS for needs in _decoded(settings, name)]
-    layout, overlay, notes = settings["layout"], settings["overlay"], pictures.padding(decoded)
+    fitted = [each.subject.explainer.fitted for each in made if isinstance(each.subject.explainer, Learned)]
+    layout, overlay, notes = settings["layout"], settings["overlay"], pictures.padding(fitted)
     run.draw("grid", lambda file: grids.grid(rows, truth, _title(settings), file, layout, overlay, notes))
-
-
-def _decoded(settings: Settings, method: str) -> list[Settings]:
-    """The decoders of a method whose pictures are drawn."""
-    drawn = any(options["name"] == method for options in settings["explainers"].values())
-    return learned(settings, method) if drawn else []
 
 
 def _table(scene: Scene, made: list[Explanation], seen: dict[str, list[str]]) -> list[dict[str, Any]]:

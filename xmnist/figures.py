@@ -272,7 +272,7 @@ def _square(axes: Axes, panel: Panel) -> None:
     if not loud:
         return
     falls = panel.x == "recall"  # precision by recall leaves its corner on the other side
-    reach = max(max(1 - y + (1 - x if falls else x) for x, y in _corner(series, falls)) for series in loud)
+    reach = max(_reach(series, falls) for series in loud)
     side = next((side for side in (0.02, 0.05, 0.1, 0.2) if reach <= 1.5 * side), None)
     if side is None:
         return
@@ -286,9 +286,9 @@ def _square(axes: Axes, panel: Panel) -> None:
     inset.grid(alpha=0.3)
 
 
-def _corner(series: Series, falls: bool) -> list[tuple[float, float]]:
-    """The point of a curve that is nearest to the corner of a perfect one."""
-    return [min(zip(series.x, series.y, strict=True), key=lambda p: (1 - p[0] if falls else p[0]) + 1 - p[1])]
+def _reach(series: Series, falls: bool) -> float:
+    """How far a curve stays from the corner of a perfect one."""
+    return min(1 - y + (1 - x if falls else x) for x, y in zip(series.x, series.y, strict=True))
 
 
 @styled

@@ -119,6 +119,6 @@ def saved_state(run: Run) -> dict[str, Any] | None:
     if state is not None and not {"phase", "before", "weights"} <= state.keys():
         raise run.refused("last.pt", "it is not complete")
     if state is not None and (changed := run.changed(state.get("sources") or {"stands_on": {}})):
-        runs.warn_once(f"{run.path} begins anew, and does not go on from its last epoch: {changed}")
+        runs.log_once(logging.WARNING, f"{run.path} begins anew, and does not go on from its last epoch: {changed}")
         return None
     return state

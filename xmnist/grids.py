@@ -62,7 +62,6 @@ class _Table:
     """Where everything is, in inches; `across` is a cell's side with what stands beside it."""
 
     columns: int
-    rows: int
     cell: float
     across: float
     heights: tuple[float, ...]
@@ -114,26 +113,23 @@ def grid(
     height = top + table.height + bottom
     figure = Figure(figsize=(width, height))
     for place, text in enumerate(head):
-        figure.text(
-            0.5, 1 - (0.07 + 1.15 * line * place) / height, text, ha="center", va="top", fontsize=table.size + 1
-        )
+        _write(figure, width / 2, height - 0.07 - 1.15 * line * place, text, table.size + 1, "center")
     _cells(figure, table, rows, truth, by_row, height - top, overlay)
     y = bottom - 0.08
     for (colours, ends, _), parts in told:
-        _key(figure, colours, ends, (y - 0.68 * line) / height, table.size)
+        _key(figure, colours, ends, y - 0.68 * line, table.size)
         for number, text in enumerate(parts):
-            figure.text(
-                _key_width(table.size) / width,
-                (y - line * number) / height,
-                text,
-                ha="left",
-                va="top",
-                fontsize=table.size,
-            )
+            _write(figure, _key_width(table.size), y - line * number, text, table.size)
         y -= line * len(parts) + 0.06
     for number, text in enumerate(below):
-        figure.text(0.1 / width, (y - line * number) / height, text, ha="left", va="top", fontsize=table.size)
+        _write(figure, 0.1, y - line * number, text, table.size)
     figures._save(figure, path)
+
+
+def _write(figure: Figure, x: float, y: float, text: str, size: float, across: str = "left", down: str = "top") -> None:
+    """Write a text on a figure, at inches from its lower left corner."""
+    width, height = figure.get_size_inches()
+    figure.text(x / width, y / height, text, ha=across, va=down, fontsize=size)
 
 
 def _better_as_rows(rows: Sequence[Row], truth: Sequence[str | None]) -> bool:
@@ -168,7 +164,7 @@ def _table(rows: Sequence[Row], truth: Sequence[str | None], by_row: bool) -> _T
     above = [title if row.predicted is not None else 0.0 for row in rows]
     heights = (max(above) + cell + GAP,) * len(truth) if by_row else tuple(each + cell + GAP for each in above)
     across = cell + (0.16 if longest > 2 else GAP)
-    return _Table(count, len(truth) if by_row else len(rows), cell, across, heights, left, head, size)
+    return _Table(count, cell, across, heights, left, head, size)
 
 
 def _head(name: str, cell: float, letter: float) -> list[str]:
@@ -204,17 +200,9 @@ def _cells(
             axes.set_title(text, fontsize=table.size, color=RED if wrong else "black", pad=2, linespacing=1.0)
         if by_row and not down:
             name = "\n".join(_head(row.name, table.cell, letter))
-            figure.text(
-                (x + table.cell / 2) / width,
-                (top - table.head) / height,
-                name,
-                ha="center",
-                va="bottom",
-                fontsize=table.size,
-            )
+            _write(figure, x + table.cell / 2, top - table.head, name, table.size, "center", "bottom")
         if not by_row and not across:
-            place = ((table.left - 0.1) / width, (y + table.cell / 2) / height)
-            figure.text(*place, row.name, ha="right", va="center", fontsize=table.size)
+            _write(figure, table.left - 0.1, y + table.cell / 2, row.name, table.size, "right", "center")
 
 
 def _places(rows: Sequence[Row], truth: Sequence[str | None], by_row: bool) -> Iterator[tuple[int, int, Row, int]]:
@@ -237,15 +225,15 @@ def _end_width(size: float) -> float:
 
 
 def _key(figure: Figure, colours: str, ends: str, middle: float, size: float) -> None:
-    """Draw a colour bar with its ends; `middle` is its height on the figure, of 1."""
+    """Draw a colour bar with its ends; `middle` is its height on the figure, in inches."""
     width, height = figure.get_size_inches()
     (low, high), left, thick = ends.split(), 0.1 + _end_width(size), 0.6 * size / 72
-    axes = figure.add_axes((left / width, middle - thick / 2 / height, BAR / width, thick / height))
+    axes = figure.add_axes((left / width, (middle - thick / 2) / height, BAR / width, thick / height))
     axes.imshow(np.linspace(0, 1, 128)[None], cmap=colours, aspect="auto", interpolation="nearest")
     axes.set(xticks=[], yticks=[], gid="key")
     axes.spines[:].set(linewidth=0.4, color="0.7")
-    figure.text((left - 0.04) / width, middle, low, ha="right", va="center", fontsize=size)
-    figure.text((left + BAR + 0.04) / width, middle, high, ha="left", va="center", fontsize=size)
+    _write(figure, left - 0.04, middle, low, size, "right", "center")
+    _write(figure, left + BAR + 0.04, middle, high, size, "left", "center")
 
 
 def _picture(axes: Axes, picture: NDArray[np.floating], kind: str, base: NDArray[np.floating] | None) -> None:

@@ -44,7 +44,7 @@ def _after(run: Run) -> Iterator[list[str]]:
         yield ["runs"]
         return
     network = run if run.stage == "train" else run.bases()[0]
-    this, model = f"run={network.path.name[-8:]}", network.settings["model"]["name"]
+    this, model = f"run={network.id}", network.settings["model"]["name"]
     if run.stage == "train":
         yield from _after_training(run, this, model)
     elif run.stage == "explain":
@@ -74,7 +74,7 @@ def _after_training(run: Run, this: str, model: str) -> Iterator[list[str]]:
     if model in REFERENCE and len(listed(settings["layer"])) == 1:
         reference = Run("train", trained(settings, REFERENCE[model]))
         if reference.status().get("state") != "done":
-            base = Run("train", trained(settings, "classifier")).path.name[-8:]
+            base = Run("train", trained(settings, "classifier")).id
             yield ["train", f"run={base}", f"model={REFERENCE[model]}", f"layer={settings['layer']}"]
     if model not in EXPLAINED_BY:
         yield ["evaluate", this, "metric=reconstruction"]

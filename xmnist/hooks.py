@@ -26,6 +26,7 @@ from xmnist import config, processes, progress, runs, sweeps
 from xmnist.basis import Basis
 from xmnist.derived import foreign
 from xmnist.errors import TRACEBACK, DamageError, InputError, exit_code, report, unknown
+from xmnist.meanings import meant
 from xmnist.schema import GROUPS, METHODS, METRICS, OWN, STAGES, WEIGHTS
 
 
@@ -217,7 +218,7 @@ def _of_another_option(key: str, words: Sequence[str]) -> str:
         chosen = [word.partition("=")[2] for word in words if word.startswith(f"{group}=")]
         here = f", not to {group}={chosen[-1]}" if chosen else ""
         return f"{key} belongs to {' or '.join(f'{group}={name}' for name in owners)}{here}"
-    known = config.meant(key) if not rest else None
+    known = meant(key) if not rest else None
     return f"no key '{key}'; did you mean '{known}'?" if known and known != key else ""
 
 

@@ -13,10 +13,10 @@ from xmnist.filters import flat, text_of
 from xmnist.found import Found
 from xmnist.progress import duration
 from xmnist.runs import EFFORT
-from xmnist.schema import COMMON
+from xmnist.schema import COMMON, INCIDENTAL
 
-UNTOLD = ("out_dir", "data_dir", "device", "force", "train_missing", "fail_fast", "hints", "unmeasured")
-"""Settings that change no result."""
+UNTOLD = {*INCIDENTAL, "unmeasured"} - {"format"}
+"""Settings that nobody compares runs by."""
 
 Scores = dict[str, float | str]
 
@@ -79,7 +79,7 @@ def show(run: Found) -> str:
 def _bases(run: Found) -> list[str]:
     with suppress(Exception):  # settings of another version may lack anything
         bases = found.as_run(run.path, run.stage, run.settings).bases()
-        return [f"{base.path.name[-8:]}  {base.path}" for base in bases]
+        return [f"{base.id}  {base.path}" for base in bases]
     return []
 
 
@@ -113,14 +113,14 @@ def compare(several: Sequence[Found]) -> str:
     told = [[key, *(text_of(each[key]) if key in each else "-" for each in settings)] for key in keys]
     different = [row for row in told if len(set(row[1:])) > 1]
     head = ["", *(run.id for run in several)]
-    parts = [_aligned([head, ["stage", *(run.stage for run in several)], *different])]
+    parts = [aligned([head, ["stage", *(run.stage for run in several)], *different])]
     if not different:
         parts.append("no setting differs")
     names = list(dict.fromkeys(key for each in measured for key in each))
     rows = [[name, *_beside([each.get(name) for each in measured])] for name in names if name not in EFFORT]
     effort = [[name, *_beside([each.get(name) for each in measured])] for name in names if name in EFFORT]
     if rows or effort:
-        parts.append(_aligned([["scores", *(run.id for run in several)], *rows, *effort]))
+        parts.append(aligned([["scores", *(run.id for run in several)], *rows, *effort]))
     return "\n\n".join(parts) + "\n"
 
 
@@ -135,7 +135,8 @@ def _beside(values: Sequence[float | str | None]) -> list[str]:
     return out
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells as lines, the columns below each other."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     padded = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join(padded)

@@ -3,12 +3,16 @@
 import logging
 from collections.abc import Sequence
 
-from xmnist import existing, processes, progress, training
+from xmnist import existing, processes, progress, runs, training
 from xmnist.derived import Settings
 from xmnist.runs import Run
 from xmnist.titles import network_title
 
 log = logging.getLogger(__name__)
+
+
+COST = 1e-3
+"""Seconds that an image of a training takes, where nobody has measured it: only its ratio to others counts."""
 
 
 def announce(needed: Sequence[Settings], typed: str, own: bool = False) -> None:
@@ -21,17 +25,18 @@ def announce(needed: Sequence[Settings], typed: str, own: bool = False) -> None:
     """
     if processes.rank():
         return
-    runs = {Run("train", each).path: each for each in needed}
-    missing = [each for each in runs.values() if each["force"] or not Run("train", each).finished()]
+    by_path = {Run("train", each).path: each for each in needed}
+    missing = [each for each in by_path.values() if each["force"] or not Run("train", each).finished()]
     if not missing:
         return
     images, took, known = len(training.load_data(missing[0]).train), 0.0, True
     for each in missing:
-        guess, units = existing.seconds(each, images), images * existing.epochs(each)
+        near = existing.alike(each)
+        guess, units = existing.seconds(each, images, near), images * existing.epochs(each)
+        if each is missing[0] and (told := existing.told(each, images, typed, near)):
+            runs.log_once(logging.INFO, told)
         known, took = known and guess is not None, took + (guess[0] if guess else 0.0)
         progress.display.plan.expect(training.kind(each), units, guess[0] / units if guess else COST)
-    if told := existing.told(missing[0], images, typed):
-        existing.tell_once(told)
     first = missing[:-1] if own else missing
     about = f" (about {progress.duration(took)} in all)" if known and took > existing.LONG and len(missing) > 1 else ""
     if len(first) == 1:
@@ -39,7 +44,3 @@ def announce(needed: Sequence[Settings], typed: str, own: bool = False) -> None:
     elif first:
         names = ", ".join(map(network_title, first[:4])) + (", ..." if len(first) > 4 else "")
         log.info("%d networks that this needs are not there yet, and trained first: %s%s", len(first), names, about)
-
-
-COST = 1e-3
-"""Seconds that an image of a training takes, where nobody has measured it: only its ratio to others counts."""

@@ -1,19 +1,19 @@
 """Pictures of what is being trained: reconstructions, latent spaces, the maps of joint models after each phase."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 
 import torch
 from torch import Tensor, nn
 
-from xmnist import grids, latent_figures
+from xmnist import decoders, grids, latent_figures
 from xmnist.data.base import Data, Split
 from xmnist.derived import Settings, plain
 from xmnist.joint import Joint
 from xmnist.layers import batched
 from xmnist.runs import Run
 from xmnist.schema import REFERENCE
-from xmnist.tasks import Latent
+from xmnist.tasks import Latent, Task
 from xmnist.titles import NAMES, phase_title, title
 
 EXAMPLES = 8
@@ -23,7 +23,7 @@ EXAMPLES = 8
 def examples(
     run: Run,
     explained: nn.Module,
-    made: Sequence[tuple[Settings, Callable[[Tensor], Tensor]]],
+    made: Sequence[tuple[Settings, Task]],
     test: Split,
     classes: Sequence[str],
 ) -> None:
@@ -34,7 +34,7 @@ def examples(
     shown = choose(test.labels, batched(explained, test.images).argmax(1))
     few = test.images[shown]
     layers = isinstance(run.settings["layer"], list)
-    found = [("original", few), *((_row_title(settings, layers), reconstruct(few)) for settings, reconstruct in made)]
+    found = [("original", few), *((_row_title(settings, layers), _reconstructed(task, few)) for settings, task in made)]
     rows = [
         grids.Row(name, images.cpu().numpy(), [classes[i] for i in batched(explained, images).argmax(1).tolist()])
         for name, images in found
@@ -44,20 +44,19 @@ def examples(
         dropped = (found[1][1] - found[2][1]).mean(1, keepdim=True).cpu().numpy()
         rows.append(grids.Row(f"{NAMES[names[0]]} −\n{NAMES[names[1]]}", dropped, None, "difference"))
     truth = [classes[i] for i in test.labels[shown].tolist()]
-    notes = padding(settings for settings, _ in made)
+    notes = padding(task.model for _, task in made)
     run.draw("examples", lambda file: grids.grid(rows, truth, title(run.settings), file, notes=notes))
 
 
-def padding(several: Iterable[Settings]) -> list[str]:
+def _reconstructed(task: Task, images: Tensor) -> Tensor:
+    assert task.reconstruct is not None
+    return task.reconstruct(images)
+
+
+def padding(networks: Iterable[nn.Module]) -> list[str]:
     """What a legend says of decoders whose last row and column are padding, as published."""
-    flat = any(
-        each["model"].get("decoder") == "dense128"
-        or (each["model"].get("decoder") == "published" and each["layer"] in ("dense", "logits"))
-        for each in several
-    )
-    return [
-        "ClaDec, RefAE: the last row and column are the published decoder's padding (model.decoder=auto has none)"
-    ] * flat
+    note = "ClaDec, RefAE: the last row and column are the published decoder's padding (model.decoder=auto has none)"
+    return [note] if any(map(decoders.padded, networks)) else []
 
 
 PLACED = 10_000

@@ -14,6 +14,11 @@ class Rule:
     convert: Callable[[Any], Any]
 
 
+def quoted(text: str) -> str:
+    """A text in quotes, as Hydra's command line reads it, whatever is in it."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
 def raise_unless(condition: bool, value: Any) -> Any:
     """`value`, if it may stay.
 

@@ -53,6 +53,11 @@ class Run:
         """The run's directory: OUT/STAGE/DATASET/MODEL/ID."""
         return Path(self.settings["out_dir"], self.stage, place(self.stage, self.settings))
 
+    @property
+    def id(self) -> str:
+        """The eight hexadecimal digits that end the run's name."""
+        return self.path.name[-8:]
+
     def status(self) -> dict[str, Any]:
         """What status.json says; empty where there is none, or not the one that this run wrote."""
         status, reason = reading.status(self.path)
@@ -86,7 +91,7 @@ class Run:
         if not status and (self.path / "status.json").is_file():
             log.warning("%s was damaged: this run is done again", self.path / "status.json")
         if stale := self.stale():
-            warn_once(f"{self.path} is stale, and done again: {stale}")
+            log_once(logging.WARNING, f"{self.path} is stale, and done again: {stale}")
             return False
         return status.get("state") == "done" and self.intact()
 
@@ -357,9 +362,9 @@ def _recorded(run: Run, command: str, handler: logging.Handler, warnings: list[s
 
 
 @lru_cache
-def warn_once(text: str) -> None:
-    """Warn of what a command comes upon several times."""
-    log.warning("%s", text)
+def log_once(level: int, text: str) -> None:
+    """Log what a command, or each job of a sweep, comes upon several times."""
+    log.log(level, "%s", text)
 
 
 def _ended(start: float) -> dict[str, Any]:

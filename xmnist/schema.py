@@ -254,6 +254,9 @@ COMMON = {
     "hints": or_auto(YES_NO),
 }
 
+INCIDENTAL = tuple(key for key in COMMON if key not in ("layer", "neurons", "seed"))
+"""The keys of `COMMON` that change no result, but how, where and in what form it comes."""
+
 FEWER = {
     "export": ("data_dir", "out_dir", "force", "fail_fast", "hints"),
     "report": ("out_dir", "fail_fast", "hints"),

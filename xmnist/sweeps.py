@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xmnist import found, interrupts, runs
+from xmnist import found, inspection, interrupts, runs
 from xmnist.errors import InputError, JobFailed, one_line
 from xmnist.runs import Run
 
@@ -225,6 +225,4 @@ def _aligned(rows: Sequence[Mapping[str, Any]], words: Sequence[Sequence[str]]) 
         figure = f"{row['figure']} {row['value']:.4g}" if row["figure"] else ""
         seconds = f"{row['seconds']:.1f}" if row["seconds"] != "" else ""
         lines.append((job, state, figure, seconds, row["run"]))
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    padded = ((word.ljust(width) for word, width in zip(line, widths, strict=True)) for line in lines)
-    return "\n".join("  ".join(line).rstrip() for line in padded)
+    return inspection.aligned(lines)

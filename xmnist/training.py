@@ -175,7 +175,7 @@ def found_or_trained(settings: Settings) -> Run:
     if not parallel.agreed(run.finished()):
         train(settings)
     elif warnings := run.status().get("warnings"):
-        runs.warn_once(f"run={run.path.name[-8:]}, on which this stands: {warnings[0]}")
+        runs.log_once(logging.WARNING, f"run={run.id}, on which this stands: {warnings[0]}")
     return run
 
 
@@ -353,7 +353,7 @@ def draw_examples(run: Run, images: Data, models: list[tuple[Run, tasks.Task]]) 
         shown |= {member.path: (member, task) for member, task in (*_reference(model[0], images), model)}
     explained = models[0][1].explained
     assert explained is not None
-    rows = [(member.settings, task.reconstruct) for member, task in shown.values() if task.reconstruct is not None]
+    rows = [(member.settings, task) for member, task in shown.values()]
     pictures.examples(run, explained, rows, images.test, images.info.classes)
 
 

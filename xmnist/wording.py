@@ -8,9 +8,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from xmnist.config import conf_dir, fitted_trainer, option
+from xmnist.config import conf_dir, option
 from xmnist.derived import JOINT_TRAINING, Settings, plain
+from xmnist.rules import quoted
 from xmnist.schema import COMMON, TRAINING, WEIGHTS
+from xmnist.sizing import fitted_trainer
 
 
 def words(settings: Settings) -> list[str]:
@@ -54,7 +56,7 @@ def spelled(given: Any) -> str:
     if given is None or isinstance(given, bool):
         return "null" if given is None else str(given).lower()
     text = str(given)
-    return text if re.fullmatch(r"[\w./:@%+-]+", text) else '"' + text.replace('"', '\\"') + '"'
+    return text if re.fullmatch(r"[\w./:@%+-]+", text) else quoted(text)
 
 
 def public(words: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from xmnist.layers import Encoder, batched
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Learned(Explainer):
+class Learned(Explainer):
     """A fitted network that answers with images."""
 
     kind: ClassVar[Kind] = "image"
@@ -21,7 +21,7 @@ class _Learned(Explainer):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ClaDec(_Learned):
+class ClaDec(Learned):
     """The image that a trained decoder makes of what a layer keeps.
 
     Source: Schneider and Vlachos, "Explaining classifiers by constructing familiar concepts", arXiv 2203.04109.
@@ -39,7 +39,7 @@ class ClaDec(_Learned):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class RefAE(_Learned):
+class RefAE(Learned):
     """The image that the reference autoencoder makes of the image; the classifier has no part in it.
 
     Args:
