@@ -42,7 +42,7 @@ def style(name: str, variant: int = 0) -> Style:
     method, title = name.split(",")[0], explainer_title(name)
     if method in (*CONTROLS, "classifier"):
         place = (*CONTROLS, "classifier").index(method)
-        return Style(title, QUIET, (0, (1 + 2 * (place % 3), 1.2)), quiet=True)
+        return Style(title, QUIET, (0, (1 + 2 * place, 1.2)), quiet=True)
     if method in _ALL:
         place = _ALL.index(method)
     else:  # a user's own name: the same style in every picture

@@ -178,9 +178,9 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def _named(name: str) -> str:
-    """What a row is called, as in pictures, and as it is typed where that is something else."""
+    """What a row is called, as in pictures, and as it is typed where that is spelled in another way."""
     title = explainer_title(name)
-    return name if title.replace(" ", "_") == name else f"{title} ({name})" if title.lower() != name else title
+    return title if title.lower().replace(" ", "_") == name.lower() else f"{title} ({name})"
 
 
 def _legend(table: pd.DataFrame) -> str:
