@@ -58,8 +58,8 @@ def reset(rows: pd.DataFrame, title: str) -> Chart:
         panels.append(
             Panel(
                 f"{y} with the map of the trained network",
-                "randomised layers, from the top (a lower curve passes the sanity check)",
-                y,
+                "randomised layers, from the top",
+                f"{y} (near 0 is better)",
                 series,
                 ["none", *layers],
                 methods=True,
@@ -125,7 +125,7 @@ def classification(report: Report, classes: Sequence[str], title: str) -> dict[s
     rows = pd.DataFrame(report.rows).set_index("class")
     places = list(range(len(rows)))
     by_class = [
-        Panel(score, "", "", [Series(score, places, list(rows[column]))], [str(name) for name in rows.index])
+        Panel(score, "higher is better", "", [Series(score, places, list(rows[column]))], [str(name) for name in rows.index])
         for column, score in (
             ("precision", "precision"),
             ("recall", "recall"),

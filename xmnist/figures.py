@@ -3,7 +3,6 @@
 import logging
 import re
 import warnings
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, wraps
@@ -20,10 +19,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from xmnist.styles import COLOURS, DASHES, QUIET, Style, style
+from xmnist.styles import COLOURS, DASHES, QUIET, Style, style, styles
 
 log = logging.getLogger(__name__)
-logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells of every letter that it puts into a PDF
+for _name in ("fontTools", "matplotlib"):  # they tell of each letter in a PDF, and of fonts that they look at once
+    logging.getLogger(_name).setLevel(logging.WARNING)
 
 BLUE, ORANGE, RED = "#0072b2", "#d55e00", "#b3123b"  # told apart by colour-blind eyes too
 _NAMES = {
@@ -86,13 +86,13 @@ UNDATED: dict[str, dict[str, Any]] = {".pdf": {"CreationDate": None}, ".svg": {"
 """What a file is told not to hold, so that the same picture is the same bytes."""
 
 
-def _save(figure: Figure, path: Path) -> None:
+def _save(figure: Figure, path: Path, dpi: int = 150) -> None:
     FigureCanvasAgg(figure)
-    figure.set_dpi(150)
+    figure.set_dpi(dpi)
     if layout := figure.get_layout_engine():  # now, or savefig would draw everything twice
         layout.execute(figure)
         figure.set_layout_engine(None)
-    figure.savefig(path, dpi=150, metadata=UNDATED.get(path.suffix))
+    figure.savefig(path, dpi=dpi, metadata=UNDATED.get(path.suffix))
 
 
 HIGHER = ("accuracy", "agreement")
@@ -206,11 +206,7 @@ def _looks(panels: Sequence[Sequence[Panel]], names: Sequence[str]) -> dict[str,
         size = len(COLOURS)
         looks = {name: Style(name, COLOURS[i % size], DASHES[i // size % len(DASHES)]) for i, name in enumerate(loud)}
         return looks | {name: Style(name, QUIET, (0, (1 + 2 * (i % 3), 1.2))) for i, name in enumerate(sorted(quiet))}
-    seen, looks = Counter[str](), {}
-    for name in names:
-        looks[name] = style(name, seen[name.split(",")[0]])
-        seen[name.split(",")[0]] += 1
-    return looks
+    return styles(names)
 
 
 @dataclass(frozen=True)
@@ -245,7 +241,8 @@ def front(points: Sequence[Point], labels: Sequence[str], title: str, path: Path
         axes.annotate(str(number), (points[place].x, points[place].y), **near)  # type: ignore[arg-type]
         listed.append(axes.plot([], [], " ", label=f"{number}: {labels[place]}")[0])
     figure.legend(handles=listed, loc="outside right upper", fontsize=7.5, frameon=False, title="Pareto front")
-    _dress(axes, Panel("", "accuracy on the test images", "share of the map inside the object", []))
+    better = "(higher is better)"
+    _dress(axes, Panel("", f"accuracy on the test images {better}", f"share of the map inside the object {better}", []))
     _save(figure, path)
 
 

@@ -1,8 +1,8 @@
 """Pictures of images and their explanations side by side, with keys to their colours."""
 
-import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Literal
 
@@ -12,11 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from xmnist import figures
+from xmnist import figures, sheets
 from xmnist.figures import RED
+from xmnist.sheets import GAP, LINE, SIZE, Layout
 
 Kind = Literal["heatmap", "image", "map", "mask", "difference"]
-Layout = Literal["auto", "rows", "columns"]
 
 LEGEND = "above each image: its true class, or true → predicted where it is misclassified"
 UNLABELLED = "above each image: its predicted class"
@@ -36,12 +36,10 @@ KEYS: dict[str, tuple[str, str, str]] = {
 }
 """Kind of map -> its colours, their ends, and what they mean."""
 
-GAP = 0.06  # inches
-PAGE = 6.3
-"""Inches that a page's text is wide: a wider picture is made smaller there, and its letters with it."""
+DENSE = 220
+"""Dots per inch, so that 28 pixels of an image are not blurred in a small cell."""
 
-SHAPE = 1.5
-"""Width by height that a picture is best of, on a page as on a slide."""
+EDGE = 0.1  # inches
 
 
 @dataclass(frozen=True)
@@ -55,27 +53,6 @@ class Row:
     pictures: NDArray[np.floating]
     predicted: Sequence[str] | None = None
     kind: Kind = "image"
-
-
-@dataclass(frozen=True)
-class _Table:
-    """Where everything is, in inches; `across` is a cell's side with what stands beside it."""
-
-    columns: int
-    cell: float
-    across: float
-    heights: tuple[float, ...]
-    left: float
-    head: float
-    size: float
-
-    @property
-    def width(self) -> float:
-        return max(self.left + self.across * self.columns + GAP, 2.4)
-
-    @property
-    def height(self) -> float:
-        return self.head + sum(self.heights)
 
 
 @figures.styled
@@ -99,141 +76,91 @@ def grid(
         overlay: heatmaps are drawn over the gray image.
         notes: lines that stand below.
     """
-    by_row = layout == "rows" or (layout == "auto" and _better_as_rows(rows, truth))
-    table = _table(rows, truth, by_row)
-    texts = [LEGEND if any(truth) else UNLABELLED, *notes]
-    width = table.width
-    head = [part for line in title.split("\n") for part in _wrapped(line, width, table.size + 1)]
-    below = [part for line in texts for part in _wrapped(line, width, table.size)]
+    labels = [
+        None if row.predicted is None else [_label(true, seen) for true, seen in zip(truth, row.predicted, strict=True)]
+        for row in rows
+    ]
+    sheet, by_row = sheets.best([row.name for row in rows], labels, len(truth), layout)
+    room = sheet.width - 2 * EDGE
+    head = sheets.wrapped(title, room, lambda text: sheets.width(text, SIZE + 1))
+    below = [part for line in (LEGEND if any(truth) else UNLABELLED, *notes) for part in sheets.wrapped(line, room)]
     keys = [KEYS[kind] for kind in KEYS if any(row.kind == kind for row in rows)]
-    told = [(key, _wrapped(key[2], width - _key_width(table.size), table.size)) for key in keys]
-    line = table.size * 1.35 / 72
-    top = line * 1.15 * len(head) + 0.16
-    bottom = line * (len(below) + sum(len(parts) for _, parts in told)) + 0.06 * len(told) + 0.14
-    height = top + table.height + bottom
+    told = [(key, sheets.wrapped(key[2], sheet.width - KEY - EDGE)) for key in keys]
+    top = LINE * 1.15 * len(head) + 0.16
+    bottom = LINE * (len(below) + sum(len(parts) for _, parts in told)) + 0.06 * len(told) + 0.16
+    width, height = sheet.width, top + sheet.height + bottom
     figure = Figure(figsize=(width, height))
     for place, text in enumerate(head):
-        _write(figure, width / 2, height - 0.07 - 1.15 * line * place, text, table.size + 1, "center")
-    _cells(figure, table, rows, truth, by_row, height - top, overlay)
-    y = bottom - 0.08
+        _write(figure, width / 2, height - 0.07 - 1.15 * LINE * place, text, "center", size=SIZE + 1)
+    _cells(figure, sheet, rows, labels, by_row, height - top, overlay)
+    y = bottom - 0.1
     for (colours, ends, _), parts in told:
-        _key(figure, colours, ends, y - 0.68 * line, table.size)
+        _key(figure, colours, ends, y - 0.6 * LINE)
         for number, text in enumerate(parts):
-            _write(figure, _key_width(table.size), y - line * number, text, table.size)
-        y -= line * len(parts) + 0.06
+            _write(figure, KEY, y - LINE * number, text)
+        y -= LINE * len(parts) + 0.06
     for number, text in enumerate(below):
-        _write(figure, 0.1, y - line * number, text, table.size)
-    figures._save(figure, path)
+        _write(figure, EDGE, y - LINE * number, text)
+    figures._save(figure, path, DENSE)
 
 
-def _write(figure: Figure, x: float, y: float, text: str, size: float, across: str = "left", down: str = "top") -> None:
+def _write(
+    figure: Figure, x: float, y: float, text: str, across: str = "left", down: str = "top", size: float = SIZE
+) -> None:
     """Write a text on a figure, at inches from its lower left corner."""
     width, height = figure.get_size_inches()
-    figure.text(x / width, y / height, text, ha=across, va=down, fontsize=size)
+    figure.text(x / width, y / height, text, ha=across, va=down, fontsize=size, linespacing=1.0)
 
 
-def _better_as_rows(rows: Sequence[Row], truth: Sequence[str | None]) -> bool:
-    shapes = [_table(rows, truth, by_row) for by_row in (False, True)]
-    off = [abs(np.log(table.width / table.height / SHAPE)) for table in shapes]
-    return bool(off[1] < off[0] - 0.1)  # columns, unless rows are clearly better
-
-
-def _above(row: Row, true: str | None, place: int) -> tuple[str, bool]:
+def _label(true: str | None, seen: str) -> sheets.Label:
     """What stands above an image, and whether it is misclassified."""
-    assert row.predicted is not None
-    seen = row.predicted[place]
     return (f"{true} → {seen}", True) if true is not None and seen != true else (seen, False)
-
-
-def _table(rows: Sequence[Row], truth: Sequence[str | None], by_row: bool) -> _Table:
-    texts = [_above(row, true, i)[0] for row in rows if row.predicted is not None for i, true in enumerate(truth)]
-    longest = max((len(part) for text in texts for part in text.split(" → ")), default=1)
-    count = len(rows) if by_row else len(truth)
-    size = 8.0
-    for _ in range(3):  # the letters make the cells wider, which make the picture wider, which needs larger letters
-        letter = size * 0.62 / 72
-        cell = max(0.92, min(letter * longest, 1.7))
-        names = [row.name for row in rows]
-        left = 0.16 if by_row else 0.2 + letter * max(len(line) for name in names for line in name.split("\n"))
-        size = min(max(8.0, 7 * (left + count * (cell + 0.14)) / PAGE), 11.0)
-    letter = size * 0.62 / 72
-    two = any(len(text) * letter > cell + 0.08 for text in texts)
-    title = (2.3 if two else 1.25) * size / 72 + 0.05
-    heads = [_head(row.name, cell, letter) for row in rows] if by_row else []
-    head = max((len(parts) for parts in heads), default=0) * size * 1.25 / 72 + (0.06 if by_row else 0.0)
-    above = [title if row.predicted is not None else 0.0 for row in rows]
-    heights = (max(above) + cell + GAP,) * len(truth) if by_row else tuple(each + cell + GAP for each in above)
-    across = cell + (0.16 if longest > 2 else GAP)
-    return _Table(count, cell, across, heights, left, head, size)
-
-
-def _head(name: str, cell: float, letter: float) -> list[str]:
-    """A row's name in lines that are no wider than a cell."""
-    fits = max(int(cell / letter), 4)
-    return [part for line in name.split("\n") for part in textwrap.wrap(line, fits, break_long_words=False) or [""]]
-
-
-def _wrapped(text: str, width: float, size: float) -> list[str]:
-    return textwrap.wrap(text, max(int((width - 0.2) * 72 / (size * 0.53)), 12)) or [""]
 
 
 def _cells(
     figure: Figure,
-    table: _Table,
+    sheet: sheets.Sheet,
     rows: Sequence[Row],
-    truth: Sequence[str | None],
+    labels: Sequence[Sequence[sheets.Label] | None],
     by_row: bool,
     top: float,
     overlay: bool,
 ) -> None:
     width, height = figure.get_size_inches()
     base = rows[0].pictures if overlay and rows[0].kind == "image" else None
-    letter = table.size * 0.62 / 72
-    for down, across, row, image in _places(rows, truth, by_row):
-        x = table.left + table.across * across + (table.across - table.cell) / 2
-        y = top - table.head - sum(table.heights[: down + 1]) + GAP
-        axes = figure.add_axes((x / width, y / height, table.cell / width, table.cell / height))
+    for number, image in product(range(len(rows)), range(len(labels[0] or rows[0].pictures))):
+        row, own = rows[number], labels[number]
+        down, place = (image, number) if by_row else (number, image)
+        x, below = sheet.corner(down, place)
+        y = top - below
+        axes = figure.add_axes((x / width, y / height, sheet.cell / width, sheet.cell / height))
         _picture(axes, row.pictures[image], row.kind, None if base is None else base[image])
-        if row.predicted is not None:
-            text, wrong = _above(row, truth[image], image)
-            text = text.replace(" → ", "\n→ ") if len(text) * letter > table.cell + 0.08 else text
-            axes.set_title(text, fontsize=table.size, color=RED if wrong else "black", pad=2, linespacing=1.0)
-        if by_row and not down:
-            name = "\n".join(_head(row.name, table.cell, letter))
-            _write(figure, x + table.cell / 2, top - table.head, name, table.size, "center", "bottom")
-        if not by_row and not across:
-            _write(figure, table.left - 0.1, y + table.cell / 2, row.name, table.size, "right", "center")
+        if own is not None:
+            text, wrong = own[image]
+            lines = "\n".join(sheets.above_cell(text, sheet.cell))
+            axes.set_title(lines, fontsize=SIZE, color=RED if wrong else "black", pad=2, linespacing=1.0)
+        if by_row and not image:
+            name = "\n".join(sheets.wrapped(row.name, sheet.cell))
+            _write(figure, x + sheet.cell / 2, y + sheet.heights[0] - GAP + 0.03, name, "center", "bottom")
+        if not by_row and not place % sheet.across:
+            name = "\n".join(sheets.wrapped(row.name, sheets.NAMES))
+            _write(figure, x - GAP, y + sheet.cell / 2, name, "right", "center")
 
 
-def _places(rows: Sequence[Row], truth: Sequence[str | None], by_row: bool) -> Iterator[tuple[int, int, Row, int]]:
-    """Row and column of each cell, what is in it, and of which image."""
-    for r, row in enumerate(rows):
-        for image in range(len(truth)):
-            yield (image, r, row, image) if by_row else (r, image, row, image)
+BAR, END = 0.75, 0.16  # inches: a colour bar, and what its ends take
+KEY = EDGE + BAR + 2 * END + 0.08  # inches from the left edge to the text beside it
 
 
-BAR = 0.75  # inches
-
-
-def _key_width(size: float) -> float:
-    """Inches from the left edge that a colour bar takes with its ends, up to the text beside it."""
-    return 0.1 + BAR + 2 * _end_width(size) + 0.1
-
-
-def _end_width(size: float) -> float:
-    return size * 0.7 * 2 / 72
-
-
-def _key(figure: Figure, colours: str, ends: str, middle: float, size: float) -> None:
+def _key(figure: Figure, colours: str, ends: str, middle: float) -> None:
     """Draw a colour bar with its ends; `middle` is its height on the figure, in inches."""
     width, height = figure.get_size_inches()
-    (low, high), left, thick = ends.split(), 0.1 + _end_width(size), 0.6 * size / 72
+    (low, high), left, thick = ends.split(), EDGE + END, 0.6 * SIZE / 72
     axes = figure.add_axes((left / width, (middle - thick / 2) / height, BAR / width, thick / height))
     axes.imshow(np.linspace(0, 1, 128)[None], cmap=colours, aspect="auto", interpolation="nearest")
     axes.set(xticks=[], yticks=[], gid="key")
     axes.spines[:].set(linewidth=0.4, color="0.7")
-    _write(figure, left - 0.04, middle, low, size, "right", "center")
-    _write(figure, left + BAR + 0.04, middle, high, size, "left", "center")
+    _write(figure, left - 0.04, middle, low, "right", "center")
+    _write(figure, left + BAR + 0.04, middle, high, "left", "center")
 
 
 def _picture(axes: Axes, picture: NDArray[np.floating], kind: str, base: NDArray[np.floating] | None) -> None:

@@ -39,6 +39,7 @@ class Activity:
 
     text: str
     total: float
+    network: bool = False
     done: float = 0.0
     note: str = ""
     started: float = field(default_factory=time.monotonic)
@@ -53,7 +54,7 @@ class Plan:
     """
 
     networks: int = 0
-    begun: int = 0
+    finished: int = 0
     left: dict[str, float] = field(default_factory=dict)
     cost: dict[str, float] = field(default_factory=dict)
     worked: float = 0.0
@@ -155,18 +156,21 @@ class Display:
             bar.refresh()
 
     def text(self, stack: list[Activity]) -> str:
-        """The line's text."""
+        """The line's text: the network at work and what it does, without what waits for it; the end is never cut."""
         last = stack[-1]
-        text = ": ".join(each.text for each in stack)
-        if last.total:
-            text += f" {min(last.done / last.total, 1):.0%}"
-        text += f", {last.note}" if last.note else ""
+        inner = max((place for place, each in enumerate(stack) if each.network), default=0)
+        text = ": ".join(each.text for each in stack[inner:])
+        if stack[inner].network and self.plan.finished < self.plan.networks > 1:
+            text = f"network {self.plan.finished + 1} of {self.plan.networks}: {text}"
+        end = f" {min(last.done / last.total, 1):.0%}" if last.total else ""
+        end += f", {last.note}" if last.note else ""
         seconds, took = self.plan.seconds_left(), time.monotonic() - last.started
         if seconds is not None and seconds > 1:
-            text += f", about {duration(seconds)} left"
+            end += f", about {duration(seconds)} left"
         elif took > 2:
-            text += f", {duration(took)}"
-        return text[: _width() - 1]
+            end += f", {duration(took)}"
+        room = _width() - 1 - len(end)
+        return (text if len(text) <= room else text[: max(room - 1, 0)] + "…") + end
 
     def _open(self) -> Any:
         return tqdm(bar_format="{desc}", file=sys.stderr, leave=False, ncols=WIDTH)
@@ -207,15 +211,15 @@ def activity(text: str, total: float = 0) -> Iterator[Callable[..., bool]]:
 @contextmanager
 def network(kind: str, text: str) -> Iterator[None]:
     """Show that a network is being trained, the how-manieth it is, and what is done of all trainings."""
-    plan, before = display.plan, display.kind
-    plan.begun += 1
-    display.kind = kind
-    number = f"network {plan.begun} of {plan.networks}: " if plan.begun <= plan.networks > 1 else ""
+    before, display.kind = display.kind, kind
+    own = Activity(text, 0, network=True)
+    display.push(own)
     try:
-        with activity(number + text):
-            yield
+        yield
     finally:
+        display.pop(own)
         display.kind = before
+        display.plan.finished += 1
 
 
 def duration(seconds: float) -> str:

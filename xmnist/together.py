@@ -99,7 +99,7 @@ def _all(missing: Mapping[int, Settings], count: int) -> set[int]:
                     log.warning("%s failed beside others: %s", network_title(missing[place]), error)
                 else:
                     done.add(place)
-                    progress.display.plan.begun += 1
+                    progress.display.plan.finished += 1
     finally:
         for worker in (*idle, *busy):
             worker.end(worker in busy)

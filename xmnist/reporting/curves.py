@@ -10,7 +10,7 @@ import pandas as pd
 from xmnist import titles
 from xmnist.found import Found
 from xmnist.reporting.collected import each, read, told_apart
-from xmnist.styles import style
+from xmnist.styles import Style, styles
 
 POINTS = 100
 """How many points a line has at most: a chart on the page is not wider than a few hundred pixels."""
@@ -61,9 +61,8 @@ def _line(name: str, x: Sequence[float], y: Sequence[float], quiet: bool = False
     return {"name": name, "x": both[0], "y": both[1], **({"quiet": True} if quiet else {})}
 
 
-def _method(name: str, x: Sequence[float], y: Sequence[float]) -> dict[str, Any]:
+def _method(own: Style, x: Sequence[float], y: Sequence[float]) -> dict[str, Any]:
     """The line of an explainer, called and drawn as in pictures."""
-    own = style(name)
     dash = "" if isinstance(own.dash, str) else " ".join(f"{1.4 * part:g}" for part in own.dash[1])
     return _line(own.title, x, y, own.quiet) | {"colour": own.colour, "dash": dash}
 
@@ -89,6 +88,7 @@ def _training(run: Found) -> dict[str, Any]:
 def _aopc(run: Found) -> list[dict[str, Any]]:
     curves = read(run.path / "aopc_curves.csv")
     where = [column for column in ("map", "patch", "fill") if column in curves]
+    looks = styles([str(name) for name in curves["explainer"].unique()])
     out, label = [], titles.explained_title(run.settings, decoded=False)
     for number, (name, order, column) in enumerate(AOPC):
         panels = []
@@ -98,7 +98,7 @@ def _aopc(run: Found) -> list[dict[str, Any]]:
                 [*(f"map {name}" for name in kind), f"{patch}x{patch} patches", str(fill).replace("_", " ")]
             )
             lines = [
-                _method(str(explainer), rows["step"], rows[column])
+                _method(looks[str(explainer)], rows["step"], rows[column])
                 for explainer, rows in ((n, r.reset_index()) for n, r in part.groupby("explainer", sort=False))
             ]
             panels.append(_panel(title, "patches covered", lines))

@@ -1,0 +1,155 @@
+"""Where pictures stand that are compared side by side: on a page's width, with letters that can be read there."""
+
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+from matplotlib.backends.backend_agg import RendererAgg
+from matplotlib.font_manager import FontProperties
+
+Layout = Literal["auto", "rows", "columns"]
+
+SIZE = 7.5
+"""Points: the size of all letters."""
+
+LINE = SIZE * 1.25 / 72
+"""Inches from one line of letters to the next."""
+
+PAGE, TALL = 6.3, 7.8
+"""Inches that a page's text is wide, and that a picture may be high there beside its title and legend: of a larger one
+the letters would become smaller."""
+
+LARGEST, SMALLEST = 1.0, 0.3
+"""Inches: sides of a cell."""
+
+SHAPE = 1.5
+"""Width by height that a picture is best of, on a page as on a slide."""
+
+GAP = 0.08  # inches between cells
+BETWEEN = 0.14  # inches between blocks
+NAMES = 1.2  # inches: the lines of a name beside its row are no longer than that, where its words allow
+
+Label = tuple[str, bool]
+"""What stands above an image, with `→` before the predicted class where that is wrong; and whether it is."""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table of cells in blocks that stand one below the other; all lengths are in inches.
+
+    Args:
+        across: cells beside each other in a block; what comes after them is in the next one.
+        count: cells beside each other in all blocks together.
+        heights: of the rows of a block, with what stands above a cell.
+        left, head: what names take beside the rows and above the columns.
+    """
+
+    across: int
+    count: int
+    cell: float
+    heights: tuple[float, ...]
+    left: float
+    head: float
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks there are."""
+        return -(-self.count // self.across)
+
+    @property
+    def width(self) -> float:
+        """Inches from edge to edge."""
+        return max(self.left + self.across * (self.cell + GAP) + GAP, 2.4)
+
+    @property
+    def height(self) -> float:
+        """Inches from the first block's head to the last one's foot."""
+        return self.blocks * (self.head + sum(self.heights) + BETWEEN) - BETWEEN
+
+    def corner(self, down: int, place: int) -> tuple[float, float]:
+        """Inches from the left edge and from the top to the lower left corner of a cell."""
+        block, column = divmod(place, self.across)
+        top = block * (self.head + sum(self.heights) + BETWEEN) + self.head
+        return self.left + column * (self.cell + GAP), top + sum(self.heights[: down + 1]) - GAP
+
+    @property
+    def score(self) -> float:
+        """How large the cells are on a page, and how near the whole is to its best shape."""
+        on_page = min(1.0, PAGE / self.width, TALL / self.height) * self.cell
+        return on_page / (1 + 0.5 * abs(math.log(self.width / self.height / SHAPE)))
+
+
+def best(names: Sequence[str], labels: Sequence[Sequence[Label] | None], images: int, layout: Layout) -> tuple[Sheet, bool]:
+    """The sheet for what is called `names`, one below the other, of so many images, and whether images are its rows.
+
+    Args:
+        labels: above the images of each name, None where nothing is.
+    """
+    columns = [] if layout == "rows" else list(_sheets(names, labels, images, by_row=False))
+    rows = [] if layout == "columns" else list(_sheets(names, labels, images, by_row=True))
+    found = [(sheet.score * 1.1, sheet, False) for sheet in columns] + [(sheet.score, sheet, True) for sheet in rows]
+    return max(found, key=lambda each: each[0])[1:]
+
+
+def _sheets(
+    names: Sequence[str], labels: Sequence[Sequence[Label] | None], images: int, by_row: bool
+) -> Iterator[Sheet]:
+    texts = {text for row in labels if row for text, _ in row}
+    needed = max((width(part) for text in texts for part in _parts(text.replace("→ ", "→\xa0"))), default=0.0)
+    if by_row:
+        needed = max(needed, *(width(part) for name in names for part in _parts(name)))
+    left = GAP if by_row else 2 * GAP + max(width(line) for name in names for line in wrapped(name, NAMES))
+    count = len(names) if by_row else images
+    for across in sorted({-(-count // blocks) for blocks in range(1, count + 1)}):
+        cell = min(LARGEST, (PAGE - left - GAP) / across - GAP)
+        if across > 1 and cell < max(SMALLEST, min(needed, LARGEST)):
+            continue
+        cell = max(cell, SMALLEST, min(needed, LARGEST))
+        above = [LINE * max(len(above_cell(text, cell)) for text, _ in row) + 0.05 if row else 0.0 for row in labels]
+        head = 0.04 + LINE * max(len(wrapped(name, cell)) for name in names) if by_row else 0.0
+        heights = [max(above)] * images if by_row else above
+        yield Sheet(across, count, cell, tuple(each + cell + GAP for each in heights), left, head)
+
+
+def above_cell(text: str, cell: float) -> list[str]:
+    """What stands above an image in lines that are no wider than its cell: `true → predicted` in one, or in two parts."""
+    parts = [text] if width(text) <= cell else text.replace(" → ", "\n→\xa0").split("\n")
+    return [line for part in parts for line in wrapped(part, cell)]
+
+
+def wrapped(text: str, room: float, measure: Callable[[str], float] | None = None) -> list[str]:
+    """A text in lines of at most so many inches, broken at spaces and signs, and within a word only where it must be."""
+    measure = measure or width
+    lines = []
+    for given in text.split("\n"):
+        line = ""
+        for part in _parts(given):
+            if line and measure((line + part).rstrip()) > room:
+                lines.append(line.rstrip())
+                line = ""
+            line += part
+            while measure(line.rstrip()) > room and len(line) > 1:
+                fits = next((n for n in range(len(line) - 1, 1, -1) if measure(line[:n]) <= room), 1)
+                lines.append(line[:fits])
+                line = line[fits:]
+        lines.append(line.rstrip())
+    return lines
+
+
+def _parts(text: str) -> list[str]:
+    """What a text may be broken into: words, with the space or sign after them."""
+    return [part for line in text.split("\n") for part in re.findall(r"[^ \-/_,]*[ \-/_,]+|[^ \-/_,]+", line)]
+
+
+@cache
+def _renderer() -> RendererAgg:
+    return RendererAgg(1, 1, 720)
+
+
+@cache
+def width(text: str, size: float = SIZE) -> float:
+    """Inches that a line of letters is wide, in the fonts that pictures are drawn in."""
+    return float(_renderer().get_text_width_height_descent(text.rstrip(" "), FontProperties(size=size), False)[0]) / 720
