@@ -7,6 +7,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one thread for each of the workers, a
     os.environ["OMP_NUM_THREADS"] = "1"
     os.environ["OMP_WAIT_POLICY"] = "passive"  # where a test has two, they must not burn what the other worker needs
 
+from xmnist import machine
+
+machine.prepare()
+
 import shutil
 import subprocess
 import sys

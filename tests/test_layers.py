@@ -14,6 +14,7 @@ from xmnist.layers import (
     fit_normalisation,
     freeze,
     initialise,
+    quick_gradient,
 )
 
 
@@ -148,3 +149,19 @@ def test_size_counts_parameters_and_running_statistics() -> None:
 def test_derived_seeds_differ_by_seed_and_purpose() -> None:
     seeds = {derive_seed(seed, purpose) for seed in range(20) for purpose in ("epoch 1", "epoch 11", "1 epoch 1")}
     assert len(seeds) == 60 and all(0 <= s < 2**63 for s in seeds)
+
+
+def test_a_quick_gradient_is_the_gradient() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(48, 2)).double()
+    images = torch.rand(5, 2, 6, 6, dtype=torch.float64, requires_grad=True)
+    model(images)  # statistics of its own
+    nn.init.normal_(model[1].weight)
+    freeze(model)
+    slow = model(images)
+    (expected,) = torch.autograd.grad(slow.square().sum(), images)
+    quick = quick_gradient(model)(images)
+    (found,) = torch.autograd.grad(quick.square().sum(), images)
+    assert torch.equal(slow, quick) and type(model[1]).__name__ == "FrozenBatchNorm2d"
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
+    assert expected.abs().max() > 1e-3

@@ -267,7 +267,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The figures that were saved."""
     kept: list[Figure] = []
     real = figures._save
-    monkeypatch.setattr(figures, "_save", lambda figure, path: kept.append(figure) or real(figure, path))  # type: ignore[func-returns-value]
+    monkeypatch.setattr(figures, "_save", lambda figure, *rest: kept.append(figure) or real(figure, *rest))  # type: ignore[func-returns-value]
     return kept
 
 

@@ -125,7 +125,13 @@ def classification(report: Report, classes: Sequence[str], title: str) -> dict[s
     rows = pd.DataFrame(report.rows).set_index("class")
     places = list(range(len(rows)))
     by_class = [
-        Panel(score, "higher is better", "", [Series(score, places, list(rows[column]))], [str(name) for name in rows.index])
+        Panel(
+            score,
+            "higher is better",
+            "",
+            [Series(score, places, list(rows[column]))],
+            [str(name) for name in rows.index],
+        )
         for column, score in (
             ("precision", "precision"),
             ("recall", "recall"),

@@ -141,7 +141,7 @@ def _cells(
             axes.set_title(lines, fontsize=SIZE, color=RED if wrong else "black", pad=2, linespacing=1.0)
         if by_row and not image:
             name = "\n".join(sheets.wrapped(row.name, sheet.cell))
-            _write(figure, x + sheet.cell / 2, y + sheet.heights[0] - GAP + 0.03, name, "center", "bottom")
+            _write(figure, x + sheet.cell / 2, y + sheet.heights[0] - GAP + 0.05, name, "center", "baseline")
         if not by_row and not place % sheet.across:
             name = "\n".join(sheets.wrapped(row.name, sheets.NAMES))
             _write(figure, x - GAP, y + sheet.cell / 2, name, "right", "center")

@@ -3,6 +3,7 @@
 import copy
 import hashlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -119,6 +120,40 @@ class ThinConvTranspose2d(nn.ConvTranspose2d):
 def freeze(model: nn.Module) -> nn.Module:
     """Put a model into eval mode and stop its parameters from collecting gradients; returns it."""
     return model.eval().requires_grad_(False)
+
+
+class _Scaled(torch.autograd.Function):
+    """Batch normalisation with fixed statistics, whose gradient is scaled by the kernel that scales its output."""
+
+    @staticmethod
+    def forward(context: Any, inputs: Tensor, mean: Tensor, *rest: Any) -> Tensor:
+        variance, weight, bias, epsilon = rest
+        context.save_for_backward(variance, weight, torch.zeros_like(mean))
+        context.epsilon = epsilon
+        return F.batch_norm(inputs, mean, variance, weight, bias, eps=epsilon)
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        variance, weight, zero = context.saved_tensors
+        scaled = F.batch_norm(gradients[0], zero, variance, weight, zero, eps=context.epsilon)
+        return scaled, None, None, None, None, None
+
+
+class FrozenBatchNorm2d(nn.BatchNorm2d):
+    """torch's batch normalisation in eval mode, without the gradients of its parameters that torch computes unasked."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        assert not self.training
+        rest = self.running_var, self.weight, self.bias, self.eps
+        return _Scaled.apply(inputs, self.running_mean, *rest)
+
+
+def quick_gradient(model: nn.Module) -> nn.Module:
+    """Make the gradient of a frozen model by its input cheaper, a tenth of each step of ClaDec; returns the model."""
+    for module in model.modules():
+        if type(module) is nn.BatchNorm2d and module.affine and module.track_running_stats:
+            module.__class__ = FrozenBatchNorm2d
+    return model
 
 
 def place(model: nn.Module, device: torch.device) -> nn.Module:

@@ -82,7 +82,9 @@ class Sheet:
         return on_page / (1 + 0.5 * abs(math.log(self.width / self.height / SHAPE)))
 
 
-def best(names: Sequence[str], labels: Sequence[Sequence[Label] | None], images: int, layout: Layout) -> tuple[Sheet, bool]:
+def best(
+    names: Sequence[str], labels: Sequence[Sequence[Label] | None], images: int, layout: Layout
+) -> tuple[Sheet, bool]:
     """The sheet for what is called `names`, one below the other, of so many images, and whether images are its rows.
 
     Args:
@@ -90,7 +92,7 @@ def best(names: Sequence[str], labels: Sequence[Sequence[Label] | None], images:
     """
     columns = [] if layout == "rows" else list(_sheets(names, labels, images, by_row=False))
     rows = [] if layout == "columns" else list(_sheets(names, labels, images, by_row=True))
-    found = [(sheet.score * 1.1, sheet, False) for sheet in columns] + [(sheet.score, sheet, True) for sheet in rows]
+    found = [(sheet.score * 1.25, sheet, False) for sheet in columns] + [(sheet.score, sheet, True) for sheet in rows]
     return max(found, key=lambda each: each[0])[1:]
 
 
@@ -115,13 +117,13 @@ def _sheets(
 
 
 def above_cell(text: str, cell: float) -> list[str]:
-    """What stands above an image in lines that are no wider than its cell: `true → predicted` in one, or in two parts."""
+    """What stands above an image in lines that are no wider than its cell: `true → predicted` in one part or two."""
     parts = [text] if width(text) <= cell else text.replace(" → ", "\n→\xa0").split("\n")
     return [line for part in parts for line in wrapped(part, cell)]
 
 
 def wrapped(text: str, room: float, measure: Callable[[str], float] | None = None) -> list[str]:
-    """A text in lines of at most so many inches, broken at spaces and signs, and within a word only where it must be."""
+    """A text in lines of at most so many inches, broken at spaces and signs, or within a word that is too long."""
     measure = measure or width
     lines = []
     for given in text.split("\n"):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from xmnist import decoders, losses, vae
 from xmnist.data.base import Columns, Data, Source, Split
 from xmnist.joint import PARTS, Joint
-from xmnist.layers import Encoder, Neurons, batched, place
+from xmnist.layers import Encoder, Neurons, batched, place, quick_gradient
 from xmnist.metrics.classification import classification
 from xmnist.metrics.reconstruction import reconstruction as columns
 
@@ -95,7 +95,7 @@ def cladec(
 
     Source: Schneider and Vlachos, "Explaining classifiers by constructing familiar concepts", arXiv 2203.04109.
     """
-    encoder, train = Encoder(explained, layer), data.train
+    encoder, train = Encoder(quick_gradient(explained), layer), data.train
     first = batched(encoder, train.images[:1])
     model = _decoder(decoder, first, data, neurons, seed)
 
@@ -161,7 +161,7 @@ def cladec_vae(
         latent: dimensions of the latent space.
         beta, alpha: weights as in `losses.variational`.
     """
-    encoder, train = Encoder(explained, layer), data.train
+    encoder, train = Encoder(quick_gradient(explained), layer), data.train
     first = batched(encoder, train.images[:1])
     model = _vae(first, data, latent, neurons, seed)
 

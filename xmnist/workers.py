@@ -16,7 +16,7 @@ from logging.handlers import QueueHandler
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from xmnist import interrupts, memory, progress
+from xmnist import interrupts, machine, progress
 from xmnist.errors import one_line
 
 PATIENCE = 5.0
@@ -111,7 +111,7 @@ _working = False
 def _serve(pipe: Connection, level: int, prepare: Callable[..., None], given: Sequence[Any], work: Any) -> None:
     """Be a worker; who wants to interrupt its work sends it SIGTERM."""
     global _working
-    memory.keep()
+    machine.prepare()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal: the parent has it too, and sends the other
     signal.signal(signal.SIGTERM, _stop)
     threading.Thread(target=_end_with_parent, daemon=True).start()

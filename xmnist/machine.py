@@ -1,0 +1,37 @@
+"""What a process asks of the machine's memory and arithmetic. Called before PyTorch is loaded; no torch here."""
+
+import ctypes
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
+
+LARGE, KEPT = 2**25, 2**30
+"""Bytes: up to the first, which is the most that glibc takes, memory comes from the heap; up to the second, what is
+freed there stays for the next batch. By default, memory goes back and comes again with every batch, page by page."""
+
+
+def prepare() -> None:
+    """Let an epoch on a CPU be faster, bit for bit the same, and the same with one thread as with two.
+
+    What the user has set in the environment stays.
+    """
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # PyTorch's switch for transparent huge pages
+    if sys.platform == "linux" and not any(name.startswith("MALLOC_") for name in os.environ):
+        with suppress(OSError, AttributeError):  # another C library than glibc
+            library = ctypes.CDLL(None)
+            library.mallopt(M_MMAP_THRESHOLD, LARGE)
+            library.mallopt(M_TRIM_THRESHOLD, KEPT)
+    if strict := _strict():
+        os.environ.setdefault("MKL_CBWR", strict)
+
+
+def _strict() -> str | None:
+    """The mode in which MKL adds in the same order with any number of threads; only on Intel's processors is it fast."""
+    with suppress(OSError):
+        told = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        if "GenuineIntel" in told:
+            return "AVX512,STRICT" if "avx512f" in told else "AVX2,STRICT" if "avx2" in told else None
+    return None
