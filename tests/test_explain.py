@@ -310,7 +310,9 @@ def test_no_such_image_is_an_error_that_leaves_no_run(settings: Settings, explai
     with pytest.raises(InputError, match=r"select.indices: there is no test image 100 \(they run from 0 to 99\)"):
         explain.main(own, "xmnist explain ...")
     assert not Path(settings()["out_dir"]).exists()  # nothing was trained for it either
-    with pytest.raises(InputError, match=r"select=confusion: there is no such test image \(true class 3, seen as 8\)"):
+    with pytest.raises(
+        InputError, match=r"select=confusion: there is no such test image \(true class 3, predicted class 8\)"
+    ):
         explained("explainer=sobel", "select=confusion", "select.true=3", "select.predicted=8", "dataset.train=300")
     assert not (Path(settings()["out_dir"]) / "explain").exists()
 

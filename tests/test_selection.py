@@ -73,7 +73,7 @@ def test_what_does_not_exist_is_named(name: str, options: dict[str, Any], messag
 
 def test_a_confusion_that_never_happens_is_an_error_that_names_the_classes() -> None:
     with pytest.raises(
-        InputError, match=r"select=confusion: there is no such test image \(true class cat, seen as eel\)"
+        InputError, match=r"select=confusion: there is no such test image \(true class cat, predicted class eel\)"
     ):
         chosen("confusion", true=0, predicted="eel", count=1)
 

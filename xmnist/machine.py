@@ -29,7 +29,7 @@ def prepare() -> None:
 
 
 def _strict() -> str | None:
-    """The mode in which MKL adds in the same order with any number of threads; only on Intel's processors is it fast."""
+    """MKL's mode of one order of addition for any number of threads; fast on Intel's processors only."""
     with suppress(OSError):
         told = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
         if "GenuineIntel" in told:

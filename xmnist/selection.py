@@ -47,7 +47,7 @@ def check_indices(select: dict[str, Any], count: int) -> None:
 
 
 def _asked(options: dict[str, Any], classes: Sequence[str]) -> str:
-    named = {"label": "true class", "true": "true class", "predicted": "seen as"}
+    named = {"label": "true class", "true": "true class", "predicted": "predicted class"}
     said = [f"{what} {classes[options[key]]}" for key, what in named.items() if options.get(key) is not None]
     return f" ({', '.join(said)})" if said else ""
 
@@ -72,7 +72,7 @@ def _misclassified(labels: Tensor, seen: Tensor, count: int, label: int | None, 
 
 def _confusion(labels: Tensor, seen: Tensor, true: int, predicted: int, count: int) -> Tensor:
     rows = ((labels == true) & (seen == predicted)).nonzero()[:, 0]
-    return _told(rows[:count], count, f"of class {true}, seen as class {predicted}")
+    return _told(rows[:count], count, f"of true class {true} and predicted class {predicted}")
 
 
 def _indices(labels: Tensor, seen: Tensor, indices: list[int]) -> Tensor:

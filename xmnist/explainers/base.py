@@ -22,10 +22,10 @@ Kind = Literal["heatmap", "image", "map", "difference"]
 class Explainer:
     """Called as `explainer(classifier, images, targets)`; answers with a map, or an image, for each image.
 
-    Images are (N, C, H, W) in [0, 1], targets (N,) class numbers. A heatmap is (N, 1, H, W) and speaks of the target's
-    logit; a positive value speaks for the target where the method has a sign. It works on a private copy in eval mode,
-    so the classifier keeps its hooks, mode and parameters, also after an exception. The answer for one image depends
-    on that image, its target and the seed alone: not on its neighbours, nor on the size of the batches.
+    Images are (N, C, H, W) in [0, 1], targets (N,) class numbers. A heatmap is (N, 1, H, W) and is about the target's
+    logit; positive values are evidence for the target where the method has a sign. It works on a private copy in eval
+    mode, so the classifier keeps its hooks, mode and parameters, also after an exception. The answer for one image
+    depends on that image, its target and the seed alone: not on its neighbours, nor on the size of the batches.
 
     Args:
         name: what messages call it.

@@ -94,7 +94,7 @@ class Lrp(_Lrp):
 class DeepTaylor(_Lrp):
     """alpha1-beta0 (z+) everywhere, zB at the input, biases aside: deep Taylor decomposition.
 
-    What is shared out is the logit's size, so that what speaks for the class is positive also where its logit is not.
+    What is shared out is the logit's size, so that evidence for the class is positive also where its logit is not.
 
     Source: Montavon et al., "Explaining nonlinear classification decisions with deep Taylor decomposition", 2017,
     arXiv 1512.02479, section 5.
