@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from xmnist import progress
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -27,7 +29,8 @@ EXPLAINERS = {
 def kind_of(method: str) -> type["Explainer"]:
     """The class of a method; importing it takes seconds, which a command that uses others should not wait for."""
     module, _, name = EXPLAINERS[method].partition(".")
-    return getattr(import_module(f"xmnist.explainers.{module}"), name)
+    with progress.activity("loading explainers"):  # zennit and captum, seconds where nothing is compiled yet
+        return getattr(import_module(f"xmnist.explainers.{module}"), name)
 
 
 def build(method: str, *, name: str, seed: int, train: "Tensor", **options: Any) -> "Explainer":
