@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.backend_bases import RendererBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
@@ -69,6 +70,16 @@ def test_heatmaps_are_centred_at_zero_and_have_no_titles(tmp_path: Path, drawn: 
     assert grids.KEYS["heatmap"][2] in " ".join(text.get_text() for text in drawn[0].texts)
 
 
+def check_apart(figure: Figure, renderer: RendererBase | None = None) -> None:
+    """Make sure that of a figure's texts and axes none overlaps another one or is cut."""
+    texts = [*figure.texts, *(axes.title for axes in figure.axes if axes.get_title())]
+    boxes = [part.get_window_extent(renderer) for part in (*texts, *figure.axes)]
+    for i, box in enumerate(boxes):
+        assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
+        for other in boxes[:i]:
+            assert not box.overlaps(other), (i, box, other)
+
+
 @pytest.mark.parametrize("layout", ["rows", "columns"])
 @pytest.mark.parametrize("names", [["a"] * 3, ["Ankle boot", "T-shirt/top", "Trouser"]])
 @pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
@@ -80,12 +91,7 @@ def test_nothing_overlaps_and_nothing_is_cut(
     rows += [Row("ClaDec\nalpha 0.25", pixels(3), wrong)]
     grids.grid(rows, names, "vgg_small on mnist, seed 0", tmp_path / f"e.{suffix}", layout)
     renderer = drawn[0].canvas.get_renderer() if suffix == "png" else FigureCanvasAgg(drawn[0]).get_renderer()
-    texts = [*drawn[0].texts, *(a.title for a in drawn[0].axes if a.get_title())]
-    boxes = [t.get_window_extent(renderer) for t in texts] + [a.get_window_extent(renderer) for a in drawn[0].axes]
-    for i, box in enumerate(boxes):
-        assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= drawn[0].bbox.x1 and box.y1 <= drawn[0].bbox.y1
-        for other in boxes[:i]:
-            assert not box.overlaps(other), (i, box, other)
+    check_apart(drawn[0], renderer)
 
 
 def test_class_names_that_look_like_mathematics_are_text(tmp_path: Path) -> None:
@@ -142,10 +148,7 @@ def test_a_picture_fits_a_page_with_letters_that_can_be_read(
     texts = [*figure.texts, *(axes.title for axes in figure.axes if axes.get_title())]
     scale = min(1, 6.3 / figure.get_figwidth())
     assert min(text.get_fontsize() for text in texts) * scale >= 7
-    boxes = [text.get_window_extent() for text in texts] + [axes.get_window_extent() for axes in figure.axes]
-    for i, box in enumerate(boxes):
-        assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
-        assert not any(box.overlaps(other) for other in boxes[:i]), i
+    check_apart(figure)
 
 
 def test_one_image_leaves_no_blank_paper(tmp_path: Path, drawn: list[Figure]) -> None:
@@ -186,3 +189,14 @@ def test_every_method_has_its_own_name_colour_and_line() -> None:
     assert styles.style("lrp").title == "LRP" and styles.style("cladec,alpha=0.5").title == "ClaDec, alpha 0.5"
     assert styles.style("lrp,target=label").colour == styles.style("lrp").colour
     assert styles.style("mine") == styles.style("mine") and styles.style("random").quiet
+    evaluation = styles.style("evaluation")
+    assert (evaluation.colour, evaluation.dash) not in {(look.colour, look.dash) for look in looks}
+
+
+def test_several_answers_of_one_method_have_lines_of_their_own_in_every_picture() -> None:
+    names = ["cladec", *(f"cladec,alpha={alpha}" for alpha in ("0", "0.25", "0.5", "0.99", "1")), "cladec_vae"]
+    looks = styles.styles(names)
+    assert len({(look.colour, look.dash) for look in looks.values()}) == len(names)
+    assert len({looks[name].colour for name in names[:-1]}) == 1
+    alone = styles.styles(["lrp", "cladec,alpha=0"])["cladec,alpha=0"]
+    assert alone == styles.styles(["cladec,alpha=0", "cladec,alpha=1"])["cladec,alpha=0"] == looks["cladec,alpha=0"]

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import xmnist
-from xmnist import figures
+from xmnist import figures, machine, progress
 
 FILES = sorted(Path(xmnist.__file__).parent.rglob("*.py"))
 
@@ -106,3 +106,42 @@ def test_work_goes_on_without_a_reader_and_in_an_encoding_with_few_letters(tmp_p
     done = run(words, tmp_path, PYTHONIOENCODING="ascii", **latin)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr and "aopc" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("cpu", "given", "expected"),
+    [
+        ("GenuineIntel avx2 avx512f", {}, "AVX512,STRICT"),
+        ("GenuineIntel avx2", {}, "AVX2,STRICT"),
+        ("AuthenticAMD avx2 avx512f", {}, None),
+        ("GenuineIntel avx512f", {"MKL_CBWR": "AUTO"}, "AUTO"),
+    ],
+)
+def test_one_thread_and_two_add_in_the_same_order_and_what_the_user_set_stays(
+    monkeypatch: pytest.MonkeyPatch, cpu: str, given: dict[str, str], expected: str | None
+) -> None:
+    monkeypatch.setattr(os, "environ", {"MALLOC_ARENA_MAX": "1", **given})
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: cpu)
+    machine.prepare()
+    assert os.environ.get("MKL_CBWR") == expected and os.environ["THP_MEM_ALLOC_ENABLE"] == "1"
+
+
+@pytest.mark.parametrize("columns", [100, 60, 12])
+def test_the_line_of_progress_names_the_network_at_work_and_keeps_its_end(
+    monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setattr(progress, "_width", lambda: columns)
+    display = progress.Display()
+    display.plan.networks, display.plan.finished = 2, 0
+    stack = [
+        progress.Activity("ClaDec of layer dense, alpha 0.25", 0, network=True),
+        progress.Activity("setting up", 0),
+        progress.Activity("classifier", 0, network=True),
+        progress.Activity("epoch 3/6", 100, done=50, note="loss 0.1234"),
+    ]
+    line = display.text(stack)
+    assert len(line) < columns
+    if columns > 12:
+        assert line.startswith("network 1 of 2: classifier: epoch") and line.endswith(" 50%, loss 0.1234")
+    display.plan.finished = 1
+    assert display.text(stack[:1]).startswith("network 2 of 2: ClaDec"[: columns - 2])

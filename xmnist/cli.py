@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from xmnist import __version__, arguments, interrupts, machine, processes, streams
+from xmnist import __version__, arguments, interrupts, processes, streams
 from xmnist.errors import TRACEBACK, InputError, JobFailed, exit_code, one_line, report, unknown
 
 if TYPE_CHECKING:
@@ -66,7 +66,6 @@ def main() -> None:
     streams.last()
     os.environ["MPLBACKEND"] = "agg"  # a notebook's may not be installed here, and pictures are files
     interrupts.listen()
-    machine.prepare()
     try:
         _main()
     except KeyboardInterrupt:

@@ -82,7 +82,7 @@ def grid(
     ]
     sheet, by_row = sheets.best([row.name for row in rows], labels, len(truth), layout)
     room = sheet.width - 2 * EDGE
-    head = sheets.wrapped(title, room, lambda text: sheets.width(text, SIZE + 1))
+    head = sheets.wrapped(title, room, SIZE + 1)
     below = [part for line in (LEGEND if any(truth) else UNLABELLED, *notes) for part in sheets.wrapped(line, room)]
     keys = [KEYS[kind] for kind in KEYS if any(row.kind == kind for row in rows)]
     told = [(key, sheets.wrapped(key[2], sheet.width - KEY - EDGE)) for key in keys]
@@ -128,7 +128,7 @@ def _cells(
 ) -> None:
     width, height = figure.get_size_inches()
     base = rows[0].pictures if overlay and rows[0].kind == "image" else None
-    for number, image in product(range(len(rows)), range(len(labels[0] or rows[0].pictures))):
+    for number, image in product(range(len(rows)), range(len(rows[0].pictures))):
         row, own = rows[number], labels[number]
         down, place = (image, number) if by_row else (number, image)
         x, below = sheet.corner(down, place)

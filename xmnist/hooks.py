@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError
 
-from xmnist import config, processes, progress, runs, sweeps
+from xmnist import config, machine, processes, progress, runs, sweeps
 from xmnist.basis import Basis
 from xmnist.derived import foreign
 from xmnist.errors import TRACEBACK, DamageError, InputError, exit_code, report, unknown
@@ -93,6 +93,7 @@ def warn_of_glyphs(argv: Sequence[str]) -> None:
 
 def module(stage: str) -> ModuleType:
     """The module of a stage, which brings PyTorch."""
+    machine.prepare()
     gc.disable()  # it would look through the hundred thousands of things that are imported, and find none to free
     try:
         with progress.activity("loading PyTorch" if stage != "report" else "loading"):

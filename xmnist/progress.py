@@ -156,7 +156,7 @@ class Display:
             bar.refresh()
 
     def text(self, stack: list[Activity]) -> str:
-        """The line's text: the network at work and what it does, without what waits for it; the end is never cut."""
+        """The line: the network at work and what it does, without what waits for it; cut before its end, not there."""
         last = stack[-1]
         inner = max((place for place, each in enumerate(stack) if each.network), default=0)
         text = ": ".join(each.text for each in stack[inner:])
@@ -170,7 +170,8 @@ class Display:
         elif took > 2:
             end += f", {duration(took)}"
         room = _width() - 1 - len(end)
-        return (text if len(text) <= room else text[: max(room - 1, 0)] + "…") + end
+        whole = (text if len(text) <= room else text[: max(room - 1, 0)] + "…") + end
+        return whole[: _width() - 1]  # of a terminal that is narrower than the end
 
     def _open(self) -> Any:
         return tqdm(bar_format="{desc}", file=sys.stderr, leave=False, ncols=WIDTH)

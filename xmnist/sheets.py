@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -122,19 +122,18 @@ def above_cell(text: str, cell: float) -> list[str]:
     return [line for part in parts for line in wrapped(part, cell)]
 
 
-def wrapped(text: str, room: float, measure: Callable[[str], float] | None = None) -> list[str]:
+def wrapped(text: str, room: float, size: float = SIZE) -> list[str]:
     """A text in lines of at most so many inches, broken at spaces and signs, or within a word that is too long."""
-    measure = measure or width
     lines = []
     for given in text.split("\n"):
         line = ""
         for part in _parts(given):
-            if line and measure((line + part).rstrip()) > room:
+            if line and width(line + part, size) > room:
                 lines.append(line.rstrip())
                 line = ""
             line += part
-            while measure(line.rstrip()) > room and len(line) > 1:
-                fits = next((n for n in range(len(line) - 1, 1, -1) if measure(line[:n]) <= room), 1)
+            while width(line, size) > room and len(line) > 1:
+                fits = next((n for n in range(len(line) - 1, 1, -1) if width(line[:n], size) <= room), 1)
                 lines.append(line[:fits])
                 line = line[fits:]
         lines.append(line.rstrip())

@@ -12,9 +12,8 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#0
 
 Dash = str | tuple[int, tuple[float, ...]]
 DASHES: tuple[Dash, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (6, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
-VARIANTS: tuple[Dash, ...] = (
-    *((0, (9, 2)), (0, (3, 3)), (0, (9, 2, 3, 2)), (0, (1, 3)), (0, (12, 2, 1, 2)), (0, (3, 3, 1, 3)), (0, (6, 4))),
-)
+_LONGER = ((9, 2), (3, 3), (9, 2, 3, 2), (1, 3), (12, 2, 1, 2), (3, 3, 1, 3), (6, 4))
+VARIANTS: tuple[Dash, ...] = tuple((0, tuple(map(float, parts))) for parts in _LONGER)
 """Lines of several answers of one method, such as ClaDecs of several alphas; none is a method's own."""
 
 QUIET = "#8c8c8c"

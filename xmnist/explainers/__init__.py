@@ -1,5 +1,6 @@
 """Explanation methods: called as `explainer(classifier, images, targets)`, they answer with heatmaps or images."""
 
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ EXPLAINERS = {
 """Method -> where it is."""
 
 
+@cache  # or every question would paint the line
 def kind_of(method: str) -> type["Explainer"]:
     """The class of a method; importing it takes seconds, which a command that uses others should not wait for."""
     module, _, name = EXPLAINERS[method].partition(".")
