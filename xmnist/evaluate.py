@@ -42,9 +42,7 @@ def check(settings: Settings) -> None:
     info, metrics = data.info(settings["dataset"]), settings["metrics"]
     if selects(settings) and len(explaining.targets(settings)) > 1:
         both = ",".join(explaining.targets(settings))
-        raise InputError(
-            f"xmnist evaluate measures the evidence for one target class at a time; for both: -m target={both}"
-        )
+        raise InputError(f"xmnist evaluate measures the evidence for one target at a time; for both: -m target={both}")
     for name in MASKED:
         if name in metrics and not info.masks:
             raise InputError(
