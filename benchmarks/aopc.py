@@ -6,7 +6,7 @@ import torch
 
 from benchmarks.timing import Ratio, Seconds, side_by_side
 from benchmarks.train import CPU, classifier
-from xmnist.devices import lowered
+from xmnist.devices import autocast
 from xmnist.layers import freeze
 from xmnist.metrics import aopc
 
@@ -41,7 +41,7 @@ def _bare(count: int, precision: str) -> Seconds:
     ready = torch.rand(BATCH, 1, 28, 28)
 
     def run() -> None:
-        with torch.no_grad(), lowered(precision, CPU):
+        with torch.no_grad(), autocast(precision, CPU):
             for _ in range(whole):
                 network(ready)
             network(ready[:rest])
@@ -54,7 +54,7 @@ def _program(count: int, precision: str) -> Seconds:
 
     def run() -> None:
         order, fill = aopc.patch_order(maps, PATCH, 0), aopc.filling("black", images, 0)
-        with lowered(precision, CPU):
+        with autocast(precision, CPU):
             found = aopc.curves(lambda x, _: network(x), images, targets, order, PATCH, fill, None, BATCH)
         aopc.aopc(found)
 

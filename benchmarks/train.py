@@ -93,7 +93,7 @@ def _bare(name: str, data: Data, batch: int, precision: str, whole: bool) -> Cal
         if whole and kind == "cladec":
             _forwards(explained, train.images)
         for rows in torch.randperm(len(train)).split(batch):
-            with devices.lowered(precision, CPU):
+            with devices.autocast(precision, CPU):
                 value = loss(codes[rows], train.images[rows], train.labels[rows])
             descent.zero_grad(set_to_none=True)
             value.backward()

@@ -38,9 +38,9 @@ from xmnist import (
 from xmnist.data.base import Data, Info, Split
 from xmnist.errors import InputError, MeasurementError
 from xmnist.explainers.controls import Sobel
-from xmnist.explaining import Scene, Subject
+from xmnist.explaining import ConfiguredExplainer, ExplanationContext
 from xmnist.joint import Explainer as UNet
-from xmnist.joint import Joint, SeenThrough
+from xmnist.joint import FixedMapClassifier, Joint
 from xmnist.layers import freeze
 from xmnist.runs import Run
 
@@ -229,7 +229,7 @@ def test_sensitivity_is_1_for_maps_that_see_every_pixel_and_0_for_blind_ones(tin
     network = freeze(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 3)))
     images, targets = tiny_data.test.images[:4], torch.tensor([0, 1, 2, 0])
 
-    class Answer(Subject):
+    class Answer(ConfiguredExplainer):
         def __call__(self, network: Module, images: Tensor, targets: Tensor) -> Tensor:
             return answers[self.name](images)
 
@@ -248,9 +248,9 @@ def test_sensitivity_is_1_for_maps_that_see_every_pixel_and_0_for_blind_ones(tin
     assert found("all", blind).isnan().all()
 
 
-def scene(network: Joint, images: Split, settings: config.Settings) -> Scene:
+def scene(network: Joint, images: Split, settings: config.Settings) -> ExplanationContext:
     everything = Data(images, images, images, Info((1, 28, 28), ("a", "b", "c")))
-    return Scene(settings, everything, network, network(images.images), torch.arange(len(images)))
+    return ExplanationContext(settings, everything, network, network(images.images), torch.arange(len(images)))
 
 
 def test_a_joint_model_keeps_its_map_or_makes_it_anew(settings: Settings, tiny_data: Data) -> None:
@@ -263,7 +263,7 @@ def test_a_joint_model_keeps_its_map_or_makes_it_anew(settings: Settings, tiny_d
     images = tiny_data.test[:3]
     seen = scene(network, images, own)
     maps = torch.rand(3, 1, 28, 28)
-    subject = Subject("some", "some", None, "predicted")  # type: ignore[arg-type]
+    subject = ConfiguredExplainer("some", "some", None, "predicted")  # type: ignore[arg-type]
     rows = measures._aopc(seen, subject, maps, patch=14, fill="black", steps=2, batch_size=4, precision="fp32")["aopc"]
     assert sorted(set(rows["map"])) == ["fixed", "recomputed"] and len(rows) == 6
     from xmnist.metrics.aopc import patch_order
@@ -272,7 +272,7 @@ def test_a_joint_model_keeps_its_map_or_makes_it_anew(settings: Settings, tiny_d
         found = rows.loc[rows["map"] == kind, "aopc"].tolist()
         for n in range(3):
             image, target = images.images[n : n + 1], int(seen.logits[n].argmax())
-            one = SeenThrough(network, network.explainer(image)) if kind == "fixed" else network
+            one = FixedMapClassifier(network, network.explainer(image)) if kind == "fixed" else network
             values, covered = [one(image).softmax(1)[0, target].item()], image.clone()
             for patch in patch_order(maps, 14, own["seed"])[n, :2].tolist():
                 y, x = 14 * (patch // 2), 14 * (patch % 2)
@@ -286,7 +286,7 @@ def test_the_least_relevant_patches_first_are_those_of_the_negative_map(settings
     own = settings(*TINY, stage="evaluate")
     classifier = freeze(training.new_classifier(own, Info((1, 28, 28), ("a", "b", "c"))))
     seen = scene(classifier, tiny_data.test[:4], own)  # type: ignore[arg-type]
-    maps, subject = torch.rand(4, 1, 28, 28).round(), Subject("some", "some", None, "predicted")  # type: ignore[arg-type]
+    maps, subject = torch.rand(4, 1, 28, 28).round(), ConfiguredExplainer("some", "some", None, "predicted")  # type: ignore[arg-type]
     one, other = (
         measures._aopc(
             seen, subject, sign * maps, patch=[7], fill=["uniform"], steps=5, batch_size=9, precision="fp32"
@@ -300,7 +300,7 @@ def test_aopc_in_bfloat16_is_nearly_that_in_float32(settings: Settings, tiny_dat
     own = settings(*TINY, stage="evaluate")
     classifier = freeze(training.new_classifier(own, Info((1, 28, 28), ("a", "b", "c"))))
     seen = scene(classifier, tiny_data.test[:4], own)  # type: ignore[arg-type]
-    subject, maps = Subject("some", "some", None, "predicted"), torch.rand(4, 1, 28, 28)  # type: ignore[arg-type]
+    subject, maps = ConfiguredExplainer("some", "some", None, "predicted"), torch.rand(4, 1, 28, 28)  # type: ignore[arg-type]
     options = {"patch": 7, "fill": "black", "steps": None, "batch_size": 9}
     fine, coarse = (
         torch.tensor(measures._aopc(seen, subject, maps, **options, precision=name)["aopc"]["aopc"].to_numpy())  # type: ignore[arg-type]

@@ -64,8 +64,8 @@ def test_the_command_as_a_user_types_it(xmnist: Xmnist, tmp_path: Path) -> None:
     assert "3 networks that this needs are not there yet" in first.stdout and "picture: " in first.stdout
     assert first.stdout.index("cladec") < first.stdout.index("explaining 10 test images")
     status = json.loads((folder / "status.json").read_text())
-    sealed = {"explanations.npz", "grid.png", "selection.csv", "environment.json"}
-    assert status["state"] == "done" and status["files"].keys() == sealed
+    checksummed = {"explanations.npz", "grid.png", "selection.csv", "environment.json"}
+    assert status["state"] == "done" and status["files"].keys() == checksummed
     assert {p.name for p in (out / "train" / "glyphs").iterdir()} == {"classifier", "cladec", "refae"}
     assert min(Image.open(folder / "grid.png").size) > 600
     with np.load(folder / "explanations.npz") as arrays:

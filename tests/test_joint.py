@@ -514,7 +514,7 @@ def test_every_method_explains_a_joint_network_alike_alone_and_in_a_batch(name: 
 def test_deeplift_is_complete_on_gated_networks(name: str, how: str) -> None:
     torch.manual_seed(0)
     model, image = lively(build(name)), torch.rand(1, 3, 32, 32).double()
-    network = model if how == "recomputed" else joint.SeenThrough(model, model.explainer(image).detach())
+    network = model if how == "recomputed" else joint.FixedMapClassifier(model, model.explainer(image).detach())
     own, target = explainer("deeplift", channels=3, size=32), torch.tensor([1])
     maps = own(network, image, target)
     gap = own.completeness_gap(network, image, target, maps)

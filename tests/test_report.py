@@ -190,7 +190,7 @@ def test_the_command_as_a_user_types_it(xmnist: Xmnist, tmp_path: Path, drawn: M
     for words, message in (
         (["dataset=mnist"], "no finished run fits dataset=mnist (there: dataset=glyphs)"),
         (["experiment=montavon"], "no finished run fits experiment=montavon (there: experiment=smoke)"),
-        (["dataset=mnits"], "dataset must be one of mnist, fashion_mnist"),
+        (["dataset=mnits"], "got 'mnits'; did you mean 'mnist'?"),
         ([f"run={out}"], f"no run '{out}' (newest below {out}/: "),
         ([f"run={out / 'report'}"], f"run={out}/report is a report: {out}/report/index.html"),
         ([f"run={folder}", "model=refae"], "is one run, which needs no filter: leave model out"),
@@ -234,7 +234,7 @@ def test_runs_that_are_not_sound_are_left_out_and_told_of(
     (damaged / "metrics.json").write_text("{}")
     (edited / "config.yaml").write_text((edited / "config.yaml").read_text().replace("seed: 1", "seed: 2"))
     own = config.resolve(composed(f"out_dir={tmp_path / 'out'}", stage="report"), "report")
-    assert [run.path for run in collected.chosen(own, tell=True)] == [kept]
+    assert [run.path for run in collected.chosen(own, log_left_out=True)] == [kept]
     assert f"{damaged} is left out: metrics.json is not the file that this run wrote" in caplog.text
     assert f"{edited} is left out: config.yaml was edited" in caplog.text
     assert "1 of 4 runs are not finished, or stale, and left out" in caplog.text

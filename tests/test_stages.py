@@ -40,7 +40,7 @@ def read(path: Path) -> Any:
     return json.loads(path.read_text())
 
 
-SEALED = {"model.pt", "metrics.json", "history.csv", "environment.json", "data.json"}
+CHECKSUMMED = {"model.pt", "metrics.json", "history.csv", "environment.json", "data.json"}
 
 
 def test_the_main_job_as_a_user_types_it(xmnist: Xmnist, tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_the_main_job_as_a_user_types_it(xmnist: Xmnist, tmp_path: Path) -> None
     ):
         metrics, status = read(folder / "metrics.json"), read(folder / "status.json")
         assert set(metrics) == figures | {"epochs", "seconds", "images_per_second"}
-        assert status["state"] == "done" and status["files"].keys() == SEALED
+        assert status["state"] == "done" and status["files"].keys() == CHECKSUMMED
         environment = read(folder / "environment.json")
         assert {"versions", "device", "threads", "seed", "commit"} <= environment.keys()
         assert environment["precision"] == "fp32"

@@ -59,6 +59,17 @@ def test_a_sweep_ends_with_a_table_of_all_jobs(jobs: list[Job], caplog: pytest.L
     assert "5 jobs: 5 done" in caplog.text and "accuracy 0.5" in caplog.text
 
 
+def test_a_sweep_ends_with_what_to_type_next(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    pair = [
+        Job((f"seed={seed}",), Run("train", settings(*TINY, "model=classifier", f"seed={seed}", "hints=true")))
+        for seed in range(2)
+    ]
+    sweeps.run(pair, lambda batch: [done(job) for job in batch])
+    first, second = (job.run for job in pair)
+    assert f"next:\n  xmnist runs compare {first.id} {second.id} out_dir=" in caplog.text
+
+
 def test_the_others_go_on_when_a_job_fails(jobs: list[Job], caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     with pytest.raises(sweeps.SweepFailed, match="1 of 5 jobs failed"):
@@ -155,10 +166,10 @@ def test_an_interrupted_sweep_says_where_it_was(jobs: list[Job]) -> None:
 def test_a_run_at_which_somebody_works_is_not_buried(jobs: list[Job]) -> None:
     run = jobs[0].run
     with runs.claim(run, "c"):
-        runs.bury(run, "failed")
+        runs.mark_killed(run, "failed")
         assert run.status()["state"] == "running"
     died(jobs[1])
-    runs.bury(jobs[1].run, "failed")
+    runs.mark_killed(jobs[1].run, "failed")
     assert jobs[1].run.status()["state"] == "failed"
 
 

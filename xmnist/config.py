@@ -20,7 +20,7 @@ from xmnist.data import files, fingerprint, layouts
 from xmnist.data.names import numbered
 from xmnist.data.tree import SUFFIXES
 from xmnist.derived import JOINT_TRAINING, Settings, foreign, listed, phases
-from xmnist.errors import InputError, unknown
+from xmnist.errors import InputError, meant, unknown
 from xmnist.named import LAYERS
 from xmnist.rules import Rule
 from xmnist.schema import (
@@ -64,7 +64,8 @@ def _check_keys(where: str, given: Any, rules: Mapping[str, Rule], partial: bool
         try:
             out[key] = rule.convert(given[key])
         except (ValueError, TypeError, OverflowError):
-            raise InputError(f"{where}{key} must be {rule.text}, got {given[key]!r}") from None
+            hint = meant(given[key], rule.words)
+            raise InputError(f"{where}{key} must be {rule.text}, got {given[key]!r}{hint}") from None
     return out
 
 

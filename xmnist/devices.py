@@ -46,6 +46,6 @@ def find_precision(name: str, device: torch.device) -> str:
     return name if name != "auto" else "bf16" if native else "fp32"
 
 
-def lowered(precision: str, device: torch.device) -> torch.autocast:
+def autocast(precision: str, device: torch.device) -> torch.autocast:
     """A context, or decorator, in which what is safe is done in bfloat16, if that is the precision."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")

@@ -30,9 +30,13 @@ class MeasurementError(Exception):
 def unknown(what: str, word: str, allowed: Iterable[str], listed: str = "allowed") -> InputError:
     """An `InputError` for a word that is not in a closed list; names the nearest one, then all."""
     words = list(allowed)
-    near = nearest(word, words)
-    hint = f"; did you mean '{near}'?" if near else ""
-    return InputError(f"no {what} '{word}'{hint} ({listed}: {', '.join(words)})")
+    return InputError(f"no {what} '{word}'{meant(word, words)} ({listed}: {', '.join(words)})")
+
+
+def meant(word: object, words: Iterable[str]) -> str:
+    """The question whether the nearest word was meant; empty if none is near."""
+    near = nearest(word, words) if isinstance(word, str) else None
+    return f"; did you mean '{near}'?" if near else ""
 
 
 def nearest(word: str, words: Iterable[str]) -> str | None:

@@ -22,9 +22,9 @@ from xmnist import (
 )
 from xmnist.derived import Settings, alphas, listed, plain, selects
 from xmnist.errors import InputError, MeasurementError
-from xmnist.explaining import Scene
+from xmnist.explaining import ExplanationContext
 from xmnist.layers import batched
-from xmnist.measures import Findings
+from xmnist.measures import EvaluationResult
 from xmnist.named import LAYERS
 from xmnist.runs import Run
 from xmnist.schema import MASKED
@@ -91,7 +91,7 @@ def main(settings: Settings, typed: str) -> dict[str, Any]:
     return run.metrics()
 
 
-def _check_objects(scene: Scene) -> None:
+def _check_objects(scene: ExplanationContext) -> None:
     """Tell which of the chosen images have no object, where one is looked for.
 
     Raises:
@@ -109,7 +109,7 @@ def _check_objects(scene: Scene) -> None:
         )
 
 
-def _say_what(scene: Scene, run: Run) -> None:
+def _say_what(scene: ExplanationContext, run: Run) -> None:
     settings = scene.settings
     log.info("measuring %s: %s", ", ".join(settings["metrics"]), run.path)
     if selects(settings):
@@ -118,7 +118,7 @@ def _say_what(scene: Scene, run: Run) -> None:
         log.info("  %s: nothing that these metrics measure", ", ".join(settings["unmeasured"]))
 
 
-def _write(run: Run, scene: Scene, found: Findings) -> None:
+def _write(run: Run, scene: ExplanationContext, found: EvaluationResult) -> None:
     for table, rows in found.tables.items():
         if table != "classifier":  # its rows are one for each test image, and summed up
             _write_table(run, table, rows)
@@ -140,7 +140,7 @@ def _write(run: Run, scene: Scene, found: Findings) -> None:
         _draw_ladder(scene, run)
 
 
-def _draw_ladder(scene: Scene, run: Run) -> None:
+def _draw_ladder(scene: ExplanationContext, run: Run) -> None:
     """Draw a few test images, and layer by layer what decoders make of them."""
     test, names = scene.images.test, scene.images.info.classes
     shown = pictures.choose(test.labels, scene.logits.argmax(1))
@@ -163,7 +163,7 @@ def _write_table(run: Run, name: str, table: pd.DataFrame) -> None:
         table.to_csv(file, index=False, float_format="%.9g", encoding="utf-8")
 
 
-def _charts(scene: Scene, found: Findings, summary: pd.DataFrame) -> dict[str, charts.Chart]:
+def _charts(scene: ExplanationContext, found: EvaluationResult, summary: pd.DataFrame) -> dict[str, charts.Chart]:
     """All figures of what was measured, by file name."""
     title, out = titles.explained_title(scene.settings, decoded=False), dict[str, charts.Chart]()
 

@@ -13,7 +13,7 @@ from xmnist import explaining, grids, interrupts, pictures, progress, runs, titl
 from xmnist.derived import Settings
 from xmnist.errors import MeasurementError, one_line
 from xmnist.explainers.learned import Learned
-from xmnist.explaining import Scene, Subject, check
+from xmnist.explaining import ConfiguredExplainer, ExplanationContext, check
 from xmnist.layers import batched
 from xmnist.runs import Run
 from xmnist.schema import LEARNED
@@ -30,7 +30,7 @@ SHOWN = 24
 class Explanation:
     """What one explainer answers for all chosen images; `gap` (K,) is its completeness gap, where it has one."""
 
-    subject: Subject
+    subject: ConfiguredExplainer
     answers: Tensor
     gap: Tensor | None
 
@@ -66,7 +66,7 @@ def main(settings: Settings, typed: str) -> dict[str, Any]:
     return run.metrics()
 
 
-def _explanations(scene: Scene, failures: dict[str, Exception]) -> Iterator[Explanation]:
+def _explanations(scene: ExplanationContext, failures: dict[str, Exception]) -> Iterator[Explanation]:
     """The explanations, one after the other; what fails goes into `failures`, and the others go on."""
     shown = scene.chosen.images
     ordered = explaining.ordered(scene)
@@ -77,7 +77,7 @@ def _explanations(scene: Scene, failures: dict[str, Exception]) -> Iterator[Expl
                 answers = subject(*asked)
                 made = Explanation(subject, answers, subject.gap(*asked, answers))
         except Exception as error:
-            interrupts.obey()
+            interrupts.raise_if_interrupted()
             log.warning("  %s failed: %s", subject.name, one_line(error))
             failures[subject.name] = error
         else:
@@ -99,7 +99,7 @@ def _told(axiom: str, gap: Tensor) -> str:
     return f", {axiom} gap at most {gap.abs().max().item():.3g}"
 
 
-def _write(run: Run, scene: Scene, made: list[Explanation]) -> None:
+def _write(run: Run, scene: ExplanationContext, made: list[Explanation]) -> None:
     chosen, rows, names = scene.chosen, scene.rows, scene.images.info.classes
     logits = scene.logits[rows]
     arrays = {"images": chosen.images, "predictions": logits.argmax(1), "indices": rows}
@@ -122,7 +122,7 @@ def _write(run: Run, scene: Scene, made: list[Explanation]) -> None:
     _draw(run, scene, made, seen)
 
 
-def _draw(run: Run, scene: Scene, made: list[Explanation], seen: dict[str, list[str]]) -> None:
+def _draw(run: Run, scene: ExplanationContext, made: list[Explanation], seen: dict[str, list[str]]) -> None:
     """Draw the chosen images, as far as they fit, and what explainers answer for them."""
     chosen, names, shown, settings = scene.chosen, scene.images.info.classes, slice(SHOWN), run.settings
     predicted = [names[i] for i in scene.logits[scene.rows].argmax(1)[shown].tolist()]
@@ -139,7 +139,7 @@ def _draw(run: Run, scene: Scene, made: list[Explanation], seen: dict[str, list[
     run.draw("grid", lambda file: grids.grid(rows, truth, _title(settings), file, layout, overlay, notes))
 
 
-def _table(scene: Scene, made: list[Explanation], seen: dict[str, list[str]]) -> list[dict[str, Any]]:
+def _table(scene: ExplanationContext, made: list[Explanation], seen: dict[str, list[str]]) -> list[dict[str, Any]]:
     """One line an image: what it is, its predicted class, the completeness gaps of its maps, and the predicted classes
     of the images that explainers answer with."""
     names, labels = scene.images.info.classes, scene.chosen.labels

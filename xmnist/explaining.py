@@ -18,7 +18,7 @@ from xmnist.data.own import Own
 from xmnist.derived import Settings, learned, listed, needed, plain, selects, trained, variant
 from xmnist.errors import InputError
 from xmnist.explainers.base import Explainer
-from xmnist.joint import Joint, SeenThrough
+from xmnist.joint import FixedMapClassifier, Joint
 from xmnist.layers import batched
 from xmnist.runs import Run
 from xmnist.schema import DECODERS, LEARNED, REFERENCE
@@ -31,7 +31,7 @@ CLASS = {"predicted": "predicted", "label": "true"}
 
 
 @dataclass(frozen=True)
-class Scene:
+class ExplanationContext:
     """What is explained: the data, the trained network with its logits (N, K) for all test images, the chosen rows.
 
     Where `own` are images from elsewhere, these are explained: the logits and rows are theirs.
@@ -65,7 +65,7 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class Subject:
+class ConfiguredExplainer:
     """One explainer, set up; with `fixed`, the map of a joint network that it explains is that of each image.
 
     `layer` is the one that a learned explainer answers from, if there is one.
@@ -124,7 +124,7 @@ def check(settings: Settings) -> None:
             _built(name, options, settings, example).check(network, example)
 
 
-def scene(settings: Settings, typed: str = "") -> Scene:
+def scene(settings: Settings, typed: str = "") -> ExplanationContext:
     """What these settings explain; networks that are missing are trained now.
 
     Args:
@@ -152,43 +152,43 @@ def scene(settings: Settings, typed: str = "") -> Scene:
             log.info("%s", line)
         logits = batched(classifier, from_elsewhere.images.to(device))
         rows = torch.arange(len(own), device=device)
-        return Scene(settings, images, classifier, logits, rows, from_elsewhere)
+        return ExplanationContext(settings, images, classifier, logits, rows, from_elsewhere)
     with progress.activity("classifying the test images"):
         logits = batched(classifier, images.test.images)
     rows = torch.empty(0, dtype=torch.long)
     if selects(settings):
         rows = selection.choose(settings["select"], images.test.labels, logits.argmax(1), images.info.classes)
-    return Scene(settings, images, classifier, logits, rows.to(device))
+    return ExplanationContext(settings, images, classifier, logits, rows.to(device))
 
 
-def ordered(scene: Scene) -> list[Subject]:
+def ordered(scene: ExplanationContext) -> list[ConfiguredExplainer]:
     """All explainers, set up, in the order of a picture's rows: of several layers, what comes of one is together."""
     found = [subject for name in scene.settings["explainers"] for subject in subjects(scene, name)]
     layers = ["", *listed(scene.settings["layer"])]
     return sorted(found, key=lambda subject: layers.index(subject.layer)) if len(layers) > 2 else found
 
 
-def subjects(scene: Scene, name: str) -> Iterator[Subject]:
+def subjects(scene: ExplanationContext, name: str) -> Iterator[ConfiguredExplainer]:
     """The explainer of that name, set up: once for each target, or for each alpha."""
     settings = scene.settings
     options, title = settings["explainers"][name], TITLES.get(name, name.replace("_", " "))
     if options["name"] in LEARNED:  # their answer is the same for any target
         target = targets(settings)[0]
         if options["name"] == "joint":  # what is explained makes it itself
-            yield Subject(name, title, _built(name, options, settings, scene.images.train.images), target)
+            yield ConfiguredExplainer(name, title, _built(name, options, settings, scene.images.train.images), target)
             return
         for needs in learned(settings, options["name"]):
             lines = [title, *([f"layer {needs['layer']}"] if isinstance(settings["layer"], list) else [])]
             lines += [] if needs["alpha"] is None else [f"alpha {plain(needs['alpha'])}"]
             key, explainer = ",".join([name, *variant(settings, needs)]), _fitted(name, options, scene, needs)
-            yield Subject(key, "\n".join(lines), explainer, target, layer=needs["layer"])
+            yield ConfiguredExplainer(key, "\n".join(lines), explainer, target, layer=needs["layer"])
         return
     explainer = _built(name, options, settings, scene.images.train.images)
     for target in targets(settings):
         key, full = name, title
         if len(targets(settings)) > 1:
             key, full = f"{name},target={target}", f"{title}\nof {CLASS[target]} class"
-        yield Subject(key, full, explainer, target, settings["map"] == "fixed")
+        yield ConfiguredExplainer(key, full, explainer, target, settings["map"] == "fixed")
 
 
 def targets(settings: Settings) -> list[str]:
@@ -200,7 +200,7 @@ def _seen_through(network: nn.Module, image: Tensor) -> nn.Module:
     """A joint network with the map that it makes of one image (1, C, H, W)."""
     assert isinstance(network, Joint)
     with torch.no_grad():
-        return SeenThrough(network, network.explainer(image))
+        return FixedMapClassifier(network, network.explainer(image))
 
 
 def _built(name: str, options: Settings, settings: Settings, train: Tensor) -> Explainer:
@@ -211,7 +211,7 @@ def _built(name: str, options: Settings, settings: Settings, train: Tensor) -> E
     return explainers.build(options["name"], name=name, seed=settings["seed"], train=train, **own)
 
 
-def _fitted(name: str, options: Settings, scene: Scene, needs: Settings) -> Explainer:
+def _fitted(name: str, options: Settings, scene: ExplanationContext, needs: Settings) -> Explainer:
     """A learned explainer of these options, with the networks of finished `train` runs."""
     own = {} if options["name"] in REFERENCE.values() else {"layer": needs["layer"]}
     if options["name"] == "difference":
@@ -220,5 +220,5 @@ def _fitted(name: str, options: Settings, scene: Scene, needs: Settings) -> Expl
     return _built(name, {**options, **own}, scene.settings, scene.images.train.images)
 
 
-def _network(scene: Scene, settings: Settings) -> nn.Module:
+def _network(scene: ExplanationContext, settings: Settings) -> nn.Module:
     return training.fitted(Run("train", settings), scene.images, scene.images.test.images.device).model

@@ -60,8 +60,8 @@ def _resumed(run: Run, model: nn.Module) -> dict[str, Any] | None:
     """
     state = saved_state(run)
     if state and state["phase"] > 1:  # maps that are made once, before the loop has put its state back, need these
-        for name, sealed in state["weights"].items():
-            if not (run.path / name).is_file() or digest(run.path / name) != sealed:
+        for name, checksum in state["weights"].items():
+            if not (run.path / name).is_file() or digest(run.path / name) != checksum:
                 raise run.refused(name, "last.pt goes on from another one")
         run.load_into(model, f"phase{state['phase'] - 1}.pt")
     return state
@@ -88,7 +88,7 @@ def _fit_part(
         place = {"run": run.path.name, "sources": sources, "phase": phase, "before": before, "weights": weights}
         run.save("last.pt", place | state)
         run.write_csv("history.csv", before + numbered(state["history"]))
-        interrupts.obey()
+        interrupts.raise_if_interrupted()
 
     def watch() -> dict[str, float]:
         return parallel.measured(task.watch, images.validation)

@@ -32,7 +32,7 @@ DECODED = ("reconstruction_sse", "accuracy")
 MAIN = {**dict.fromkeys(DECODERS, DECODED), "joint": ("accuracy", "explanation_loss")}
 """The figures that sum up a `train` run, the main one first; for other models it is the accuracy."""
 
-BESIDE = (*CONTROLS, "classifier", *REFERENCE.values())
+REFERENCE_ROWS = (*CONTROLS, "classifier", *REFERENCE.values())
 """What tables of `evaluate` hold for comparison."""
 
 LOWER = re.compile("loss|gap|sse|mse|bce|kl|pompom")
@@ -125,7 +125,7 @@ def _last(there: Iterable[Path], out_dir: Path, suits: Callable[[Path], bool]) -
     raise InputError(f"run=last: there is no finished run below {out_dir}{os.sep} that this could work on")
 
 
-def held(path: Path) -> bool:
+def is_locked(path: Path) -> bool:
     """Whether a process is at work on a run, as far as can be told; nothing is left behind by asking."""
     lock = FileLock(path / ".lock")
     with suppress(OSError):  # somebody holds it, or may: it cannot be opened
@@ -163,7 +163,7 @@ def _best_score(path: Path) -> dict[str, float]:
     columns = [column for row in rows.values() for column in row]
     column = "aopc" if "aopc" in columns else next(iter(columns), "")
     scores = {name: row[column] for name, row in rows.items() if column in row}
-    kept = {name: score for name, score in scores.items() if name.split(",")[0] not in BESIDE} or scores
+    kept = {name: score for name, score in scores.items() if name.split(",")[0] not in REFERENCE_ROWS} or scores
     best = (min if LOWER.search(column) else max)(kept, key=lambda name: kept[name], default="")
     return {column if best == "classifier" else f"{column} of {best}": kept[best]} if kept else {}
 
@@ -215,7 +215,7 @@ def _status(path: Path) -> tuple[dict[str, Any], str, str]:
     status, reason = reading.status(path)
     state = "damaged" if reason else status["state"]
     if state == "running" or not (path / "status.json").exists():
-        state, reason = ("running", "") if held(path) else ("killed" if state == "running" else state, reason)
+        state, reason = ("running", "") if is_locked(path) else ("killed" if state == "running" else state, reason)
     return {**status, "files": status.get("files") or {} if not reason else {}}, state, reason
 
 

@@ -15,23 +15,33 @@ log = logging.getLogger(__name__)
 MOST = 3
 """How many commands are shown."""
 
+COMPARED = 3
+"""How many jobs of a sweep are compared side by side."""
+
 
 def wanted(hints: object) -> bool:
     """Whether hints are shown: where they are asked for, or somebody sits at a terminal."""
     return not processes.rank() and (hints is True or (hints == "auto" and sys.stdout.isatty()))
 
 
-def show(run: Run) -> None:
-    """Log what to type after a run."""
-    if wanted(run.settings["hints"]):
-        log.info("%s", "\n".join(["next:", *(f"  {command}" for command in after(run))]))
+def show(*finished: Run) -> None:
+    """Log what to type after a run, or after the jobs of a sweep."""
+    if finished and wanted(finished[0].settings["hints"]):
+        log.info("%s", "\n".join(["next:", *(f"  {command}" for command in after(*finished))]))
 
 
-def after(run: Run) -> list[str]:
-    """Commands that go on from a finished run."""
-    out = run.settings["out_dir"]
+def after(*finished: Run) -> list[str]:
+    """Commands that continue from a finished run, or compare several."""
+    several = {run.id: run for run in finished}
+    out = finished[0].settings["out_dir"]
     elsewhere = [] if out == "outputs" else [f"out_dir={out}"]
-    return [shlex.join(["xmnist", *words, *elsewhere]) for words in _after(run)][:MOST]
+    commands = _after_sweep(list(several)) if len(several) > 1 else _after(finished[0])
+    return [shlex.join(["xmnist", *words, *elsewhere]) for words in commands][:MOST]
+
+
+def _after_sweep(hashes: list[str]) -> Iterator[list[str]]:
+    yield ["runs", "compare", *hashes[:COMPARED]]
+    yield ["report", "open=true"]
 
 
 def _after(run: Run) -> Iterator[list[str]]:

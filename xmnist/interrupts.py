@@ -39,7 +39,7 @@ def asked() -> bool:
     return _asked
 
 
-def obey() -> None:
+def raise_if_interrupted() -> None:
     """Raise what was raised when this process was interrupted, in case that it got lost in a library's callback.
 
     Raises:

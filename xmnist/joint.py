@@ -125,7 +125,7 @@ class Joint(nn.Module):
         return self
 
 
-class SeenThrough(nn.Module):
+class FixedMapClassifier(nn.Module):
     """A joint network with one map for all images: the map is part of the network, not of what it says of an image."""
 
     map: Tensor

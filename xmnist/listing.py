@@ -235,7 +235,7 @@ def size_text(size: float) -> str:
 
 def _remove(runs: Sequence[Found], asking: bool) -> None:
     """Remove those of the runs that no process is at work on, if the user says so."""
-    free = [run for run in runs if not run.edited and not found.held(run.path)]
+    free = [run for run in runs if not run.edited and not found.is_locked(run.path)]
     for run in runs:
         if run not in free:
             why = (

@@ -17,7 +17,7 @@ from xmnist import devices, explaining, progress, training
 from xmnist.data.base import Split
 from xmnist.derived import Settings, evaluation, learned, listed, variant
 from xmnist.errors import one_line
-from xmnist.explaining import Scene, Subject
+from xmnist.explaining import ConfiguredExplainer, ExplanationContext
 from xmnist.interventions import reset_from_the_top, rewritten
 from xmnist.joint import Joint
 from xmnist.layers import batched, derive_seed
@@ -37,7 +37,7 @@ TOUCHED = 1e-6
 
 
 @dataclass
-class Findings:
+class EvaluationResult:
     """What was measured, and why some of it could not be: `failures[metric, name]` is the reason.
 
     `names` are the models and explainers in the order of their tables, each with its kind; `errors` the failures as
@@ -68,9 +68,9 @@ class Findings:
         log.info("  %s of %s: %.1f s", metric, name, time.monotonic() - start)
 
 
-def measure(scene: Scene) -> Findings:
+def measure(scene: ExplanationContext) -> EvaluationResult:
     """Everything that the settings ask for."""
-    found, settings = Findings(), scene.settings
+    found, settings = EvaluationResult(), scene.settings
     if "classification" in settings["metrics"]:
         found.attempt("classification", "classifier", "model", lambda: _classification(scene, found))
     if "reconstruction" in settings["metrics"]:
@@ -82,9 +82,9 @@ def measure(scene: Scene) -> Findings:
     return found
 
 
-def _maps(scene: Scene, found: Findings, name: str, metrics: Settings) -> None:
+def _maps(scene: ExplanationContext, found: EvaluationResult, name: str, metrics: Settings) -> None:
     """Measure the maps of one explainer, for each layer and alpha; they are kept no longer than that."""
-    made: list[tuple[Subject, Tensor]] = []
+    made: list[tuple[ConfiguredExplainer, Tensor]] = []
 
     def make() -> Tables:
         for subject in explaining.subjects(scene, name):
@@ -104,7 +104,7 @@ def _maps(scene: Scene, found: Findings, name: str, metrics: Settings) -> None:
             found.attempt(metric, subject.name, "explainer", partial(_of, metric, scene, subject, maps, **own))
 
 
-def _of(metric: str, scene: Scene, subject: Subject, maps: Tensor, **options: Any) -> Tables:
+def _of(metric: str, scene: ExplanationContext, subject: ConfiguredExplainer, maps: Tensor, **options: Any) -> Tables:
     """What a metric measures of maps; every row says whose they are."""
     found = OF[metric](scene, subject, maps, **options)
     for rows in found.values():
@@ -117,8 +117,8 @@ def _column(values: Tensor) -> np.ndarray:
 
 
 def _aopc(
-    scene: Scene,
-    subject: Subject,
+    scene: ExplanationContext,
+    subject: ConfiguredExplainer,
     maps: Tensor,
     patch: int | list[int],
     fill: str | list[str],
@@ -152,10 +152,10 @@ def _aopc(
     return {name: pd.concat(parts) for name, parts in tables.items()}
 
 
-def _predictions(scene: Scene, images: Tensor, precision: str) -> dict[str, aopc.Predict]:
+def _predictions(scene: ExplanationContext, images: Tensor, precision: str) -> dict[str, aopc.Predict]:
     """What answers to covered images; a joint model does so with the map of the whole image, and with one anew."""
     network = scene.classifier
-    lowered = devices.lowered(devices.find_precision(precision, images.device), images.device)
+    lowered = devices.autocast(devices.find_precision(precision, images.device), images.device)
     if not isinstance(network, Joint):
         return {"": lowered(lambda covered, _: network(covered).float())}
     own = batched(network.explainer, images)
@@ -165,17 +165,17 @@ def _predictions(scene: Scene, images: Tensor, precision: str) -> dict[str, aopc
     }
 
 
-def _numbers(scene: Scene) -> np.ndarray:
+def _numbers(scene: ExplanationContext) -> np.ndarray:
     return scene.rows.cpu().numpy()
 
 
-def _pompom(scene: Scene, subject: Subject, maps: Tensor) -> Tables:
+def _pompom(scene: ExplanationContext, subject: ConfiguredExplainer, maps: Tensor) -> Tables:
     masks = scene.chosen.masks
     assert masks is not None
     return {"pompom": pd.DataFrame({"image": _numbers(scene), "pompom": _column(pompom.pompom(maps, masks))})}
 
 
-def _localisation(scene: Scene, subject: Subject, maps: Tensor) -> Tables:
+def _localisation(scene: ExplanationContext, subject: ConfiguredExplainer, maps: Tensor) -> Tables:
     masks = scene.chosen.masks
     assert masks is not None
     found = {
@@ -186,7 +186,7 @@ def _localisation(scene: Scene, subject: Subject, maps: Tensor) -> Tables:
     return {"localisation": pd.DataFrame({"image": _numbers(scene)} | {k: _column(v) for k, v in found.items()})}
 
 
-def _axioms(scene: Scene, subject: Subject, maps: Tensor, count: int, pixels: int) -> Tables:
+def _axioms(scene: ExplanationContext, subject: ConfiguredExplainer, maps: Tensor, count: int, pixels: int) -> Tables:
     network, seed = scene.classifier, scene.settings["seed"]
     images, targets, maps = scene.chosen.images[:count], scene.classes(subject.target)[:count], maps[:count]
     tables = []
@@ -212,7 +212,9 @@ def _axioms(scene: Scene, subject: Subject, maps: Tensor, count: int, pixels: in
     return {"axioms": pd.concat(tables)}
 
 
-def _sensitivity(network: Any, subject: Subject, images: Tensor, targets: Tensor, pixels: int, seed: int) -> Tensor:
+def _sensitivity(
+    network: Any, subject: ConfiguredExplainer, images: Tensor, targets: Tensor, pixels: int, seed: int
+) -> Tensor:
     """Sensitivity(a): the share (N,) of pixels that change the logit of a black image and are in its map.
 
     Each of up to `pixels` random pixels of an image is put into a black one by itself, and explained; NaN if none
@@ -244,7 +246,7 @@ OF: dict[str, Callable[..., Tables]] = {
 """Metric of maps (K, 1, H, W) -> what measures it."""
 
 
-def _classification(scene: Scene, found: Findings) -> Tables:
+def _classification(scene: ExplanationContext, found: EvaluationResult) -> Tables:
     labels, logits = scene.images.test.labels, scene.logits
     found.report = classification.report(logits, labels, scene.images.info.classes)
     losses = F.cross_entropy(logits, labels, reduction="none")
@@ -253,7 +255,7 @@ def _classification(scene: Scene, found: Findings) -> Tables:
     return {"classification": pd.DataFrame(found.report.rows), "classifier": everyone}
 
 
-def _reconstructions(scene: Scene, found: Findings, judged: bool) -> None:
+def _reconstructions(scene: ExplanationContext, found: EvaluationResult, judged: bool) -> None:
     settings = scene.settings
     names = {name: options["name"] for name, options in settings["explainers"].items() if options["name"] in IMAGES}
 
@@ -267,7 +269,7 @@ def _reconstructions(scene: Scene, found: Findings, judged: bool) -> None:
                 add(",".join([name, *variant(settings, needs)]), needs)
 
 
-def _reconstruction(scene: Scene, name: str, needs: Settings | None, judged: bool) -> Tables:
+def _reconstruction(scene: ExplanationContext, name: str, needs: Settings | None, judged: bool) -> Tables:
     """What a decoder keeps of the test images; without one, the images themselves, which lose nothing."""
     judge, look = scene.classifier, _unchanged if needs is None else _fitted(scene, needs).judge
     assert look is not None
@@ -291,5 +293,5 @@ def _unchanged(part: Split, logits: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     return part.images, {name: values for name, values in found.items() if name != "total_loss"}
 
 
-def _fitted(scene: Scene, settings: Settings) -> Task:
+def _fitted(scene: ExplanationContext, settings: Settings) -> Task:
     return training.fitted(Run("train", settings), scene.images, scene.rows.device)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xmnist.data.files import patient
+from xmnist.data.files import socket_timeout
 from xmnist.errors import InputError, one_line
 from xmnist.storage import digest, load_checkpoint
 
@@ -167,7 +167,7 @@ def _imagenet(name: str) -> dict[str, Tensor]:
     if file.is_file() and promised and not digest(file).startswith(promised[1]):
         raise InputError(f"classifier.weights=imagenet: {file} is damaged; remove it, and it is fetched again")
     try:
-        with patient(SECONDS), redirect_stdout(io.StringIO()):  # PyTorch says there what it fetches
+        with socket_timeout(SECONDS), redirect_stdout(io.StringIO()):  # PyTorch says there what it fetches
             return weights.get_state_dict(map_location="cpu", check_hash=True, weights_only=True)
     except (OSError, HTTPException, RuntimeError) as error:  # the last if what came has another checksum
         raise InputError(

@@ -46,7 +46,7 @@ def main(settings: Settings, typed: str) -> dict[str, Any]:
         InputError: there is nothing to show.
     """
     with progress.activity("reading runs"):
-        run, several = Run("report", settings), collected.chosen(settings, tell=True)
+        run, several = Run("report", settings), collected.chosen(settings, log_left_out=True)
     with runs.claim(run, typed):
         run.write_json("environment.json", environment.describe("cpu", 1, 0))
         with progress.activity("making the page"):

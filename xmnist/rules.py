@@ -2,16 +2,20 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What one key may hold: `convert` returns the value in its normal form or raises ValueError."""
+    """What one key may hold: `convert` returns the value in its normal form or raises ValueError.
+
+    `words` is the closed list that a value comes from, if there is one.
+    """
 
     text: str
     convert: Callable[[Any], Any]
+    words: tuple[str, ...] = ()
 
 
 def quoted(text: str) -> str:
@@ -66,12 +70,14 @@ def whole(low: int, high: int | None = None) -> Rule:
 
 def choice(*words: str) -> Rule:
     """One of a closed list of words."""
-    return Rule("one of " + ", ".join(words), lambda value: raise_unless(value in words, value))
+    return Rule("one of " + ", ".join(words), lambda value: raise_unless(value in words, value), words)
 
 
 def maybe(rule: Rule) -> Rule:
     """What `rule` takes, or null."""
-    return Rule(f"{rule.text}, or null", lambda value: None if value is None else rule.convert(value))
+    return replace(
+        rule, text=f"{rule.text}, or null", convert=lambda value: None if value is None else rule.convert(value)
+    )
 
 
 def or_auto(rule: Rule) -> Rule:
@@ -88,7 +94,7 @@ def one_or_more(rule: Rule) -> Rule:
         values = [rule.convert(v) for v in value]
         return raise_unless(bool(values) and len(set(values)) == len(values), values)
 
-    return Rule(f"{rule.text}, or a list of different ones", convert)
+    return replace(rule, text=f"{rule.text}, or a list of different ones", convert=convert)
 
 
 def list_of(rule: Rule) -> Rule:
@@ -97,7 +103,7 @@ def list_of(rule: Rule) -> Rule:
     def convert(value: Any) -> list[Any]:
         return one_or_more(rule).convert(raise_unless(isinstance(value, list), value))
 
-    return Rule(f"a list of different ones, each {rule.text}", convert)
+    return replace(rule, text=f"a list of different ones, each {rule.text}", convert=convert)
 
 
 def pair(low: int, high: int | None = None) -> Rule:

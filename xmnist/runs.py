@@ -27,7 +27,7 @@ from xmnist.storage import FULL, PARTIAL, atomic, digest, first_line, load_check
 
 log = logging.getLogger(__name__)
 
-SEALED = ("*.pt", "*.json", "*.csv", "*.md", "*.npz", "grid.*")
+CHECKSUMMED = ("*.pt", "*.json", "*.csv", "*.md", "*.npz", "grid.*")
 """The files, other than its status, whose checksums a finished run's status holds."""
 
 WEIGHTS = "model.pt"
@@ -151,12 +151,12 @@ class Run:
         Raises:
             DamageError: one of its files is another one now.
         """
-        for name, sealed in self.status().get("files", {}).items():
+        for name, checksum in self.status().get("files", {}).items():
             file = self.path / name
             if not file.is_file():
                 log.warning("%s is gone: this run is done again", file)
                 return False
-            if digest(file) != sealed:
+            if digest(file) != checksum:
                 raise DamageError(
                     f"{file} is not the file that this run wrote: it was damaged, or comes from another model; put the "
                     f"right one back, or redo the run with force=true"
@@ -340,11 +340,11 @@ def _recorded(run: Run, command: str, handler: logging.Handler, warnings: list[s
     try:
         run.write_status(status)
         yield
-        interrupts.obey()
+        interrupts.raise_if_interrupted()
         made = run.sources()  # of what was not there before, it is that which this block has made
         sources = made | sources | {"stands_on": made["stands_on"] | sources["stands_on"]}
         status |= {"warnings": warnings} if warnings else {}
-        run.write_status({**status, **sources, "state": "done", **_ended(start), "files": _sealed(run)})
+        run.write_status({**status, **sources, "state": "done", **_ended(start), "files": _checksums(run)})
     except InputError:
         run.write_status(before) if before else (run.path / "status.json").unlink(missing_ok=True)
         raise
@@ -355,7 +355,7 @@ def _recorded(run: Run, command: str, handler: logging.Handler, warnings: list[s
         else:  # the terminal gets one line, the run's own log the whole story
             status["error"] = one_line(error)[:1000]
             handler.handle(log.makeRecord(log.name, logging.ERROR, __file__, 0, "failed", (), sys.exc_info()))
-            status["files"] = _sealed(run)  # a measurement that has failed in part has tables, too
+            status["files"] = _checksums(run)  # a measurement that has failed in part has tables, too
         run.write_status(status)
         raise
     (run.path / "last.pt").unlink(missing_ok=True)
@@ -371,13 +371,13 @@ def _ended(start: float) -> dict[str, Any]:
     return {"ended": _now(), "seconds": round(time.monotonic() - start, 3)}
 
 
-def _sealed(run: Run) -> dict[str, str]:
+def _checksums(run: Run) -> dict[str, str]:
     """The checksums of what a run has written."""
-    written = {path.name for kind in SEALED for path in run.path.glob(kind)} - {"status.json", "last.pt"}
+    written = {path.name for kind in CHECKSUMMED for path in run.path.glob(kind)} - {"status.json", "last.pt"}
     return {name: digest(run.path / name) for name in sorted(written)}
 
 
-def bury(run: Run, state: str) -> None:
+def mark_killed(run: Run, state: str) -> None:
     """Write down how a run ended whose process was killed; one at which somebody is at work is left alone."""
     status = run.status()
     if status.get("state") != "running":

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xmnist import found, inspection, interrupts, runs
+from xmnist import found, hints, inspection, interrupts, runs
 from xmnist.errors import InputError, JobFailed, one_line
 from xmnist.runs import Run
 
@@ -116,10 +116,11 @@ def run(
     finally:
         for job in jobs:
             with suppress(OSError):
-                runs.bury(job.run, state)
-        failed = _tell(jobs, outcomes, before)
+                runs.mark_killed(job.run, state)
+        failed = _log_summary(jobs, outcomes, before)
     if failed:
         raise SweepFailed(f"{failed} of {len(jobs)} jobs failed")
+    hints.show(*(job.run for job in jobs))
     return [outcomes[place].value for place in range(len(jobs))]
 
 
@@ -178,7 +179,7 @@ def _settle(
     return begun
 
 
-def _tell(jobs: Sequence[Job], outcomes: Mapping[int, Outcome], before: Sequence[dict[str, Any]]) -> int:
+def _log_summary(jobs: Sequence[Job], outcomes: Mapping[int, Outcome], before: Sequence[dict[str, Any]]) -> int:
     """Log and write the table of a sweep; returns how many jobs failed."""
     rows = [_row(job, outcomes.get(place), before[place]) for place, job in enumerate(jobs)]
     counts = Counter(row["state"] for row in rows)

@@ -32,7 +32,7 @@ def main(settings: Settings, typed: str | None = None) -> dict[str, Any]:
         if parallel.agreed(name := Run("train", settings).path.name) != name:
             raise InputError("the processes do not have the same settings")
         missing.announce(_ahead(settings), typed or "", own=True)
-        if _several(settings):
+        if _is_multi_run(settings):
             return _train_each(settings, typed).metrics()
         if settings["model"]["name"] in REFERENCE and not settings["force"]:  # else each job does its run again
             together.side_by_side(_family(settings))
@@ -55,13 +55,13 @@ def _family(settings: Settings) -> list[Settings]:
 
 def _members(settings: Settings) -> list[Settings]:
     """The settings of each run that lists of layers and alphas stand for."""
-    if not _several(settings):
+    if not _is_multi_run(settings):
         return [settings]
     each = learned(settings, settings["model"]["name"])
     return [{**settings, "layer": run["layer"], "alpha": run["alpha"]} for run in each]
 
 
-def _several(settings: Settings) -> bool:
+def _is_multi_run(settings: Settings) -> bool:
     lists = isinstance(settings["alpha"], list) or isinstance(settings["layer"], list)
     return settings["model"]["name"] in DECODERS and lists
 

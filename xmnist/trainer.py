@@ -110,7 +110,7 @@ def fit(
         torch.manual_seed(own_seed)
         start = time.perf_counter()
         per_step = scheduler if schedule == "one_cycle" else None
-        lowered = devices.lowered(precision, data.device)(loss)
+        lowered = devices.autocast(precision, data.device)(loss)
         means = _epoch(model, lowered, data, batch_size, descent, per_step, epoch, epochs, own_seed)
         seconds = time.perf_counter() - start
         model.eval()

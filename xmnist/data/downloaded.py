@@ -101,7 +101,7 @@ def _download(name: str, data_dir: str, options: dict[str, str]) -> None:
     created = [p for p in (folder, *folder.parents) if not p.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=folder) as partial, files.patient(TIMEOUT):
+        with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=folder) as partial, files.socket_timeout(TIMEOUT):
             SOURCES[name](partial, train=True, download=True, **options)
             for path in Path(partial).rglob("*"):
                 if path.is_file() and path.suffix not in (".gz", ".zip"):

@@ -57,7 +57,7 @@ def reachable(name: str, seconds: float = 3.0) -> bool:
 
 
 @contextmanager
-def patient(seconds: float) -> Iterator[None]:
+def socket_timeout(seconds: float) -> Iterator[None]:
     """Wait in this block for no server that is silent for longer; torchvision and PyTorch would wait for ever."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)

@@ -1,4 +1,4 @@
-"""Layer-wise relevance propagation: the logit, shared out backwards layer by layer; zennit does the work."""
+"""Layer-wise relevance propagation: the logit is distributed over the input, layer by layer; zennit does the work."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -44,7 +44,7 @@ class _Lrp(Heatmap):
         raise TypeError(f"{type(self).__name__} has no rules")
 
     def start(self, logits: Tensor) -> Tensor:
-        """What is shared out, for each class."""
+        """The outputs whose value is distributed, one for each class."""
         return logits
 
     def attribute(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ class Lrp(_Lrp):
 class DeepTaylor(_Lrp):
     """alpha1-beta0 (z+) everywhere, zB at the input, biases aside: deep Taylor decomposition.
 
-    What is shared out is the logit's size, so that evidence for the class is positive also where its logit is not.
+    The magnitude of the logit is distributed, so that evidence for the class is positive also where its logit is not.
 
     Source: Montavon et al., "Explaining nonlinear classification decisions with deep Taylor decomposition", 2017,
     arXiv 1512.02479, section 5.

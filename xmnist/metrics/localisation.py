@@ -22,7 +22,7 @@ def mass_inside(maps: Tensor, masks: Tensor) -> Tensor:
 def rank_inside(maps: Tensor, masks: Tensor) -> Tensor:
     """The share of the K largest values that lie inside a mask of K pixels: relevance rank accuracy.
 
-    Where values tie for the last places, these are shared out among them.
+    Where values tie for the last places, these are divided among them.
 
     Source: Arras et al., "CLEVR-XAI", Information Fusion 81 (2022), section 3.2.
     """

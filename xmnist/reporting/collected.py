@@ -20,11 +20,11 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
-def chosen(settings: Settings, tell: bool = False) -> list[Found]:
+def chosen(settings: Settings, log_left_out: bool = False) -> list[Found]:
     """The finished runs that a report's settings ask for, oldest first.
 
     Args:
-        tell: log which are left out, and why.
+        log_left_out: log which are left out, and why.
 
     Raises:
         InputError: there is none, or the one that is asked for is not finished.
@@ -32,17 +32,17 @@ def chosen(settings: Settings, tell: bool = False) -> list[Found]:
     out_dir, only = Path(settings["out_dir"]), {k: v for k, v in settings["only"].items() if v}
     if settings["run"]:
         run = found.named(settings["run"], out_dir, lambda path: path.parts[-4:][0] in ("train", "explain", "evaluate"))
-        return _one(run, tell)
+        return _one(run, log_left_out)
     everything = found.below(out_dir)
     done = [run for run in everything if run.state == "done" and run.stage != "export"]
     left = [run for run in done if all(_fits(run, key, listed(words)) for key, words in only.items())]
     left = [run for run in done if run in left or run.path.name in _needed_by(left)] if "experiment" in only else left
     if not left:
         raise InputError(_nothing(out_dir, everything, done, only))
-    if tell and not only and (others := sum(run.state != "done" for run in everything)):
+    if log_left_out and not only and (others := sum(run.state != "done" for run in everything)):
         told = "%d of %d runs are not finished, or stale, and left out: xmnist runs lists them"
         log.info(told, others, len(everything))
-    if not (sound := _sound(left, tell)):
+    if not (sound := _sound(left, log_left_out)):
         raise InputError(f"no run below {out_dir}/ can be shown: {left[0].path}: {_wrong(left[0])}")
     return sound
 
@@ -56,7 +56,7 @@ def _nothing(out_dir: Path, everything: Sequence[Found], done: Sequence[Found], 
     return f"no finished run fits {asked} (there: {'; '.join(there)})"
 
 
-def _one(run: Found, tell: bool) -> list[Found]:
+def _one(run: Found, log_left_out: bool) -> list[Found]:
     """A run and those that it stands on, as far as they are there."""
     path = run.path
     if (path / "index.html").is_file():
@@ -69,7 +69,7 @@ def _one(run: Found, tell: bool) -> list[Found]:
         raise InputError(f"run={path} cannot be shown: {wrong}")
     names = _needed_by([run])
     around = [each for each in found.below(path.parents[3]) if each.state == "done" and each.path.name in names]
-    return [*_sound(around, tell), run]
+    return [*_sound(around, log_left_out), run]
 
 
 def _values(run: Found, key: str) -> list[str]:
@@ -95,12 +95,12 @@ def stands_on(run: Found) -> list[Settings]:
     return []
 
 
-def _sound(several: Iterable[Found], tell: bool) -> list[Found]:
+def _sound(several: Iterable[Found], log_left_out: bool) -> list[Found]:
     """The runs whose files are those that they wrote."""
     several = list(several)
     wrong = {run.path: _wrong(run) for run in several}
     for path, reason in wrong.items():
-        if tell and reason:
+        if log_left_out and reason:
             log.warning("%s is left out: %s", path, reason)
     return [run for run in several if not wrong[run.path]]
 
