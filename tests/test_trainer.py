@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from helpers import OPTIONS
-from xmnist import devices, trainer
+from xmnist import devices, machine, trainer
 from xmnist.data.base import Columns
 from xmnist.errors import InputError
 
@@ -224,20 +224,22 @@ def test_plateau_stops_at_the_lowest_rate() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "device", "features", "used"),
+    ("name", "device", "vendor", "features", "used"),
     [
-        ("auto", "cpu", {"avx512_bf16": True}, "bf16"),
-        ("auto", "cpu", {"amx_bf16": True}, "bf16"),
-        ("auto", "cpu", {"avx2": True, "avx512_bf16": False}, "fp32"),
-        ("auto", "mps", {"avx512_bf16": True}, "fp32"),
-        ("fp32", "cpu", {"avx512_bf16": True}, "fp32"),
-        ("bf16", "cpu", {}, "bf16"),
+        ("auto", "cpu", "AuthenticAMD", {"avx512_bf16": True}, "bf16"),
+        ("auto", "cpu", "GenuineIntel", {"avx512_bf16": True}, "fp32"),
+        ("auto", "cpu", "GenuineIntel", {"avx512_bf16": True, "amx_bf16": True}, "bf16"),
+        ("auto", "cpu", "AuthenticAMD", {"avx2": True, "avx512_bf16": False}, "fp32"),
+        ("auto", "mps", "", {"avx512_bf16": True}, "fp32"),
+        ("fp32", "cpu", "AuthenticAMD", {"avx512_bf16": True}, "fp32"),
+        ("bf16", "cpu", "", {}, "bf16"),
     ],
 )
-def test_auto_is_bf16_where_the_hardware_has_it(
-    name: str, device: str, features: dict[str, bool], used: str, monkeypatch: pytest.MonkeyPatch
+def test_auto_is_bf16_where_the_hardware_is_faster_so(
+    name: str, device: str, vendor: str, features: dict[str, bool], used: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features, raising=False)
+    monkeypatch.setattr(machine, "_processor", lambda: f"vendor_id : {vendor}")
     assert devices.find_precision(name, torch.device(device)) == used
 
 

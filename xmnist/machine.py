@@ -2,8 +2,10 @@
 
 import ctypes
 import os
+import platform
 import sys
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
@@ -28,10 +30,22 @@ def prepare() -> None:
         os.environ.setdefault("MKL_CBWR", strict)
 
 
+def intel() -> bool:
+    """Whether the processor is Intel's, as far as the system tells."""
+    return "GenuineIntel" in _processor()
+
+
 def _strict() -> str | None:
     """MKL's mode of one order of addition for any number of threads; fast on Intel's processors only."""
+    told = _processor()
+    if "GenuineIntel" not in told:
+        return None
+    return "AVX512,STRICT" if "avx512f" in told else "AVX2,STRICT" if "avx2" in told else None
+
+
+@cache
+def _processor() -> str:
+    """The processor's vendor, and on Linux all that it can do."""
     with suppress(OSError):
-        told = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-        if "GenuineIntel" in told:
-            return "AVX512,STRICT" if "avx512f" in told else "AVX2,STRICT" if "avx2" in told else None
-    return None
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    return platform.processor()
