@@ -108,6 +108,14 @@ def test_work_goes_on_without_a_reader_and_in_an_encoding_with_few_letters(tmp_p
     assert "Traceback" not in done.stderr and "aopc" in done.stdout
 
 
+def test_each_letter_is_written_at_once_where_python_is_told_so() -> None:
+    code = "from xmnist import streams; streams.last(); import os, sys; sys.stdout.write('a'); os._exit(0)"
+    for unbuffered, written in (("1", "a"), ("", "")):
+        environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stdout) == (0, written)
+
+
 @pytest.mark.parametrize(
     ("cpu", "given", "expected"),
     [
@@ -121,7 +129,7 @@ def test_one_thread_and_two_add_in_the_same_order_and_what_the_user_set_stays(
     monkeypatch: pytest.MonkeyPatch, cpu: str, given: dict[str, str], expected: str | None
 ) -> None:
     monkeypatch.setattr(os, "environ", {"MALLOC_ARENA_MAX": "1", **given})
-    monkeypatch.setattr(Path, "read_text", lambda *_, **__: cpu)
+    monkeypatch.setattr(machine, "_processor", lambda: cpu)
     machine.prepare()
     assert os.environ.get("MKL_CBWR") == expected and os.environ["THP_MEM_ALLOC_ENABLE"] == "1"
 
