@@ -1,5 +1,6 @@
 """Trainings that failed without an error, and the trainings of folders of any size."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from xmnist import config, diagnosis, sizing
+from helpers import TINY
+from xmnist import config, diagnosis, runs, sizing
 from xmnist.data import own
 from xmnist.data.base import Data, Info, Split
+from xmnist.runs import Run
 
 
 def data(test: list[int], validation: list[int]) -> Data:
@@ -44,6 +47,16 @@ def test_a_loss_that_exploded_is_told() -> None:
     (reason,) = diagnosis.reasons("cladec", {}, history(loss=1.1), images)
     assert "after the first epoch is 0.7" in reason
     assert not diagnosis.reasons("cladec", {}, history(loss=0.6), images)
+
+
+def test_a_warning_stands_at_the_run_that_it_is_about(settings: Any) -> None:
+    decoder, classifier = (Run("train", settings(*TINY, f"model={model}")) for model in ("cladec", "classifier"))
+    told = lambda text: logging.getLogger("xmnist").warning(text, extra={"lasting": True})  # noqa: E731
+    with runs.claim(decoder, "xmnist train"):
+        with runs.claim(classifier, "xmnist train"):
+            told("at chance")
+        told("exploded")
+    assert classifier.status()["warnings"] == ["at chance"] and decoder.status()["warnings"] == ["exploded"]
 
 
 @pytest.mark.parametrize(

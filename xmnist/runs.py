@@ -305,14 +305,15 @@ def _logged(run: Run) -> Iterator[logging.Handler]:
 
 
 class _Warnings(logging.Handler):
-    """Collects the warnings that stay true of a run when it is done."""
+    """Collects the warnings that stay true of a run when it is done, not those of a run that is made within it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.texts: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        if getattr(record, "lasting", False):
+        innermost = next(each for each in reversed(logging.getLogger().handlers) if isinstance(each, _Warnings))
+        if innermost is self and getattr(record, "lasting", False):
             self.texts.append(record.getMessage())
 
 
