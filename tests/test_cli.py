@@ -264,15 +264,15 @@ def test_no_screen_is_frozen_and_every_stage_ends_with_what_to_type_next(tmp_pat
     """Nothing is silent for long: the line is painted every half second, but for what holds the interpreter."""
     tiny = ("+experiment=smoke", "dataset.train=200", "dataset.test=100")
     train, silent = on_a_terminal(tmp_path, "train", *tiny, "model=classifier")
-    assert silent < 5 and re.search(r"epoch 1/2 \d+%", train) and "loading PyTorch" in train and "testing" in train
+    assert silent < 3 and re.search(r"epoch 1/2 \d+%", train) and "loading PyTorch" in train and "testing" in train
     (run,) = tmp_path.glob("outputs/train/glyphs/classifier/*")
     assert f"xmnist explain run={run.name[-8:]} 'explainer=[saliency,gradcam,lrp]'" in train.partition("next:")[2]
     explain, silent = on_a_terminal(tmp_path, "explain", "run=last", "explainer=[saliency,lrp]")
-    assert silent < 5 and "explainer 2 of 2: lrp" in explain and "grid.png" in explain and "next:" in explain
+    assert silent < 3 and "explainer 2 of 2: lrp" in explain and "grid.png" in explain and "next:" in explain
     assert "xmnist evaluate run=" in explain
     evaluate, silent = on_a_terminal(
         tmp_path, "evaluate", "run=last", "explainer=lrp", "metric=aopc", "select.count=20"
     )
-    assert silent < 5 and "aopc of lrp" in evaluate and "xmnist report open=true" in evaluate
+    assert silent < 3 and "aopc of lrp" in evaluate and "xmnist report open=true" in evaluate
     report, silent = on_a_terminal(tmp_path, "report", "hints=false")
-    assert silent < 5 and "reading runs" in report and "next:" not in report
+    assert silent < 3 and "reading runs" in report and "next:" not in report
