@@ -241,12 +241,12 @@ def test_completion(line: str, words: set[str]) -> None:
     assert set(answer.stdout.split()) == words and answer.stderr == ""
 
 
-def on_a_terminal(folder: Path, *words: str) -> tuple[str, float]:
+def on_a_terminal(folder: Path, *words: str, code: int = 0, **environment: str) -> tuple[str, float]:
     """What a command shows on a terminal of 100 columns, and the longest time in which nothing came, in seconds."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 100))
     command = [sys.executable, "-m", "xmnist", *words]
-    process = subprocess.Popen(command, cwd=folder, stdout=theirs, stderr=theirs)
+    process = subprocess.Popen(command, cwd=folder, stdout=theirs, stderr=theirs, env={**os.environ, **environment})
     os.close(theirs)
     shown, longest, last = b"", 0.0, time.monotonic()
     while select.select([ours], [], [], 60)[0]:
@@ -255,7 +255,7 @@ def on_a_terminal(folder: Path, *words: str) -> tuple[str, float]:
             shown += os.read(ours, 10_000)
         except OSError:  # the other end is closed
             break
-    assert process.wait(60) == 0, shown.decode()
+    assert process.wait(60) == code, shown.decode()
     return shown.decode(), longest
 
 
@@ -276,3 +276,12 @@ def test_no_screen_is_frozen_and_every_stage_ends_with_what_to_type_next(tmp_pat
     assert silent < 3 and "aopc of lrp" in evaluate and "xmnist report open=true" in evaluate
     report, silent = on_a_terminal(tmp_path, "report", "hints=false")
     assert silent < 3 and "reading runs" in report and "next:" not in report
+
+
+@pytest.mark.slow
+def test_libraries_that_are_not_compiled_yet_are_no_silence(tmp_path: Path) -> None:
+    """As after an installation: torchvision alone, which reads MNIST, takes seconds then."""
+    compiled = {"PYTHONPYCACHEPREFIX": str(tmp_path / "none"), "PYTHONDONTWRITEBYTECODE": "1"}
+    words = ("dataset=mnist", "model=joint", "model.loss=hybrid")
+    shown, silent = on_a_terminal(tmp_path, "train", *words, code=2, **compiled)
+    assert silent < 3 and "model.loss=hybrid needs a data set with masks, which mnist has not" in shown

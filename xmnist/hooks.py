@@ -162,7 +162,9 @@ class Check(Callback):
                 known.append(sweeps.Job(tuple(words), run))
                 try:
                     if not run.reusable():
-                        module(run.stage).check(run.settings)
+                        stage = module(run.stage)
+                        with progress.activity("setting up"):  # some settings need libraries that take seconds
+                            stage.check(run.settings)
                         needed.append(run)
                 except DamageError:
                     if whole.hydra.mode != RunMode.MULTIRUN:
