@@ -106,9 +106,21 @@ def _all(missing: Mapping[int, Settings], count: int) -> set[int]:
     return done
 
 
+class _Named(logging.Formatter):
+    """What a training logs, with its network's name before what does not say it."""
+
+    def __init__(self, title: str) -> None:
+        super().__init__()
+        self.title = title
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return text if self.title in text else f"{self.title}: {text}"
+
+
 def _work(settings: Settings) -> None:
     """Train one network; what it logs begins with its name."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, QueueHandler):
-            handler.setFormatter(logging.Formatter(f"{network_title(settings)}: %(message)s"))
+            handler.setFormatter(_Named(network_title(settings)))
     training.train(settings)
