@@ -143,7 +143,7 @@ def _write(run: Run, scene: ExplanationContext, found: EvaluationResult) -> None
 def _draw_ladder(scene: ExplanationContext, run: Run) -> None:
     """Draw a few test images, and layer by layer what decoders make of them."""
     test, names = scene.images.test, scene.images.info.classes
-    shown = pictures.choose(test.labels, scene.logits.argmax(1))
+    shown = pictures.choose(test.labels, scene.logits.argmax(1), pictures.EXAMPLES // 2)  # all its rows on a page
     few, seen = test.images[shown], scene.logits[shown].argmax(1)
     rows = [grids.Row("original", few.cpu().numpy(), [names[i] for i in seen.tolist()])]
     for subject in explaining.ordered(scene):

@@ -119,12 +119,12 @@ def maps(run: Run, model: nn.Module, split: Split, classes: Sequence[str], phase
     run.draw(f"phase{phase}", lambda file: grids.grid(rows, truth, done, file))
 
 
-def choose(labels: Tensor, predicted: Tensor) -> Tensor:
-    """Rows of the first `EXAMPLES` images that are seen right, the same number of each class, then of some others."""
-    found = labels.unique()[:EXAMPLES]
-    each = max(1, EXAMPLES // len(found))
+def choose(labels: Tensor, predicted: Tensor, count: int = EXAMPLES) -> Tensor:
+    """Rows of the first `count` correctly classified images, as many of each class, then of half as many others."""
+    found = labels.unique()[:count]
+    each = max(1, count // len(found))
     right = [((labels == k) & (predicted == k)).nonzero()[:each].flatten() for k in found]
-    wrong = (predicted != labels).nonzero().flatten()[: EXAMPLES // 2]
+    wrong = (predicted != labels).nonzero().flatten()[: count // 2]
     return torch.cat([*right, wrong])
 
 
