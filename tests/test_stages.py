@@ -275,7 +275,7 @@ def test_an_interrupted_process_is_resumed_by_the_same_command(
     assert ended(process) == 130
     run = logs[0].parent
     assert read(run / "status.json")["state"] == "interrupted"
-    assert said.read_text() == "xmnist: interrupted; type the same command again to go on\n"
+    assert said.read_text() == "xmnist: interrupted; type the same command again to resume\n"
     resumed = xmnist(*KILLED)
     assert resumed.returncode == 0 and re.search(r"going on after epoch \d", resumed.stdout)
     assert not list(run.glob("last.pt"))

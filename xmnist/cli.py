@@ -165,7 +165,7 @@ def _read(stage: str, argv: list[str]) -> tuple[bool, list[str], list[str]]:
     return trusted, overrides, flags
 
 
-INTERRUPTED = "interrupted; type the same command again to go on"
+INTERRUPTED = "interrupted; type the same command again to resume"
 
 
 def without_hydra(argv: list[str]) -> None:
