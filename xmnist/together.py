@@ -107,7 +107,7 @@ def _all(missing: Mapping[int, Settings], count: int) -> set[int]:
 
 
 class _Named(logging.Formatter):
-    """What a training logs, with its network's name before what does not say it."""
+    """Puts the name of the network that is trained before a message that does not have it."""
 
     def __init__(self, title: str) -> None:
         super().__init__()
