@@ -51,10 +51,11 @@ def place(command: str) -> str:
 
 
 def hardware() -> str:
-    """What the last bit of a sum depends on."""
-    found = getattr(torch.cpu, "get_capabilities", dict)()
-    amx = "+amx" if found.get("amx_bf16") else ""
-    return f"{torch.__version__} {torch.backends.cpu.get_cpu_capability()}{amx} intel={machine.intel()}"
+    """What the last bit of a sum depends on: the libraries choose their kernels and blocks by processor and caches."""
+    first = machine._processor().split("\n\n")[0]
+    told = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}
+    about = [told.get(key, "") for key in ("vendor_id", "cpu family", "model", "stepping", "cache size")]
+    return " ".join([torch.__version__, *about, hashlib.sha256(told.get("flags", first).encode()).hexdigest()[:8]])
 
 
 def weights(settings: Settings) -> dict[str, str]:

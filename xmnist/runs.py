@@ -312,9 +312,10 @@ class _Warnings(logging.Handler):
         self.texts: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        innermost = next(each for each in reversed(logging.getLogger().handlers) if isinstance(each, _Warnings))
-        if innermost is self and getattr(record, "lasting", False):
-            self.texts.append(record.getMessage())
+        if getattr(record, "lasting", False):
+            innermost = next(each for each in reversed(logging.getLogger().handlers) if isinstance(each, _Warnings))
+            if innermost is self:
+                self.texts.append(record.getMessage())
 
 
 @contextmanager

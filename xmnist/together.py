@@ -107,7 +107,7 @@ def _all(missing: Mapping[int, Settings], count: int) -> set[int]:
 
 
 class _Named(logging.Formatter):
-    """Puts the name of the network that is trained before a message that does not have it."""
+    """Puts the name of the network that is trained before a message that does not begin by saying it."""
 
     def __init__(self, title: str) -> None:
         super().__init__()
@@ -115,7 +115,7 @@ class _Named(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
-        return text if self.title in text else f"{self.title}: {text}"
+        return text if text.startswith(f"training {self.title}:") else f"{self.title}: {text}"
 
 
 def _work(settings: Settings) -> None:

@@ -57,7 +57,7 @@ def check(settings: Settings) -> None:
     if not run.reusable() and not settings["force"]:
         fitting.saved_state(run)
     info, model = data.info(settings["dataset"]), settings["model"]
-    with torch.device("meta"):  # which brings more of PyTorch at its first use
+    with torch.device("meta"):
         network, example = new_explained(settings, info).eval(), torch.empty(1, *info.shape)
         if isinstance(network, joint.Joint):
             joint.check_gates(network, example)
