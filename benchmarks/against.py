@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from xmnist import tables
+from xmnist.metrics import tables
 from xmnist.metrics.statistics import holm, interval, paired_test
 
 

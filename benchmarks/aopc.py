@@ -6,9 +6,9 @@ import torch
 
 from benchmarks.timing import Ratio, Seconds, side_by_side
 from benchmarks.train import CPU, classifier
-from xmnist.devices import autocast
-from xmnist.layers import freeze
 from xmnist.metrics import aopc
+from xmnist.models.layers import freeze
+from xmnist.runtime.devices import autocast
 
 PATCH, BATCH = 4, 100
 

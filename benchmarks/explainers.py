@@ -12,9 +12,11 @@ from zennit.attribution import Gradient
 from zennit.composites import EpsilonGammaBox
 
 from benchmarks.timing import Ratio, side_by_side
-from xmnist import classifiers, explainers, hooks
-from xmnist.config import conf_dir
-from xmnist.layers import freeze, place
+from xmnist import explainers
+from xmnist.cli import hooks
+from xmnist.config.resolution import conf_dir
+from xmnist.models import classifiers
+from xmnist.models.layers import freeze, place
 
 BATCH = 100
 IMAGES = {"integrated_gradients": 200, "deeplift": 500}

@@ -9,9 +9,10 @@ from torch.nn import functional as F
 
 from benchmarks.timing import Ratio, side_by_side
 from benchmarks.train import CPU, OPTIONS, classifier
-from xmnist import joint, tasks, trainer
 from xmnist.data.base import Data, Info, Split
-from xmnist.layers import place
+from xmnist.models import joint
+from xmnist.models.layers import place
+from xmnist.training import loop, objectives
 
 BATCH = 64
 
@@ -40,11 +41,11 @@ def _program(split: Split, frozen: tuple[str, ...]) -> float:
     """Seconds of an epoch of `tasks.joint` in `trainer.fit`; looking at the validation images is not counted."""
     model, few = _network(), split[:10]
     data = Data(split, few, few, Info((1, 28, 28), tuple("0123456789")))
-    task = tasks.joint(model, data, frozen, 0.9, 0.9, 1.0, "unsupervised")
+    task = objectives.joint(model, data, frozen, 0.9, 0.9, 1.0, "unsupervised")
     task.prepare()
     rates = {"classifier": 1e-3, "explainer": 1e-3}
     own = {**OPTIONS, "batch_size": BATCH, "precision": "fp32", "lr": rates, "figures": task.figures}
-    return trainer.fit(model, task.loss, task.rows(), lambda: task.watch(few), **own)[0]["seconds"]
+    return loop.fit(model, task.loss, task.rows(), lambda: task.watch(few), **own)[0]["seconds"]
 
 
 def _bare(images: Tensor, labels: Tensor, frozen: tuple[str, ...]) -> float:

@@ -12,8 +12,10 @@ import numpy as np
 from hydra import compose, initialize_config_dir
 from numpy.typing import NDArray
 
-from xmnist import config, hooks, runs
-from xmnist.runs import Run
+from xmnist.cli import hooks
+from xmnist.config import resolution
+from xmnist.runs import store
+from xmnist.runs.store import Run
 
 RUNS, IMAGES = 20, 40
 EXPLAINERS = (
@@ -32,15 +34,15 @@ EXPLAINERS = (
 BROWSER = Path("/usr/bin/chromium")
 
 
-def resolved(stage: str, *words: str) -> config.Settings:
+def resolved(stage: str, *words: str) -> resolution.Settings:
     """The settings of `xmnist STAGE WORDS`."""
     hooks.register(stage, ["dataset=mnist"])
-    with initialize_config_dir(config.conf_dir(), version_base="1.3"):
-        return config.resolve(compose(stage, list(words)), stage)
+    with initialize_config_dir(resolution.conf_dir(), version_base="1.3"):
+        return resolution.resolve(compose(stage, list(words)), stage)
 
 
 def explained(
-    settings: config.Settings,
+    settings: resolution.Settings,
     arrays: Mapping[str, NDArray[Any]],
     images: NDArray[np.float32],
     classes: Sequence[str],
@@ -59,9 +61,9 @@ def explained(
         }
         for number, label, guess in zip(numbers, labels, predicted, strict=True)
     ]
-    with runs.claim(run, "xmnist explain"):
+    with store.claim(run, "xmnist explain"):
         run.write_csv("selection.csv", rows)
-        with runs.atomic(run.path / "explanations.npz") as file:
+        with store.atomic(run.path / "explanations.npz") as file:
             own = {"images": images, "labels": labels, "predictions": predicted, "indices": numbers}
             np.savez_compressed(file, **own, **arrays)  # type: ignore[arg-type]
     return run.path

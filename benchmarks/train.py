@@ -8,9 +8,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.timing import Ratio, side_by_side
-from xmnist import classifiers, decoders, devices, tasks, trainer
 from xmnist.data.base import Data, Info, Split
-from xmnist.layers import freeze, place
+from xmnist.models import classifiers, decoders
+from xmnist.models.layers import freeze, place
+from xmnist.runtime import devices
+from xmnist.training import loop, objectives
 
 CPU = torch.device("cpu")
 OPTIONS: dict[str, Any] = {
@@ -46,14 +48,14 @@ def classifier() -> nn.Module:
     return place(classifiers.build("vgg_small", (1, 28, 28), 10, dropout=0.5), CPU)
 
 
-def _task(name: str, data: Data, precision: str) -> tasks.Task:
+def _task(name: str, data: Data, precision: str) -> objectives.Task:
     kind, _, layer = name.partition(" ")
     if kind == "classifier":
-        return tasks.classifier(classifier(), data)
+        return objectives.classifier(classifier(), data)
     options = {"layer": layer, "decoder": "published", "reconstruction": "sse"}
     if kind == "refae":
-        return tasks.refae(freeze(classifier()), classifier(), data, **options)
-    return tasks.cladec(freeze(classifier()), data, alpha=0.25, precision=precision, **options)
+        return objectives.refae(freeze(classifier()), classifier(), data, **options)
+    return objectives.cladec(freeze(classifier()), data, alpha=0.25, precision=precision, **options)
 
 
 def program(name: str, data: Data, batch: int, precision: str, whole: bool) -> Callable[[], float | None]:
@@ -65,7 +67,7 @@ def program(name: str, data: Data, batch: int, precision: str, whole: bool) -> C
 
     def run() -> float | None:
         own = {**OPTIONS, "batch_size": batch, "precision": precision, "figures": task.figures}
-        history = trainer.fit(task.model, task.loss, task.rows(), lambda: task.watch(data.validation), **own)
+        history = loop.fit(task.model, task.loss, task.rows(), lambda: task.watch(data.validation), **own)
         return None if whole else history[0]["seconds"]
 
     return run

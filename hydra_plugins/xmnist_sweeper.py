@@ -1,6 +1,6 @@
 """Hydra's sweep over a grid, which goes on when a job fails and tells at its end how each one ended.
 
-It is here because Hydra looks for sweepers in no other package. `xmnist.sweeps` has what is not Hydra's.
+It is here because Hydra looks for sweepers in no other package. `xmnist.cli.sweeps` has what is not Hydra's.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,8 @@ class Sweep(BasicSweeper):
         Raises:
             SweepFailed: at least one of them has failed.
         """
-        from xmnist import hooks, storage, sweeps
+        from xmnist.cli import hooks, sweeps
+        from xmnist.runtime import storage
 
         if not hooks.jobs:  # no grid, which Hydra says better
             return list(super().sweep(arguments))
@@ -65,7 +66,7 @@ class Sweep(BasicSweeper):
         except sweeps.SweepFailed as error:
             failed = error
         if self.config.hydra.job.name == "evaluate":
-            import_module("xmnist.search").compare([job.run for job in hooks.jobs])
+            import_module("xmnist.stages.search").compare([job.run for job in hooks.jobs])
         if failed:
             raise failed
         return done

@@ -7,7 +7,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one thread for each of the workers, a
     os.environ["OMP_NUM_THREADS"] = "1"
     os.environ["OMP_WAIT_POLICY"] = "passive"  # where a test has two, they must not burn what the other worker needs
 
-from xmnist import machine
+from xmnist.runtime import machine
 
 machine.prepare()
 
@@ -23,8 +23,9 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 
 from helpers import TINY, UNREACHABLE, composed, typed
-from xmnist import config, train
+from xmnist.config import resolution
 from xmnist.data.base import Data, Info, Split
+from xmnist.stages import train
 
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="xmnist-tests-")
 
@@ -50,11 +51,11 @@ def _isolated(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Callable[..., config.Settings]:
+def settings(tmp_path: Path) -> Callable[..., resolution.Settings]:
     """`settings("alpha=0.5", ...)`: resolved settings that write below the test's own folder."""
 
-    def resolved(*overrides: str, stage: str = "train") -> config.Settings:
-        return config.resolve(composed(*overrides, stage=stage), stage) | {"out_dir": str(tmp_path / "out")}
+    def resolved(*overrides: str, stage: str = "train") -> resolution.Settings:
+        return resolution.resolve(composed(*overrides, stage=stage), stage) | {"out_dir": str(tmp_path / "out")}
 
     return resolved
 
@@ -63,7 +64,7 @@ def settings(tmp_path: Path) -> Callable[..., config.Settings]:
 def tiny_classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An `out_dir` with the classifier of the settings TINY, for what explains and measures it."""
     folder = tmp_path_factory.mktemp("classifier")
-    train.main(config.resolve(composed(*TINY, "model=classifier")) | {"out_dir": str(folder)})
+    train.main(resolution.resolve(composed(*TINY, "model=classifier")) | {"out_dir": str(folder)})
     return folder
 
 

@@ -12,12 +12,13 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from torch import nn
 
-from xmnist import cli, hooks
-from xmnist.config import conf_dir
+from xmnist.cli import hooks, main
+from xmnist.config.resolution import conf_dir
 
 TINY = ("+experiment=smoke", "dataset.train=200", "dataset.test=100")
 """The smoke experiment on even less data: a training takes about a second."""
@@ -26,7 +27,7 @@ TINY = ("+experiment=smoke", "dataset.train=200", "dataset.test=100")
 UNREACHABLE = """
 from xmnist.data import files
 files.MIRRORS["mnist"] = "http://127.0.0.1:9/"
-from xmnist.cli import main
+from xmnist.cli.main import main
 main()
 """
 """The command line on a machine that cannot reach MNIST's server."""
@@ -55,7 +56,14 @@ OPTIONS: dict[str, Any] = {
 
 
 CONTEXT = multiprocessing.get_context("forkserver")
-PRELOADED = ["xmnist.train", "xmnist.explain", "xmnist.evaluate", "xmnist.export", "xmnist.hooks", "hydra.main"]
+PRELOADED = [
+    "xmnist.stages.train",
+    "xmnist.stages.explain",
+    "xmnist.stages.evaluate",
+    "xmnist.stages.export",
+    "xmnist.cli.hooks",
+    "hydra.main",
+]
 PRELOADED += ["torch._dynamo", "torchvision", "captum.attr", "zennit.composites", "torchmetrics", "scipy.stats"]
 CONTEXT.set_forkserver_preload(PRELOADED)
 
@@ -86,7 +94,7 @@ def type_(words: Sequence[str], folder: Path, environment: Mapping[str, str], sa
     os.environ.update(environment)
     os.chdir(folder)
     sys.argv = ["xmnist", *words]
-    cli.main()
+    main.main()
 
 
 def typed(words: Sequence[str], folder: Path, environment: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
@@ -110,3 +118,18 @@ def size_of(model: nn.Module) -> int:
     """How many numbers a model holds: parameters and BatchNorm statistics, as Keras counts them."""
     statistics = (b for n, b in model.named_buffers() if n.endswith(("running_mean", "running_var")))
     return sum(p.numel() for p in model.parameters()) + sum(b.numel() for b in statistics)
+
+
+def idx(array: np.ndarray) -> bytes:
+    """The bytes of an IDX file of unsigned bytes."""
+    return b"\x00\x00\x08" + bytes([array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape) + array.tobytes()
+
+
+def images(count: int, seed: int = 0) -> np.ndarray:
+    """Random images (N, 28, 28) of unsigned bytes."""
+    return np.random.default_rng(seed).integers(0, 256, (count, 28, 28), dtype=np.uint8)
+
+
+def labels(count: int, classes: int = 10, first: int = 0) -> np.ndarray:
+    """Labels (N,) that go through all classes again and again."""
+    return (np.arange(count) % classes + first).astype(np.uint8)

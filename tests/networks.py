@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from xmnist import classifiers, explainers
+from xmnist import explainers
 from xmnist.explainers.base import Explainer
-from xmnist.layers import Normalize
+from xmnist.models import classifiers
+from xmnist.models.layers import Normalize
 
 SIZE = 16
 """Edge of the images."""

@@ -17,8 +17,11 @@ import pytest
 import torch
 
 from helpers import TINY, composed
-from xmnist import config, evaluate, identity, machine, train
-from xmnist.runs import WEIGHTS
+from xmnist.config import resolution
+from xmnist.runs import identity
+from xmnist.runs.store import WEIGHTS
+from xmnist.runtime import machine
+from xmnist.stages import evaluate, train
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -32,7 +35,7 @@ MEASURED = (
     *("select.count=10", "metrics.axioms.count=2"),
 )
 
-Settings = Callable[..., config.Settings]
+Settings = Callable[..., resolution.Settings]
 
 
 def golden(name: str, found: Mapping[str, Any]) -> Any:
@@ -47,7 +50,7 @@ def golden(name: str, found: Mapping[str, Any]) -> Any:
 
 def place(command: str) -> str:
     stage, *words = shlex.split(command)
-    return identity.place(stage, config.resolve(composed(*words, stage=stage), stage))
+    return identity.place(stage, resolution.resolve(composed(*words, stage=stage), stage))
 
 
 def hardware() -> str:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from xmnist.errors import InputError
+from xmnist.runtime.errors import InputError
 
 
 class Source(Protocol):

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from xmnist.data.base import Info, Split, box_masks
-from xmnist.errors import InputError
-from xmnist.layers import derive_seed
+from xmnist.runtime.errors import InputError
+from xmnist.runtime.seeds import derive_seed
 
 SOURCES = {"cluttered_mnist": ("xmnist.data.downloaded", "mnist"), "cluttered_glyphs": ("xmnist.data.glyphs", "glyphs")}
 INK = 0.5

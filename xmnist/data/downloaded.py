@@ -14,7 +14,7 @@ from torchvision.datasets.mnist import read_image_file, read_label_file
 
 from xmnist.data import files
 from xmnist.data.base import Info, Split
-from xmnist.errors import InputError
+from xmnist.runtime.errors import InputError
 
 SOURCES = {
     "mnist": datasets.MNIST,

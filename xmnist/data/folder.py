@@ -11,8 +11,8 @@ from xmnist.data.base import Info, Split, few, stratified
 from xmnist.data.fingerprint import of_file
 from xmnist.data.layouts import Listing, listed
 from xmnist.data.streamed import Files, Streamed
-from xmnist.errors import InputError
-from xmnist.layers import derive_seed
+from xmnist.runtime.errors import InputError
+from xmnist.runtime.seeds import derive_seed
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from xmnist.data import tables
 from xmnist.data.tree import MASK, SUFFIXES, Tree
-from xmnist.errors import InputError, unknown
+from xmnist.runtime.errors import InputError, unknown
 
 UNREAD = (
     *(".heic", ".avif", ".svg", ".psd", ".raw", ".jp2"),

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from xmnist.errors import InputError, unknown
+from xmnist.runtime.errors import InputError, unknown
 
 
 def numbered(select: dict[str, Any], classes: Sequence[str]) -> dict[str, Any]:

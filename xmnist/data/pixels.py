@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageColor, ImageOps
 
-from xmnist.errors import InputError
+from xmnist.runtime.errors import InputError
 
 HALF = 128
 """From which value on a mask's pixel is bright; JPEG does not keep 0 and 255."""

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from xmnist.data.base import Info, Split, box_masks
-from xmnist.errors import InputError
-from xmnist.layers import derive_seed
+from xmnist.runtime.errors import InputError
+from xmnist.runtime.seeds import derive_seed
 
 CHUNK = 256
 """Images that are drawn from one seed, so that image i is the same however many are asked for."""

@@ -13,12 +13,12 @@ from PIL import Image, ImageChops
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from xmnist import parallel
 from xmnist.data import pixels, voc
 from xmnist.data.base import Source, Split
 from xmnist.data.layouts import Entry
-from xmnist.errors import InputError
-from xmnist.layers import derive_seed
+from xmnist.runtime import distributed
+from xmnist.runtime.errors import InputError
+from xmnist.runtime.seeds import derive_seed
 
 log = logging.getLogger(__name__)
 
@@ -233,12 +233,12 @@ class Column:
     def moments(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation (C,) of each channel, in one pass."""
         sums, squares = torch.zeros(2, self.shape[1], dtype=torch.float64)
-        own = parallel.share(len(self))
+        own = distributed.share(len(self))
         for part in replace(self, places=self.places[own.rows]).split(250):
             pixels = part.cpu().double()
             sums += pixels.sum((0, 2, 3))
             squares += pixels.square().sum((0, 2, 3))
-        sums, squares = parallel.total(torch.stack([sums, squares]), own)
+        sums, squares = distributed.total(torch.stack([sums, squares]), own)
         count = len(self) * self.shape[2] * self.shape[3]
         variance = (squares - sums.square() / count) / (count - 1)
         return (sums / count).float(), variance.clamp_min(0).sqrt().float()

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
-from xmnist.errors import InputError
+from xmnist.runtime.errors import InputError
 
 KEYS = {"imageID": ("imageid", "image", "filename", "file"), "label": ("label", "class")}
 """The columns of data.csv and how else they may be called, in any case, with _ or blanks."""

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from xmnist.data.tables import key
-from xmnist.errors import InputError
+from xmnist.runtime.errors import InputError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 

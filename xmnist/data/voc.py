@@ -11,7 +11,7 @@ from torch import Tensor
 
 from xmnist.data import pixels
 from xmnist.data.base import Split
-from xmnist.errors import InputError
+from xmnist.runtime.errors import InputError
 
 
 def write(split: Split, classes: Sequence[str], folder: Path) -> None:

@@ -4,7 +4,7 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from xmnist import progress
+from xmnist.runtime import progress
 
 if TYPE_CHECKING:
     from torch import Tensor

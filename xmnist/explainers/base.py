@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from xmnist.errors import InputError
 from xmnist.explainers.canonical import private
+from xmnist.runtime.errors import InputError
 
 Kind = Literal["heatmap", "image", "map", "difference"]
 """What an answer is: a heatmap of any values, an image, a map in [0, 1], or what two images differ in, in [-1, 1]."""

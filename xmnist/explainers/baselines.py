@@ -7,7 +7,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from xmnist.layers import blurred, derive_seed
+from xmnist.models.layers import blurred
+from xmnist.runtime.seeds import derive_seed
 
 log = logging.getLogger(__name__)
 

@@ -7,11 +7,11 @@ from captum import attr
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from xmnist.errors import InputError
 from xmnist.explainers.base import Heatmap, summed
 from xmnist.explainers.canonical import flattens, private, unrolled
 from xmnist.explainers.gradients import with_relus
-from xmnist.layers import Encoder
+from xmnist.models.layers import Encoder
+from xmnist.runtime.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

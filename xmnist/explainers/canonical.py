@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from xmnist.errors import InputError
-from xmnist.layers import Normalize, gate, pooled
+from xmnist.models.layers import Normalize, gate, pooled
+from xmnist.runtime.errors import InputError
 
 
 def private(classifier: nn.Module) -> nn.Module:

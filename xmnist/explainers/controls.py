@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xmnist.explainers.base import Heatmap
-from xmnist.layers import derive_seed
+from xmnist.runtime.seeds import derive_seed
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -9,9 +9,9 @@ from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from zennit.layer import Sum
 
-from xmnist.errors import InputError
 from xmnist.explainers.canonical import bypass, check_rules, flattens, source, sum_of, unrolled
-from xmnist.layers import Normalize, gate, plain
+from xmnist.models.layers import Normalize, gate, plain
+from xmnist.runtime.errors import InputError
 
 
 def folded(classifier: nn.Module, example: Tensor) -> fx.GraphModule:

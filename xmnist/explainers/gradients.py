@@ -9,11 +9,11 @@ import torch
 from captum import attr
 from torch import Tensor, nn
 
-from xmnist.errors import InputError
 from xmnist.explainers.base import Heatmap, OneByOne, summed, target_logits
 from xmnist.explainers.baselines import references
 from xmnist.explainers.canonical import check_activations, separated, unrolled
-from xmnist.layers import derive_seed
+from xmnist.runtime.errors import InputError
+from xmnist.runtime.seeds import derive_seed
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

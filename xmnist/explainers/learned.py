@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from xmnist.explainers.base import Explainer, Kind
 from xmnist.explainers.baselines import references
-from xmnist.joint import Joint
-from xmnist.layers import Encoder, batched
+from xmnist.models.joint import Joint
+from xmnist.models.layers import Encoder, batched
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -13,7 +13,7 @@ from zennit.rules import AlphaBeta, Epsilon, Gamma, ZBox
 from xmnist.explainers.base import Heatmap, summed
 from xmnist.explainers.canonical import private
 from xmnist.explainers.folding import at_pixels, carriers, folded
-from xmnist.layers import batched
+from xmnist.models.layers import batched
 
 STABILIZER = 1e-12
 """Added to denominators, with their sign, against division by 0; too small to take relevance away."""

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from xmnist.layers import blurred, derive_seed
+from xmnist.models.layers import blurred
+from xmnist.runtime.seeds import derive_seed
 
 Predict = Callable[[Tensor, Tensor], Tensor]
 """Images (B, C, H, W) and the rows (B,) of the images that they were made of, to logits (B, K)."""

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from xmnist import runs, titles, wording
-from xmnist.derived import Settings, training
-from xmnist.filters import text_of
-from xmnist.found import Found
+from xmnist.config.derived import Settings, training
 from xmnist.metrics.statistics import share_interval
-from xmnist.reading import csv_rows
 from xmnist.reporting.collected import apart, content, each, grid, stands_on
+from xmnist.runs import commands, store, titles
+from xmnist.runs.index import Found
+from xmnist.runs.query import text_of
+from xmnist.runtime.reading import csv_rows
 
 LEARNT = ("classifier", "joint")
 """The models that have a card."""
@@ -49,7 +49,7 @@ def cards(several: Sequence[Found]) -> list[Card]:
     for run in several:
         needs = stands_on(run) if run.stage == "evaluate" else []
         if needs and (run.path / "confusion.csv").is_file():
-            measured[runs.run_id("train", needs[0])] = run
+            measured[store.run_id("train", needs[0])] = run
     learnt = [run for run in several if run.stage == "train" and run.model in LEARNT]
     seeds = [_seedless(run) for run in learnt]
     out = list(
@@ -62,7 +62,7 @@ def cards(several: Sequence[Found]) -> list[Card]:
 
 
 def _seedless(run: Found) -> str:
-    return runs.run_id("train", {**run.settings, "seed": 0})
+    return store.run_id("train", {**run.settings, "seed": 0})
 
 
 def _card(run: Found, measured: Found | None, seeds: int) -> Card:
@@ -192,9 +192,9 @@ def _most_confused(card: Card) -> str:
 def _measuring(run: Found) -> str:
     """The command that measures what a network confuses."""
     untold = ("model=classifier", "out_dir=", "data_dir=", "device=", "fail_fast=")
-    words = [word for word in wording.words(run.settings) if not word.startswith(untold)]
+    words = [word for word in commands.words(run.settings) if not word.startswith(untold)]
     words += ["explainer=joint"] if run.model == "joint" else []
-    return wording.public(["xmnist", "evaluate", *words, "metric=classification"])
+    return commands.public(["xmnist", "evaluate", *words, "metric=classification"])
 
 
 def _figure(key: str, value: str) -> str:

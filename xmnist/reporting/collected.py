@@ -11,10 +11,11 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from xmnist import derived, found, inspection, runs
-from xmnist.derived import Settings, listed
-from xmnist.errors import InputError, one_line
-from xmnist.found import Found
+from xmnist.config import derived
+from xmnist.config.derived import Settings, listed
+from xmnist.runs import index, inspection, store
+from xmnist.runs.index import Found
+from xmnist.runtime.errors import InputError, one_line
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -31,9 +32,9 @@ def chosen(settings: Settings, log_left_out: bool = False) -> list[Found]:
     """
     out_dir, only = Path(settings["out_dir"]), {k: v for k, v in settings["only"].items() if v}
     if settings["run"]:
-        run = found.named(settings["run"], out_dir, lambda path: path.parts[-4:][0] in ("train", "explain", "evaluate"))
+        run = index.named(settings["run"], out_dir, lambda path: path.parts[-4:][0] in ("train", "explain", "evaluate"))
         return _one(run, log_left_out)
-    everything = found.below(out_dir)
+    everything = index.below(out_dir)
     done = [run for run in everything if run.state == "done" and run.stage != "export"]
     left = [run for run in done if all(_fits(run, key, listed(words)) for key, words in only.items())]
     left = [run for run in done if run in left or run.path.name in _needed_by(left)] if "experiment" in only else left
@@ -68,7 +69,7 @@ def _one(run: Found, log_left_out: bool) -> list[Found]:
     if wrong := _wrong(run):
         raise InputError(f"run={path} cannot be shown: {wrong}")
     names = _needed_by([run])
-    around = [each for each in found.below(path.parents[3]) if each.state == "done" and each.path.name in names]
+    around = [each for each in index.below(path.parents[3]) if each.state == "done" and each.path.name in names]
     return [*_sound(around, log_left_out), run]
 
 
@@ -85,7 +86,7 @@ def _fits(run: Found, key: str, words: Iterable[str]) -> bool:
 
 def _needed_by(several: Iterable[Found]) -> set[str]:
     """The names of the `train` runs that runs stand on."""
-    return {runs.run_id("train", each) for run in several for each in stands_on(run)}
+    return {store.run_id("train", each) for run in several for each in stands_on(run)}
 
 
 def stands_on(run: Found) -> list[Settings]:
@@ -107,13 +108,13 @@ def _sound(several: Iterable[Found], log_left_out: bool) -> list[Found]:
 
 def _wrong(run: Found) -> str | None:
     """Why a run cannot be shown, if so."""
-    return run.error if run.edited else found.altered(run.path)
+    return run.error if run.edited else index.altered(run.path)
 
 
 def apart(several: Sequence[Found]) -> dict[Path, str]:
     """The settings in which each run differs from others of its name, such as trainer.epochs=2."""
     names = zip(several, inspection.names(several), strict=True)
-    return {run.path: name.removeprefix(found.NAME.sub("", run.path.name)).lstrip(",") for run, name in names}
+    return {run.path: name.removeprefix(index.NAME.sub("", run.path.name)).lstrip(",") for run, name in names}
 
 
 def told_apart(several: Sequence[Found]) -> dict[str, str]:

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from xmnist import titles
-from xmnist.found import Found
+from xmnist.plots.styles import Style, styles
 from xmnist.reporting.collected import each, read, told_apart
-from xmnist.styles import Style, styles
+from xmnist.runs import titles
+from xmnist.runs.index import Found
 
 POINTS = 100
 """How many points a line has at most: a chart on the page is not wider than a few hundred pixels."""

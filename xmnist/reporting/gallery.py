@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from xmnist import runs, titles
-from xmnist.derived import Settings, learned, listed, variant
-from xmnist.filters import text_of
-from xmnist.found import Found
-from xmnist.reading import csv_rows
+from xmnist.config.derived import Settings, learned, listed, variant
+from xmnist.config.schema import IMAGES, LEARNED
 from xmnist.reporting.collected import each, stands_on, told_apart
-from xmnist.schema import IMAGES, LEARNED
+from xmnist.runs import store, titles
+from xmnist.runs.index import Found
+from xmnist.runs.query import text_of
+from xmnist.runtime.reading import csv_rows
 
 KINDS = {**dict.fromkeys(IMAGES, "image"), "difference": "difference", "joint": "map"}
 """Explanation method -> what its answers are, if they are no heatmaps."""
@@ -128,7 +128,7 @@ def networks(several: Sequence[Found], images: int, tiles: Tiles) -> list[Networ
 
 def _take_up(networks: dict[str, Network], run: Found, limit: int, tiles: Tiles) -> None:
     explained, table = stands_on(run)[0], csv_rows(run.path / "selection.csv")
-    name = runs.run_id("train", explained)
+    name = store.run_id("train", explained)
     with np.load(run.path / "explanations.npz", allow_pickle=False) as file:
         arrays = dict(file)
     numbers: list[int | str] = arrays["indices"].tolist()
@@ -183,7 +183,7 @@ def _rows(settings: Settings, arrays: Mapping[str, Any]) -> dict[str, Row]:
         own = {key: value for key, value in options.items() if key != "batch_size"}
         if method in LEARNED and method != "joint":
             for needs in learned(settings, method):
-                trained = {"run": runs.run_id("train", needs), "neurons": settings.get("neurons")}
+                trained = {"run": store.run_id("train", needs), "neurons": settings.get("neurons")}
                 row = Row(name, title, kind, needs["layer"], needs["alpha"], own | trained)
                 out[",".join([name, *variant(settings, needs)])] = row
             continue

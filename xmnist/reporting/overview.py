@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from xmnist import runs, titles
-from xmnist.found import Found
 from xmnist.reporting.cards import LEARNT
 from xmnist.reporting.collected import apart, stands_on
 from xmnist.reporting.standings import Table
+from xmnist.runs import store, titles
+from xmnist.runs.index import Found
 
 SCORES = {
     "accuracy": "accuracy",
@@ -66,7 +66,7 @@ def overview(several: Sequence[Found], tables: Sequence[Table]) -> Overview:
         if names and table.run:
             best.append(_best(table, table.run, number, values, names[0]))
             if explained := stands_on(table.run):
-                ranks[runs.run_id("train", explained[0])[-8:]] = [name.split(",")[0] for name in names]
+                ranks[store.run_id("train", explained[0])[-8:]] = [name.split(",")[0] for name in names]
     trained.sort(key=_group)
     return Overview([_line(run, more[run.path]) for run in trained], best, counts, ranks)
 

@@ -13,11 +13,13 @@ from typing import Any
 import jinja2
 from PIL import Image
 
-from xmnist import __version__, tables, wording
-from xmnist.found import Found
+from xmnist import __version__
+from xmnist.metrics import tables
 from xmnist.reporting.collected import content
 from xmnist.reporting.standings import Cell
-from xmnist.titles import explainer_title
+from xmnist.runs import commands
+from xmnist.runs.index import Found
+from xmnist.runs.titles import explainer_title
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -79,7 +81,7 @@ def entry(run: Found, name: str) -> Entry:
     environment = {"versions": versions, **{key: str(value) for key, value in told.items() if value is not None}}
     config = ELSEWHERE.sub("", (run.path / "config.yaml").read_text(encoding="utf-8"))
     config = FOLDER.sub(r"\1\2", config)
-    command = wording.public(shlex.split(run.command or ""))
+    command = commands.public(shlex.split(run.command or ""))
     figures = ", ".join(f"{value:.4g} {_called(name)}" for name, value in run.figures.items())
     return Entry(run, name, figures, command, config, environment)
 

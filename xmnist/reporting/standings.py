@@ -7,11 +7,13 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from xmnist import seeds, tables, titles
-from xmnist.found import Found
+from xmnist.metrics import tables
 from xmnist.metrics.statistics import holm, paired_test
+from xmnist.metrics.tables import BEST, LEVEL, MEANING
+from xmnist.reporting import across_seeds
 from xmnist.reporting.collected import apart, each, read
-from xmnist.tables import BEST, LEVEL, MEANING
+from xmnist.runs import titles
+from xmnist.runs.index import Found
 
 MEASURED = ("reconstruction", "aopc", "pompom", "localisation", "axioms")
 """The tables of observations that `summary.csv` is made of."""
@@ -159,13 +161,13 @@ def _by_patch_and_fill(run: Found) -> Table:
 
 def over_seeds(several: Sequence[Found]) -> list[Table]:
     """The tables that `evaluate` has written of runs that differ in their seed alone."""
-    found = {seeds.place(run.path, run.settings): run for run in several if run.stage == "evaluate"}
+    found = {across_seeds.place(run.path, run.settings): run for run in several if run.stage == "evaluate"}
     written = [run for place, run in found.items() if (place / "summary.csv").is_file()]
     return [table for own in each("what was measured over the seeds of", written, _over_seeds) for table in own]
 
 
 def _over_seeds(run: Found) -> list[Table]:
-    summary, out = read(seeds.place(run.path, run.settings) / "summary.csv"), []
+    summary, out = read(across_seeds.place(run.path, run.settings) / "summary.csv"), []
     network = titles.explained_title(run.settings, decoded=False).rpartition(", seed ")[0]
     for kind, part in summary.groupby("kind", sort=False):
         numbers = ", ".join(sorted({seed for own in part["seeds"] for seed in own.split("+")}, key=int))

@@ -1,0 +1,1 @@
+"""The command line: its words, Hydra's hooks, sweeps, and the command `runs`."""

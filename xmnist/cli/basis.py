@@ -1,0 +1,116 @@
+"""The run that a command works on (`run=`): its settings become the command's, which may not contradict them."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from xmnist.config.derived import Settings, trained
+from xmnist.config.schema import DECODERS, EXPLAINED_BY, INCIDENTAL
+from xmnist.runs import commands, index, similar, store
+from xmnist.runs.index import Found
+from xmnist.runs.query import text_of
+from xmnist.runtime.errors import InputError
+
+
+class Basis:
+    """A finished `train` run, by the word that named it."""
+
+    def __init__(self, word: str, run: Found) -> None:
+        self.word, self.run = f"run={word}" + (f" ({run.id})" if word == index.LAST else ""), run
+        self.model = str(run.model)
+
+    def words(self) -> list[str]:
+        """The overrides that lead to this run; those of a classifier leave the model open, which explains it."""
+        open_ = (*(f"{key}=" for key in INCIDENTAL), "model=classifier")
+        return [word for word in commands.words(self.run.settings) if not word.startswith(open_)]
+
+    def check(self, now: Settings) -> None:
+        """Make sure that a job works on this run; `now` is its config as one of a training.
+
+        Raises:
+            InputError: a word of the command contradicts the run; the run's data or version are others now.
+        """
+        for key, (before, after) in similar.differences(self.run.settings, now).items():
+            raise self._contradiction(key, before, after)
+        name = store.run_id("train", trained(now, "classifier") if self.model == "classifier" else now)
+        if name != self.run.path.name:
+            raise InputError(f"{self.word} was made by another version of xmnist: this one would call it {name}")
+
+    def _contradiction(self, key: str, before: Any, after: Any) -> InputError:
+        if key == "dataset.fingerprint":
+            return InputError(f"{self.word} was trained on other files than those in dataset.path now: train it again")
+        key = key.removesuffix(".name")
+        other = ""
+        if self.model in DECODERS and not similar.decides("classifier", key):
+            base = store.run_id("train", trained(self.run.settings, "classifier"))[-8:]
+            other = f" for another decoder of the same classifier: run={base}, or"
+        return InputError(
+            f"{self.word} has {key}={text_of(before)}, but this command says {key}={text_of(after)}:{other} leave one "
+            f"of them out"
+        )
+
+
+def suits(stage: str, path: Path) -> bool:
+    """Whether a stage can work on a run: on a trained network; a new decoder is one of a classifier."""
+    *_, own, _, model, _ = ("", "", "", "", *path.absolute().parts)
+    return own == "train" and (model == "classifier" if stage == "train" else model != "evaluation")
+
+
+def taken_up(stage: str, given: Sequence[str]) -> tuple[list[str], Basis | None]:
+    """A command's words with those of the run that it names with `run=`, and that run.
+
+    Raises:
+        InputError: there is no such run, or the stage cannot work on it; `run` is given twice or swept over.
+    """
+    named = [word for word in given if re.match(r"\+*run=", word)]
+    if not named:
+        return _with_explainers(stage, given), None
+    word = named[-1].partition("=")[2].strip("'\"")
+    if len(named) > 1 or not word or word == "null":
+        raise InputError("run= takes one run: the first digits of its hash, its folder, or last")
+    out_dirs = [each.partition("=")[2].strip("'\"") for each in given if each.startswith("out_dir=")]
+    run = index.named(word, Path(out_dirs[-1] if out_dirs else "outputs"), lambda path: suits(stage, path))
+    _check(stage, word, run)
+    basis, own = Basis(word, run), [each for each in given if each not in named]
+    words = [each for each in basis.words() if each not in own]
+    folder = str(run.path.parents[3])
+    if not out_dirs and folder != str(Path("outputs").resolve()):
+        words.append(f"out_dir={commands.spelled(folder)}")
+    elif out_dirs and Path(out_dirs[-1]).resolve() != run.path.resolve().parents[3]:
+        raise InputError(f"{basis.word} lies in {folder}, but this command says out_dir={out_dirs[-1]}")
+    data = str(run.settings.get("data_dir", ""))
+    if Path(data).is_dir() and not any(each.startswith("data_dir=") for each in own):
+        words.append(f"data_dir={commands.spelled(data)}")
+    for group in ("dataset", "classifier", "model"):  # Hydra takes one option of a group
+        chosen = [each for each in words if each.startswith(f"{group}=")]
+        mine = [each for each in own if each.startswith(f"{group}=")]
+        usual = run.settings[group]["name"]
+        if mine and mine[-1] != f"{group}={usual}" and (group != "model" or basis.model != "classifier"):
+            raise basis._contradiction(f"{group}.name", usual, mine[-1].partition("=")[2])
+        words = [each for each in words if each not in chosen or not mine]
+    return _with_explainers(stage, [*words, *own]), basis
+
+
+def _check(stage: str, word: str, run: Found) -> None:
+    if run.stage != "train":
+        bases = index.as_run(run.path, run.stage, run.settings).bases() if run.settings else []
+        such = f", such as run={bases[0].id}, which it stands on" if bases else ""
+        raise InputError(f"run={word} is of xmnist {run.stage}: xmnist {stage} works on a trained network{such}")
+    if run.model == "evaluation":
+        raise InputError(f"run={word} is an evaluation classifier, which judges a decoder, and is not explained itself")
+    if run.state != "done" or run.edited:
+        why = f" ({run.error})" if run.error else ""
+        again = (
+            "" if run.state == "damaged" or run.edited else "; its command goes on with it: xmnist runs show " + word
+        )
+        raise InputError(f"run={word} cannot be worked on: {'edited' if run.edited else run.state}{why}{again}")
+
+
+def _with_explainers(stage: str, words: Sequence[str]) -> list[str]:
+    """The words, with explainers that fit the model where none are named: the usual ones are ClaDec's."""
+    model = next((word.partition("=")[2] for word in words if word.startswith("model=")), "")
+    named = any(re.match(r"\+*(explainer|experiment)[=@]", word) for word in words)
+    if stage not in ("explain", "evaluate") or named or model not in EXPLAINED_BY:
+        return list(words)
+    return [*words, f"explainer=[{','.join(EXPLAINED_BY[model])}]"]

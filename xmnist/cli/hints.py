@@ -1,0 +1,92 @@
+"""What to type next: commands that fit what was just done, ready for a shell. No torch."""
+
+import logging
+import shlex
+import sys
+from collections.abc import Iterator
+
+from xmnist.config.derived import listed, trained
+from xmnist.config.schema import EXPLAINED_BY, IMAGES, LEARNED, REFERENCE
+from xmnist.runs.store import Run
+from xmnist.runtime import processes
+
+log = logging.getLogger(__name__)
+
+MOST = 3
+"""How many commands are shown."""
+
+COMPARED = 3
+"""How many jobs of a sweep are compared side by side."""
+
+
+def wanted(hints: object) -> bool:
+    """Whether hints are shown: where they are asked for, or somebody sits at a terminal."""
+    return not processes.rank() and (hints is True or (hints == "auto" and sys.stdout.isatty()))
+
+
+def show(*finished: Run) -> None:
+    """Log what to type after a run, or after the jobs of a sweep."""
+    if finished and wanted(finished[0].settings["hints"]):
+        log.info("%s", "\n".join(["next:", *(f"  {command}" for command in after(*finished))]))
+
+
+def after(*finished: Run) -> list[str]:
+    """Commands that continue from a finished run, or compare several."""
+    several = {run.id: run for run in finished}
+    out = finished[0].settings["out_dir"]
+    elsewhere = [] if out == "outputs" else [f"out_dir={out}"]
+    commands = _after_sweep(list(several)) if len(several) > 1 else _after(finished[0])
+    return [shlex.join(["xmnist", *words, *elsewhere]) for words in commands][:MOST]
+
+
+def _after_sweep(hashes: list[str]) -> Iterator[list[str]]:
+    yield ["runs", "compare", *hashes[:COMPARED]]
+    yield ["report", "open=true"]
+
+
+def _after(run: Run) -> Iterator[list[str]]:
+    settings = run.settings
+    if run.stage == "export":
+        yield ["train", "model=classifier", "dataset=folder", f"dataset.path={run.path}"]
+        return
+    if run.stage == "report":
+        yield ["report", "open=true"]
+        yield ["runs"]
+        return
+    network = run if run.stage == "train" else run.bases()[0]
+    this, model = f"run={network.id}", network.settings["model"]["name"]
+    if run.stage == "train":
+        yield from _after_training(run, this, model)
+    elif run.stage == "explain":
+        maps = [name for name, each in settings["explainers"].items() if each["name"] not in (*IMAGES, *LEARNED)]
+        if maps and settings["model"]["name"] != "joint":
+            chosen = f"explainer=[{','.join(maps)}]" if len(maps) > 1 else f"explainer={maps[0]}"
+            yield ["evaluate", this, chosen, "metric=aopc"]
+        else:
+            yield ["evaluate", this]
+        if settings["select"]["name"] != "misclassified" and not settings["image"]["path"]:
+            yield ["explain", this, "select=misclassified", "target=[predicted,label]", "explainer=[gradcam,lrp]"]
+    else:
+        yield ["explain", this, "select=misclassified"]
+    yield ["report", "open=true"]
+
+
+def _after_training(run: Run, this: str, model: str) -> Iterator[list[str]]:
+    settings = run.settings
+    if model == "evaluation":
+        return
+    if model == "classifier":
+        yield ["explain", this, "explainer=[saliency,gradcam,lrp]"]
+        yield ["evaluate", this, "metric=classification", "explainer=lrp"]
+        yield ["train", this, "layer=dense"]
+        return
+    yield ["explain", this]
+    if model in REFERENCE and len(listed(settings["layer"])) == 1:
+        reference = Run("train", trained(settings, REFERENCE[model]))
+        if reference.status().get("state") != "done":
+            base = Run("train", trained(settings, "classifier")).id
+            yield ["train", f"run={base}", f"model={REFERENCE[model]}", f"layer={settings['layer']}"]
+    if model not in EXPLAINED_BY:
+        yield ["evaluate", this, "metric=reconstruction"]
+    elif model == "joint":
+        yield ["evaluate", this, "metric=aopc"]

@@ -1,0 +1,271 @@
+"""What Hydra calls: resolvers for names in the configs, and the check of every job before the first one starts."""
+
+import gc
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import MarkedYAMLError
+
+from xmnist.cli import sweeps
+from xmnist.cli.basis import Basis
+from xmnist.cli.suggestions import meant
+from xmnist.config import resolution
+from xmnist.config.derived import foreign
+from xmnist.config.schema import GROUPS, METHODS, METRICS, OWN, STAGES, WEIGHTS
+from xmnist.runs import store
+from xmnist.runtime import machine, processes, progress
+from xmnist.runtime.errors import TRACEBACK, DamageError, InputError, exit_code, report, unknown
+
+
+def register(stage: str, argv: Sequence[str]) -> None:
+    """Make the resolvers known that the configs use, of a command that begins."""
+    global begun
+    jobs[:], begun = [], False
+    resolvers: dict[str, Callable[..., str]] = {
+        "stage": lambda: stage,
+        "default_dataset": lambda: _default_dataset(argv),
+        "place": lambda *, _root_: store.place(stage, resolution.resolve(_root_, stage)),
+        "key_help": lambda *, _root_: _key_help(stage, _root_),
+    }
+    for name, function in resolvers.items():
+        OmegaConf.register_new_resolver(name, function, replace=True)
+
+
+def _key_help(stage: str, cfg: DictConfig) -> str:
+    explainers = {str(k): v.name for k, v in (cfg.get("explainers") or {}).items() if v.get("name") in METHODS}
+    metrics = [str(name) for name in (cfg.get("metrics") or {}) if name in METRICS]
+    return resolution.describe(stage, {group: cfg[group].name for group in STAGES[stage][0]}, explainers, metrics)
+
+
+def typed(hydra: Any, run: store.Run) -> str:
+    """The command that makes a job's run, from its `hydra` config: what was typed, and which data set was taken."""
+    own = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
+    words = [word for word in hydra.overrides.task if not word.startswith("+small@")]
+    if "dataset" in run.settings and not any(word.startswith("dataset=") for word in words):
+        words.insert(0, f"dataset={run.settings['dataset']['name']}")
+    return store.command(run.stage, [*words, *(word for path in own for word in ("--config-dir", path))])
+
+
+def _parsed(words: Sequence[str]) -> list[Override]:
+    """The overrides among the words of a command line, as far as Hydra can read them."""
+    out = []
+    for word in words:
+        try:
+            out += OverridesParser.create().parse_overrides([word])
+        except (HydraException, ValueError):
+            continue
+    return out
+
+
+def _folder(argv: Sequence[str]) -> str:
+    given = [str(o.value()) for o in _parsed(argv) if o.key_or_group == "data_dir" and not o.is_sweep_override()]
+    return given[-1] if given else os.environ.get("XMNIST_DATA", "data")
+
+
+def _default_dataset(argv: Sequence[str]) -> str:
+    named = any(re.match(r"dataset[=@]", word) for word in argv)
+    if named or {"--help", "-h", "-sc", "--shell-completion"} & set(argv):
+        return "mnist"  # nothing is run, or the name that was typed replaces this one
+    return resolution.default_dataset(_folder(argv))
+
+
+def warn_of_glyphs(argv: Sequence[str]) -> None:
+    """Say that the built-in data set stands in for MNIST, where nobody named one."""
+    if os.environ.get("XMNIST_DEFAULT_DATASET") == "glyphs" and not processes.rank():
+        report(
+            f"no data set was named, and mnist is neither in {_folder(argv)}/ nor can it be fetched: using the "
+            "built-in glyphs instead (dataset=glyphs says so without this warning)"
+        )
+
+
+def module(stage: str) -> ModuleType:
+    """The module of a stage, which brings PyTorch."""
+    machine.prepare()
+    gc.disable()  # it would look through the hundred thousands of things that are imported, and find none to free
+    try:
+        with progress.activity("loading PyTorch" if stage != "report" else "loading"):
+            return import_module(f"xmnist.stages.{stage}")
+    finally:
+        gc.enable()
+
+
+jobs: list[sweeps.Job] = []
+"""The jobs of the sweep that this process runs, as far as they are known before it begins."""
+
+
+basis: Basis | None = None
+"""The run that this command works on, if it named one."""
+
+begun = False
+"""Whether the command's jobs are known and in order, so that an error is no longer Hydra's."""
+
+
+class Check(Callback):
+    """Checks every job of a command before the first one starts, so that a mistake costs and writes nothing."""
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """Check a single run."""
+        _refuse_several(config, sweep=False)
+        self._check(config, [(config, [])])
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Check all jobs of a sweep over a grid."""
+        _refuse_several(config, sweep=True)
+        for key in ("sweeper", "launcher"):
+            if not config.hydra.get(key):
+                report(f"hydra.{key} must be a group of keys, got null")
+                sys.exit(2)
+        if config.get("fail_fast") is True and "xmnist" not in str(config.hydra.sweeper.get("_target_")):
+            report("fail_fast=true needs hydra/sweeper=xmnist, which is the default")
+            sys.exit(2)
+        loader = GlobalHydra.instance().config_loader()
+        given = list(config.hydra.overrides.task)
+        try:
+            given = [f"{k}={v}" for k, v in (config.hydra.sweeper.get("params") or {}).items()] + given
+            parsed = OverridesParser.create(config_loader=loader).parse_overrides(given)
+            grid = BasicSweeper.split_arguments(parsed, None)[0]
+        except (HydraException, AttributeError, TypeError):
+            return  # no grid: each job is checked when it starts, if Hydra can use this at all
+        try:
+            composed = [(loader.load_sweep_config(config, list(job)), list(job)) for job in grid]
+        except Exception as error:  # Hydra turns an exception in a callback into a warning; only leaving stops it
+            report(explain(error, config.hydra.job.name, given))
+            sys.exit(2)
+        self._check(config, composed)
+
+    def _check(self, whole: DictConfig, composed: Sequence[tuple[DictConfig, list[str]]]) -> None:
+        global begun
+        job: list[str] = []
+        try:
+            if whole.hydra.mode == RunMode.MULTIRUN:
+                sweeps.check_launcher(whole.hydra.launcher)
+            needed, known = [], []
+            for cfg, words in composed:
+                job = words
+                _check_words(cfg)
+                run = store.Run(cfg.hydra.job.name, resolution.resolve(cfg, cfg.hydra.job.name))
+                if basis is not None:
+                    basis.check(resolution.resolve(cfg, "train"))
+                known.append(sweeps.Job(tuple(words), run))
+                try:
+                    if not run.reusable():
+                        stage = module(run.stage)
+                        with progress.activity("setting up"):  # some settings need libraries that take seconds
+                            stage.check(run.settings)
+                        needed.append(run)
+                except DamageError:
+                    if whole.hydra.mode != RunMode.MULTIRUN:
+                        raise  # else it fails in its turn, and is no reason to leave the others out
+            job, jobs[:], begun = [], known, True
+            if needed and needed[0].stage == "train":
+                module("train").planned[:] = [run.settings for run in needed]
+            for out_dir in {run.settings["out_dir"] for run in needed}:  # last, because it makes the folder
+                resolution.check_writable(out_dir)
+            warn_of_glyphs(whole.hydra.overrides.task)
+        except Exception as error:  # as above
+            if os.environ.get(TRACEBACK):
+                traceback.print_exc()
+            where = f" (in the job {' '.join(job)})" if job else ""
+            report(f"{error}{where}" if isinstance(error, InputError) else error)
+            sys.exit(exit_code(error))
+
+
+def _refuse_several(cfg: DictConfig, sweep: bool) -> None:
+    """Leave where torchrun started several processes for what is not the training of one model."""
+    if processes.count() > 1 and (sweep or cfg.hydra.job.name != "train"):
+        without = "leave -m out" if sweep else f"start xmnist {cfg.hydra.job.name} without it"
+        report(InputError(f"torchrun trains one model at a time: {without}"))
+        sys.exit(2)
+
+
+def _check_words(cfg: DictConfig) -> None:
+    """Refuse what was typed for another stage; an experiment may hold it.
+
+    Raises:
+        InputError: names the word.
+    """
+    for word in cfg.hydra.overrides.task:
+        refused = _of_another_stage(word.lstrip("+~"), cfg.hydra.job.name)
+        if refused:
+            raise InputError(refused)
+
+
+def _of_another_stage(word: str, stage: str) -> str:
+    key = re.split(r"[.=@]", word)[0]
+    owners = " and ".join(f"xmnist {name}" for name, keys in OWN.items() if key in keys)
+    return f"{key} belongs to {owners}, not to xmnist {stage}" if key in foreign(stage) else ""
+
+
+def _of_joint(key: str) -> str:
+    return f"{key} belongs to model=joint" if key in WEIGHTS else ""
+
+
+def _of_another_option(key: str, words: Sequence[str]) -> str:
+    """Why a key is refused that another option of its group has, or that stands below another one."""
+    group, _, rest = key.partition(".")
+    owners = [name for name, rules in GROUPS.get(group, {}).items() if rest in rules]
+    if owners:
+        chosen = [word.partition("=")[2] for word in words if word.startswith(f"{group}=")]
+        here = f", not to {group}={chosen[-1]}" if chosen else ""
+        return f"{key} belongs to {' or '.join(f'{group}={name}' for name in owners)}{here}"
+    known = meant(key) if not rest else None
+    return f"no key '{key}'; did you mean '{known}'?" if known and known != key else ""
+
+
+def explain(error: Exception, stage: str, words: Sequence[str]) -> str:
+    """Hydra's report of a command line that does not compose, in one line that names what is allowed."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, word = str(error.missing_cfg_file).rpartition("/")
+        if group == "hydra/launcher" and (install := sweeps.install(word)):
+            return f"hydra/launcher={word} is not installed: {install}"
+        return str(unknown(group or "config", word, error.options or []))
+    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"{mark.name}, line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
+    text = (str(error) or type(error).__name__).strip()
+    match = re.match(r"Could not override '([^'@]+)", text)
+    if match:
+        refused = _of_another_stage(match[1], stage) or _of_joint(match[1]) or _of_another_option(match[1], words)
+        return refused or str(unknown("key", match[1], _siblings(match[1], stage, words), "keys"))
+    line = text.splitlines()[0]
+    ambiguous = re.match(r"Ambiguous value for argument '(.*?)=(.*)'", line)
+    if ambiguous:
+        key, value = ambiguous.groups()
+        return f"{line}: write {key}=[{value}] for a list, or add -m to run one job for each"
+    if isinstance(error, OverrideParseException):
+        quotes = "a value with brackets, commas or blanks needs quotes: 'KEY=\"VALUE\"'"
+        return f"cannot read '{error.override}': {line}; {quotes}"
+    return line
+
+
+def _siblings(key: str, stage: str, words: Sequence[str]) -> list[str]:
+    """The keys beside one that does not exist, with the options that were chosen, or the top-level keys."""
+    GlobalHydra.instance().clear()
+    groups = (*STAGES[stage][0], "trainer", "explainer", "metric")
+    chosen = [w for w in words if w.partition("=")[0] in groups and ("," not in w or "=[" in w)]
+    with initialize_config_dir(resolution.conf_dir(), version_base="1.3"):
+        try:
+            cfg = compose(stage, chosen)
+        except (HydraException, OmegaConfBaseException):
+            cfg = compose(stage)
+    parent, dot, _ = key.rpartition(".")
+    node = OmegaConf.select(cfg, parent) if parent else cfg
+    if not isinstance(node, DictConfig) or not len(node):
+        node, parent, dot = cfg, "", ""
+    return [parent + dot + str(own) for own in node if own != "hydra"]

@@ -1,0 +1,231 @@
+"""Sweeps: the jobs of one command, of which each is told how it ended, whoever ran it."""
+
+import csv
+import importlib.util
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xmnist.cli import hints
+from xmnist.runs import index, inspection, store
+from xmnist.runs.store import Run
+from xmnist.runtime import interrupts
+from xmnist.runtime.errors import InputError, JobFailed, one_line
+
+log = logging.getLogger(__name__)
+
+ATTEMPTS = 2
+"""How often a job is begun alone whose process dies."""
+
+EXTRAS = {"joblib": "joblib", "submitit": "slurm", "ray": "ray"}
+"""The optional dependency that brings a launcher, by a word of the launcher's module."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of a sweep: the overrides that make it, and its run."""
+
+    words: tuple[str, ...]
+    run: Run
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended: what it returned, or the error with which it failed."""
+
+    value: Any
+    failed: bool = False
+
+
+class SweepFailed(JobFailed):
+    """Jobs of a sweep have failed, and the sweep's table says which; the message says how many."""
+
+
+def check_launcher(launcher: Mapping[str, Any]) -> None:
+    """Find out whether the launcher of a sweep is installed.
+
+    Raises:
+        InputError: it is not; names what to install.
+    """
+    module = str(launcher["_target_"]).rpartition(".")[0]
+    try:
+        there = importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        there = False
+    if not there:
+        way = install(module)
+        raise InputError(f"hydra/launcher: {module} is not installed" + (f": {way}" if way else ""))
+
+
+def install(name: str) -> str:
+    """What to type to have a launcher, by its name or module; empty for one that nobody here knows."""
+    extra = next((extra for word, extra in EXTRAS.items() if word in name), None)
+    return f"pip install 'xmnist[{extra}]'" if extra else ""
+
+
+def threads(launcher: Mapping[str, Any], jobs: int) -> list[str]:
+    """Overrides that give each job its share of the processor's cores, for launchers that do not see to that.
+
+    joblib and Ray do; the basic launcher runs one job at a time; what the user has set stays.
+    """
+    if "submitit" not in launcher["_target_"] or "OMP_NUM_THREADS" in os.environ:
+        return []
+    share = launcher.get("cpus_per_task")
+    if share is None and "Local" in launcher["_target_"]:  # runs all of them at once
+        share = max(1, cores() // jobs)
+    return [] if share is None else [f"++hydra.job.env_set.OMP_NUM_THREADS='{share}'"]
+
+
+def at_a_time(launcher: Mapping[str, Any]) -> int:
+    """How many jobs a launcher runs at the same time on this machine."""
+    if "BasicLauncher" in launcher["_target_"]:
+        return 1
+    wanted = launcher.get("n_jobs") or launcher.get("array_parallelism") or -1
+    return wanted if wanted > 0 else max(1, cores() + 1 + wanted)  # as joblib counts
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run(
+    jobs: Sequence[Job], launch: Callable[[Sequence[Job]], Sequence[Outcome]], at_a_time: int | None = None
+) -> list[Any]:
+    """Run all jobs, tell how each one ended, and write that to `sweep.csv`; returns what each has returned.
+
+    A launcher that breaks, because one of its processes was killed, is asked again for what is not done.
+
+    Args:
+        launch: runs some jobs.
+        at_a_time: how many to launch together, and none after one of them has failed; None: all, whatever happens.
+
+    Raises:
+        SweepFailed: a job has failed.
+    """
+    before, outcomes = [job.run.status() for job in jobs], dict[int, Outcome]()
+    state = "failed"
+    try:
+        _run(jobs, launch, at_a_time, outcomes)
+    except KeyboardInterrupt:
+        state = "interrupted"
+        raise
+    finally:
+        for job in jobs:
+            with suppress(OSError):
+                store.mark_killed(job.run, state)
+        failed = _log_summary(jobs, outcomes, before)
+    if failed:
+        raise SweepFailed(f"{failed} of {len(jobs)} jobs failed")
+    hints.show(*(job.run for job in jobs))
+    return [outcomes[place].value for place in range(len(jobs))]
+
+
+def _run(
+    jobs: Sequence[Job],
+    launch: Callable[[Sequence[Job]], Sequence[Outcome]],
+    at_a_time: int | None,
+    outcomes: dict[int, Outcome],
+) -> None:
+    """Run the jobs, in batches, and put their outcomes where they belong.
+
+    When a launcher breaks, it is not known by whose fault: what it was at work on is launched again, each job alone.
+    """
+    waiting, suspects, died, stuck = list(range(len(jobs))), list[int](), Counter[int](), 0
+    while waiting:
+        batch = suspects[:1] or waiting[:at_a_time]
+        before = [jobs[place].run.status() for place in batch]
+        try:
+            outcomes |= zip(batch, launch([jobs[place] for place in batch]), strict=True)
+            stuck = 0
+        except Exception as error:  # of the launcher: what a job raises is its outcome
+            if interrupts.asked():  # which the launcher has made an error of
+                raise KeyboardInterrupt from error
+            begun = _settle(jobs, batch, before, outcomes)
+            stuck = 0 if begun or any(place in outcomes for place in batch) else stuck + 1
+            if stuck > 2 or (stuck and len(jobs) == 1):
+                raise  # it cannot do anything
+            log.warning("the launcher broke down and is started again: %s", one_line(error))
+            if len(batch) > 1:
+                suspects = begun or batch
+            elif batch[0] not in outcomes:
+                died[batch[0]] += 1
+                if not begun or died[batch[0]] >= ATTEMPTS:
+                    outcomes[batch[0]] = Outcome(f"its process died: {one_line(error)}" if begun else error, True)
+        waiting = [place for place in waiting if place not in outcomes]
+        suspects = [place for place in suspects if place not in outcomes]
+        if at_a_time and waiting and any(outcome.failed for outcome in outcomes.values()):
+            log.warning("a job failed, and fail_fast=true: %d were not begun", len(waiting))
+            return
+
+
+def _settle(
+    jobs: Sequence[Job], batch: Sequence[int], before: Sequence[dict[str, Any]], outcomes: dict[int, Outcome]
+) -> list[int]:
+    """Find out what a broken launcher has ended of a batch; returns what it was at work on."""
+    begun = []
+    for place, earlier in zip(batch, before, strict=True):
+        run = jobs[place].run
+        status = run.status()
+        if status.get("state") == "done" and (status != earlier or not run.settings["force"]):
+            outcomes[place] = Outcome(run.metrics())
+        elif status != earlier and status.get("state") == "failed":
+            outcomes[place] = Outcome(str(status.get("error")), failed=True)
+        elif status != earlier:
+            begun.append(place)
+    return begun
+
+
+def _log_summary(jobs: Sequence[Job], outcomes: Mapping[int, Outcome], before: Sequence[dict[str, Any]]) -> int:
+    """Log and write the table of a sweep; returns how many jobs failed."""
+    rows = [_row(job, outcomes.get(place), before[place]) for place, job in enumerate(jobs)]
+    counts = Counter(row["state"] for row in rows)
+    folder = Path(jobs[0].run.settings["out_dir"], jobs[0].run.stage)
+    told = f"{len(jobs)} jobs: " + ", ".join(f"{count} {state}" for state, count in counts.items())
+    wrong = [f"  {row['state']}: {row['job']}: {row['error']}" for row in rows if row["error"]]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with store.atomic(folder / "sweep.csv") as file, file.open("w", encoding="utf-8", newline="") as out:
+            writer = csv.DictWriter(out, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+        told += f" (the table is in {folder / 'sweep.csv'})"
+    except OSError as error:  # a full disk, say
+        told += f" (the table could not be written: {error.strerror})"
+    log.info("\n%s\n\n%s", _aligned(rows, [job.words for job in jobs]), "\n".join([told, *wrong]))
+    return counts["failed"]
+
+
+def _row(job: Job, outcome: Outcome | None, before: dict[str, Any]) -> dict[str, Any]:
+    """How a job ended, from its outcome, or else from its run, which knows more."""
+    status, place = job.run.status(), store.place(job.run.stage, job.run.settings)
+    row = {"job": " ".join(job.words), "run": place, "state": "not begun", "reused": "", "figure": "", "value": ""}
+    row |= {"seconds": "", "error": ""}
+    new = status != before
+    if outcome is None and not new:
+        return row
+    row |= {"state": status.get("state", "done"), "seconds": status.get("seconds", "") if new else ""}
+    if outcome is not None and outcome.failed:
+        return row | {"state": "failed", "error": one_line(outcome.value)}
+    if row["state"] != "done":
+        return row
+    name, value = index.main_figure(job.run.path) or ("", "")
+    return row | {"reused": "" if new else "yes", "figure": name, "value": value}
+
+
+def _aligned(rows: Sequence[Mapping[str, Any]], words: Sequence[Sequence[str]]) -> str:
+    """The table, as people read it: of each job's words only those that are not in all of them."""
+    common = set(words[0]).intersection(*words) if len(words) > 1 else set[str]()
+    lines = [("job", "state", "figure", "seconds", "run")]
+    for row, own in zip(rows, words, strict=True):
+        job = " ".join(word for word in own if word not in common)
+        state = "done before" if row["reused"] else row["state"]
+        figure = f"{row['figure']} {row['value']:.4g}" if row["figure"] else ""
+        seconds = f"{row['seconds']:.1f}" if row["seconds"] != "" else ""
+        lines.append((job, state, figure, seconds, row["run"]))
+    return inspection.aligned(lines)

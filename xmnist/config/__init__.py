@@ -1,0 +1,1 @@
+"""What the keys of a config may hold, and what follows from them."""

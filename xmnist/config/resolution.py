@@ -1,0 +1,426 @@
+"""What a command's config says, checked; which of it can change a result; and the commands that say the same.
+
+Everything here works without torch, so that a mistyped word is answered at once. `resolve` turns a composed Hydra
+config into plain checked values, which is all that the rest of the package ever sees.
+"""
+
+import os
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from xmnist.config import sizing
+from xmnist.config.derived import JOINT_TRAINING, Settings, foreign, listed, phases
+from xmnist.config.rules import Rule
+from xmnist.config.schema import (
+    ALPHA,
+    COMMON,
+    CONTROLS,
+    DECODERS,
+    FEWER,
+    GROUPS,
+    IMAGES,
+    LEARNED,
+    MADE_OF,
+    METHODS,
+    METRICS,
+    OF_MAPS,
+    ONLY,
+    OWN,
+    OWN_IMAGE,
+    PHASES,
+    PRETRAINED,
+    REFERENCE,
+    STAGES,
+    TRAINING,
+    WEIGHTS,
+)
+from xmnist.data import files, fingerprint, layouts
+from xmnist.data.names import numbered
+from xmnist.data.tree import SUFFIXES
+from xmnist.models.named import LAYERS
+from xmnist.runtime.errors import InputError, meant, unknown
+from xmnist.runtime.storage import digest
+
+
+def _check_keys(where: str, given: Any, rules: Mapping[str, Rule], partial: bool = False) -> Settings:
+    if not isinstance(given, dict):
+        raise InputError(f"{where.rstrip('.')} must be a group of keys, got {given!r}")
+    for key in given:
+        if key not in rules:
+            raise unknown("key", f"{where}{key}", [f"{where}{k}" for k in rules], "keys")
+    out = {}
+    for key, rule in rules.items():
+        if key not in given:
+            if not partial:
+                raise InputError(f"{where}{key} is missing: it must be {rule.text}")
+            continue
+        try:
+            out[key] = rule.convert(given[key])
+        except (ValueError, TypeError, OverflowError):
+            hint = meant(given[key], rule.words)
+            raise InputError(f"{where}{key} must be {rule.text}, got {given[key]!r}{hint}") from None
+    return out
+
+
+def _check_named(where: str, given: Any, options: Mapping[str, Mapping[str, Rule]], what: str) -> Settings:
+    """A group of keys whose `name` says which keys these are."""
+    given = dict(given) if isinstance(given, dict) else {"name": given}
+    name = given.pop("name", None)
+    if name not in options:
+        raise unknown(what, str(name), options)
+    return {"name": name, **_check_keys(f"{where}.", given, options[name])}
+
+
+def resolve(cfg: DictConfig, stage: str = "train") -> Settings:
+    """The composed config as plain values, every key checked for its name, type and range.
+
+    Raises:
+        InputError: names the first key that is wrong and what it may hold.
+    """
+    top = _plain(cfg)
+    groups, own = STAGES[stage]
+    if stage in FEWER:
+        rules = {key: COMMON[key] for key in FEWER[stage]} | own
+        found = _check_all(top, groups, rules, ["only"] if stage == "report" else [])
+        if stage == "report":  # which is of whatever there is, and so is never done
+            found |= {"only": _check_keys("", top["only"], ONLY), "force": True}
+        return found
+    top = {k: v for k, v in top.items() if k not in foreign(stage)}
+    joint = isinstance(top.get("model"), dict) and top["model"].get("name") == "joint"
+    for key in WEIGHTS:
+        if key in top and not joint:
+            here = f"; here it is model.{key}" if isinstance(top.get("model"), dict) and key in top["model"] else ""
+            raise InputError(f"{key} belongs to model=joint{here}")
+    for group in ("explainer", "metric"):
+        if group in top:
+            raise InputError(f"a file of group {group} must begin with the line # @package {group}s.NAME")
+    rules = COMMON | own | (WEIGHTS if joint else {})
+    more = (
+        "alpha",
+        "trainer",
+        *(["image"] if stage == "explain" else []),
+        *(key for key in ("explainers", "metrics") if key in OWN.get(stage, ())),
+    )
+    out = _check_all(top, groups, rules, more)
+    try:
+        out["alpha"] = ALPHA[out["model"]["name"]].convert(top["alpha"])
+    except (ValueError, TypeError, OverflowError):
+        what = ALPHA[out["model"]["name"]].text
+        raise InputError(f"alpha must be {what} with model={out['model']['name']}, got {top['alpha']!r}") from None
+    given = dict(top["trainer"]) if isinstance(top["trainer"], dict) else {"name": top["trainer"]}
+    parts = {
+        "decoder": _check_keys("trainer.decoder.", given.pop("decoder", None) or {}, TRAINING, partial=True),
+        "joint": _check_keys("trainer.joint.", given.pop("joint", None) or {}, JOINT_TRAINING, partial=True),
+    }
+    out["trainer"] = _check_keys("trainer.", given, TRAINING) | parts
+    out["layer"] = _layers(out["layer"], LAYERS[out["classifier"]["name"]])
+    if files.native_size(out["dataset"]["name"]) == out["dataset"].get("size", 0):
+        out["dataset"]["size"] = None
+    out["classifier"], out["dataset"] = _with_checksum(out["classifier"]), _with_fingerprint(out["dataset"])
+    out["trainer"] = sizing.fitted_trainer(out["trainer"], out["dataset"])
+    if joint:
+        phases(out)
+    if out["model"]["name"] == "evaluation":
+        if isinstance(out["layer"], list):
+            raise InputError(
+                f"model=evaluation judges one layer's decoder; for each: -m layer={','.join(out['layer'])}"
+            )
+        of = out["model"]["of"]
+        out["model"] = {key: out["model"][key] for key in ("name", "of", *GROUPS["model"][of])}  # the rest is another's
+        out["alpha"] = out["alpha"] if of in REFERENCE else None
+        if out["alpha"] is None and of in REFERENCE:
+            raise InputError(f"alpha must be {ALPHA[of].text} with model.of={of}, got null")
+    if stage == "evaluate":
+        out["metrics"] = _checked_metrics(top.get("metrics"))
+    if stage == "train":
+        return out
+    if stage == "explain":
+        out["image"] = _with_digests(_check_keys("image.", top["image"], OWN_IMAGE))
+    return _with_explainers({**out, "select": _by_number(out["select"], out["dataset"])}, top.get("explainers"))
+
+
+def _with_digests(image: Settings) -> Settings:
+    """Images of one's own as a list of files, with the digest of each, which says which run it is.
+
+    Raises:
+        InputError: there is no such file, or no image in a folder.
+    """
+    paths = [] if image["path"] is None else own_files(listed(image["path"]))
+    try:
+        return {**image, "path": paths or None, "sha256": [digest(Path(path)) for path in paths]}
+    except OSError as error:
+        raise InputError(f"image={error.filename} cannot be read: {error.strerror}") from None
+
+
+def own_files(given: Sequence[str]) -> list[str]:
+    """The files that names of files and folders stand for.
+
+    Raises:
+        InputError: there is no such file, or no image in a folder.
+    """
+    out = []
+    for word in given:
+        path = Path(word).expanduser()
+        if path.is_dir():
+            inside = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
+            if not inside:
+                raise InputError(f"image={word}: no image in this folder ({', '.join(sorted(SUFFIXES))})")
+            out += [str(file) for file in inside if not file.name.startswith(".")]
+        elif path.is_file():
+            out.append(str(path))
+        else:
+            raise InputError(f"image={word}: there is no such file or folder")
+    return out
+
+
+def _by_number(select: Settings, dataset: Settings) -> Settings:
+    """A selection with its classes by number, so that a name and a number name the same run."""
+    given = [select[key] for key in ("label", "true", "predicted") if select.get(key) is not None]
+    if all(isinstance(each, int) for each in given) and (not given or dataset["name"] not in ("folder", "emnist")):
+        return select
+    from xmnist import data  # and torch, which knows the names
+
+    return numbered(select, data.info(dataset).classes)
+
+
+def _layers(given: str | list[str], named: Sequence[str]) -> str | list[str]:
+    """One layer, or a list of several; those with a name from the image on, whatever the order they were given in."""
+    found = list(named) if given in ("all", ["all"]) else listed(given)
+    if "all" in found:
+        raise InputError(f"layer=all stands for {', '.join(named)}, and is given alone")
+    if set(found) <= set(named):
+        found = [name for name in named if name in found]
+    return found if len(found) > 1 else found[0]
+
+
+def _check_all(top: Settings, groups: Sequence[str], rules: Mapping[str, Rule], more: Sequence[str] = ()) -> Settings:
+    """The checked groups and top-level keys of a config, which has nothing else but `more`."""
+    keys = [*rules, *groups, *more]
+    for key in top:
+        if key not in keys:
+            raise unknown("key", key, keys, "keys")
+    for key in keys:
+        if key not in top and key not in ("explainers", "metrics"):
+            raise InputError(f"{key} is missing")
+    out = {group: _check_named(group, top[group], GROUPS[group], group) for group in groups}
+    return out | _check_keys("", {key: top[key] for key in rules}, rules)
+
+
+def _plain(cfg: DictConfig) -> Settings:
+    try:
+        plain = OmegaConf.to_container(
+            OmegaConf.masked_copy(cfg, [str(k) for k in cfg if k != "hydra"]),
+            resolve=True,
+            throw_on_missing=True,
+        )
+    except MissingMandatoryValue as error:
+        raise InputError(f"{error.full_key} must be given") from None
+    except OmegaConfBaseException as error:
+        raise InputError(str(error).splitlines()[0]) from None
+    assert isinstance(plain, dict)
+    return {str(k): v for k, v in plain.items()}
+
+
+def _with_checksum(classifier: Settings) -> Settings:
+    """A classifier with the checksum of the file that it begins with: content, not place, says which run it is.
+
+    Where the file is gone, one that is given is believed: a finished run is found without it.
+    """
+    path, given = classifier.get("weights"), classifier.get("weights_sha256")
+    if path in (None, "imagenet"):
+        if given:
+            raise InputError(f"classifier.weights_sha256 is that of a file in classifier.weights, which is {path}")
+        return classifier
+    if given and not Path(path).exists():
+        return classifier
+    try:
+        about = os.stat(path)
+        found = _digest(path, about.st_mtime_ns, about.st_size)
+    except OSError as error:
+        raise InputError(
+            f"classifier.weights={path}: {error.strerror}; it must be {PRETRAINED['weights'].text}; the config.yaml of "
+            f"a run that began with a file has its classifier.weights_sha256, with which it is found without the file"
+        ) from None
+    if given and given != found:
+        raise InputError(f"classifier.weights={path} has the SHA-256 {found}, not classifier.weights_sha256={given}")
+    return {**classifier, "weights_sha256": found}
+
+
+def _with_fingerprint(dataset: Settings) -> Settings:
+    """A folder with the digest of what is read of it; where it is gone, one that is given is believed.
+
+    Raises:
+        InputError: the folder cannot be read as data, or has another digest than the one given.
+    """
+    path, given = dataset.get("path"), dataset.get("fingerprint")
+    if dataset["name"] != "folder" or not Path(str(path)).expanduser().is_dir():
+        return dataset
+    found = folder_fingerprint(str(path))
+    if given not in (None, found):
+        raise InputError(f"dataset.path={path} has the fingerprint {found}, not dataset.fingerprint={given}")
+    return {**dataset, "fingerprint": found}
+
+
+@lru_cache(maxsize=4)
+def folder_fingerprint(path: str) -> str:
+    """The digest of a folder as a command finds it."""
+    listing = layouts.listed(path)
+    try:
+        return fingerprint.of_files(listing.root, listing.read())
+    except OSError as error:
+        raise InputError(f"{error.filename} cannot be read: {error.strerror}") from None
+
+
+@lru_cache
+def _digest(path: str, modified: int, size: int) -> str:
+    return digest(Path(path))
+
+
+RESERVED = (
+    *("images", "labels", "predictions", "indices", "masks", "files", "classes", "probabilities"),
+    *("file", "allow_pickle"),
+)
+"""What an explainer cannot be called: `explanations.npz` has other arrays of these names, or cannot have any."""
+
+
+def _with_explainers(settings: Settings, given: Any) -> Settings:
+    """Settings with checked explainers, and no more of a model than they need."""
+    explainers: Settings = {}
+    for name, options in _chosen("explainer", given, METHODS).items():
+        if not re.fullmatch(r"[A-Za-z]\w*", str(name)) or name in RESERVED:
+            reserved = ", ".join(RESERVED)
+            raise InputError(f"an explainer cannot be called '{name}': letters, digits and _ only, and not {reserved}")
+        if isinstance(options, dict) and "name" not in options:
+            raise InputError(f"explainers.{name}.name is missing: it must be one of {', '.join(METHODS)}")
+        explainers[name] = _check_named(f"explainers.{name}", options, METHODS, "explainer")
+        method, model = explainers[name]["name"], settings["model"]["name"]
+        if model not in LEARNED.get(method, (model,)):
+            raise InputError(f"explainer={name} needs model={' or '.join(LEARNED[method])}, but this is model={model}")
+    settings = {**settings, "explainers": explainers}
+    if "metrics" in settings:
+        settings = _measured(settings)
+    methods = {options["name"] for options in settings["explainers"].values()}
+    if settings["map"] != "recomputed" and settings["model"]["name"] != "joint":
+        raise InputError(f"map={settings['map']} needs model=joint, but this is model={settings['model']['name']}")
+    if not methods & {*REFERENCE, *MADE_OF} and settings["model"]["name"] != "joint":
+        references = [name for name in REFERENCE.values() if name in methods]
+        model = {**settings["model"], "name": references[0]} if references else {"name": "classifier"}
+        settings = {**settings, "model": model, "alpha": None}
+    if isinstance(settings["target"], list) and len(settings["target"]) == 1:
+        settings = {**settings, "target": settings["target"][0]}
+    return settings
+
+
+def _chosen(group: str, given: Any, known: Mapping[str, Any]) -> Settings:
+    """Those with a name: an experiment may also have options for others, which the command line did not choose."""
+    given = given if isinstance(given, dict) else {}
+    chosen = {k: v for k, v in given.items() if k not in known or not isinstance(v, dict) or "name" in v}
+    if not chosen:
+        raise InputError(f"{group} must name one or more of {', '.join(known)}")
+    return chosen
+
+
+def _checked_metrics(given: Any) -> Settings:
+    found = {}
+    for name, options in _chosen("metric", given, METRICS).items():
+        found[name] = _check_named(f"metrics.{name}", options, METRICS, "metric")
+        if found[name]["name"] != name:
+            raise InputError(f"metrics.{name}.name must be {name}, got '{found[name]['name']}'")
+    return found
+
+
+def _measured(settings: Settings) -> Settings:
+    """Settings with the explainers that the metrics measure, controls among them; `unmeasured` are the others.
+
+    Raises:
+        InputError: a metric has nothing to measure.
+    """
+    metrics, given = settings["metrics"], settings["explainers"]
+    maps = {n: options for n, options in given.items() if options["name"] not in IMAGES}
+    decoded = {n: options for n, options in given.items() if options["name"] in DECODERS}
+    several = isinstance(settings["layer"], list)  # a ladder, in which what layers drop is drawn
+    images = decoded | {n: options for n, options in given.items() if options["name"] in MADE_OF and several}
+    of_maps = [name for name in metrics if name in OF_MAPS]
+    if of_maps and not maps:
+        raise InputError(f"metric={of_maps[0]} measures maps, but no explainer here gives one: {', '.join(given)}")
+    if "reconstruction" in metrics and not decoded:
+        raise InputError(f"metric=reconstruction measures decoders: it needs explainer={' or '.join(DECODERS)}")
+    if of_maps and settings["controls"]:
+        maps = {name: option("explainer", name) for name in CONTROLS} | maps
+    kept = (maps if of_maps else {}) | (images if "reconstruction" in metrics else {})
+    return {**settings, "explainers": kept, "unmeasured": [name for name in given if name not in kept]}
+
+
+def option(group: str, name: str) -> Settings:
+    """What the file of a group's option says."""
+    content = OmegaConf.to_container(OmegaConf.load(Path(conf_dir(), group, f"{name}.yaml")))
+    assert isinstance(content, dict)
+    return {str(k): v for k, v in content.items()}
+
+
+def describe(stage: str, chosen: Mapping[str, str], explainers: Mapping[str, str], metrics: Sequence[str]) -> str:
+    """Every key and what it takes, a line each, for the help text.
+
+    Args:
+        chosen: the option taken in each group.
+        explainers: the method of each explainer.
+    """
+    common = {key: COMMON[key] for key in FEWER.get(stage, COMMON)}
+    lines = {f"only.{key}": rule.text for key, rule in ONLY.items()} if stage == "report" else {}
+    lines |= {key: rule.text for key, rule in (common | STAGES[stage][1]).items()}
+    for group, name in chosen.items():
+        lines |= {f"{group}.{key}": rule.text for key, rule in GROUPS[group][name].items()}
+    lines |= _described(chosen["model"], explainers) if "model" in chosen else {}
+    lines |= {f"metrics.{name}.{key}": rule.text for name in metrics for key, rule in METRICS[name].items()}
+    width = max(map(len, lines))
+    return "\n".join(f"{key:<{width}}  {what}" for key, what in lines.items())
+
+
+def _described(model: str, explainers: Mapping[str, str]) -> dict[str, str]:
+    """What the keys take that belong to models and explainers."""
+    lines = {"alpha": ALPHA[model].text}
+    lines |= {key: rule.text for key, rule in WEIGHTS.items() if model == "joint"}
+    for name, method in explainers.items():
+        lines |= {f"explainers.{name}.{key}": rule.text for key, rule in METHODS[method].items()}
+    lines |= {f"trainer.{key}": rule.text for key, rule in TRAINING.items()}
+    lines["trainer.decoder.*"] = "any key of trainer, for ClaDec, RefAE and their VAEs only"
+    lines["trainer.joint.*"] = "any key of trainer but lr, for the joint model only; of these some for each phase:"
+    return lines | {f"trainer.joint.{key}": rule.text for key, rule in PHASES.items()}
+
+
+def default_dataset(data_dir: str) -> str:
+    """`mnist` where its files are or can be fetched, else the built-in `glyphs`.
+
+    The answer is kept in the environment, so that it is found once and the workers of a sweep give the same one.
+    """
+    if "XMNIST_DEFAULT_DATASET" not in os.environ:
+        there = files.present("mnist", data_dir) or files.reachable("mnist")
+        os.environ["XMNIST_DEFAULT_DATASET"] = "mnist" if there else "glyphs"
+    return os.environ["XMNIST_DEFAULT_DATASET"]
+
+
+def conf_dir() -> str:
+    """Where the configs are: beside the package in a checkout, inside it when installed."""
+    here = Path(__file__).resolve().parents[1]
+    return str(next(d for d in (here / "conf", here.parent / "conf") if (d / "train.yaml").is_file()))
+
+
+def check_writable(out_dir: str) -> None:
+    """Make sure that runs can be written.
+
+    Raises:
+        InputError: `out_dir` cannot be made, or no file can be written in it.
+    """
+    try:
+        Path(out_dir).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out_dir):
+            pass
+    except OSError as error:
+        raise InputError(f"out_dir={out_dir}: nothing can be written there ({error.strerror})") from None

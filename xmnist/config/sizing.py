@@ -1,0 +1,51 @@
+"""Batches, epochs and rates that suit a number of images: what `auto` in `trainer` stands for. No torch."""
+
+import math
+from pathlib import Path
+
+from xmnist.config.derived import Settings
+from xmnist.config.schema import TRAINING
+from xmnist.data import layouts
+
+USUAL = {"epochs": 6, "batch_size": 128, "lr": 0.004}
+"""What `auto` is in `trainer`, but for images of one's own."""
+
+BATCHES, STEPS = 8, 400
+"""Batches an epoch, and steps of a whole training, that images of one's own should at least make."""
+
+
+def fitting(count: int, size: int | None = None) -> Settings:
+    """Batch size, epochs and rate that train on `count` images for long enough; `size` is a batch that is given.
+
+    Measured: docs/results.md, "Folders of any size".
+    """
+    if size is None:
+        size = next((each for each in (128, 64, 32, 16) if count >= BATCHES * each), 8)
+    rate = float(f"{0.004 * min(size, 128) / 128:.2g}")
+    return {"epochs": max(6, math.ceil(STEPS / math.ceil(count / size))), "batch_size": size, "lr": rate}
+
+
+def fitted_trainer(trainer: Settings, dataset: Settings) -> Settings:
+    """A trainer with numbers for what is `auto`: for images of one's own, by how many there are to train on."""
+    count = _training_images(dataset)
+
+    def fitted(own: Settings, part: Settings) -> Settings:
+        size = part.get("batch_size", own["batch_size"])
+        found = fitting(count, None if size == "auto" else size) if count else USUAL
+        return {key: found[key] if value == "auto" and key in found else value for key, value in part.items()}
+
+    whole = fitted(trainer, {key: value for key, value in trainer.items() if key in TRAINING})
+    decoder = trainer["decoder"]
+    if count and trainer["epochs"] == "auto":  # of the decoders' own batches
+        decoder = {"epochs": "auto"} | decoder
+    return whole | {"decoder": fitted(whole, decoder), "joint": fitted(whole, trainer["joint"])}
+
+
+def _training_images(dataset: Settings) -> int:
+    """About how many images of one's own there are to train on; 0 for a published or drawn data set."""
+    if dataset["name"] != "folder" or not Path(str(dataset["path"])).expanduser().is_dir():
+        return 0
+    listing, test = layouts.listed(str(dataset["path"])), dataset["test"]
+    total = len(listing.entries)
+    train = float(listing.split or (total - test if isinstance(test, int) else total * (1 - test)))
+    return max(1, int(min(train, dataset["train"] or train) * (1 - dataset["validation"])))

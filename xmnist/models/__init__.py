@@ -1,0 +1,1 @@
+"""Networks: classifiers, decoders, joint models, and what their layers are made of."""

@@ -1,0 +1,176 @@
+"""Trained weights that a torchvision network's own training begins with."""
+
+import io
+import logging
+import re
+import warnings
+from contextlib import redirect_stdout
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from xmnist.data.files import socket_timeout
+from xmnist.runtime.errors import InputError, one_line
+from xmnist.runtime.storage import digest, load_checkpoint
+
+log = logging.getLogger(__name__)
+
+IMAGENET = "imagenet"
+"""What stands for torchvision's own weights, in the place of a file."""
+
+SECONDS = 10.0
+"""How long a server may say nothing."""
+
+CLASSES = ("fc.weight", "fc.bias")
+"""What depends on the number of classes."""
+
+
+def begin(model: nn.Module, name: str, source: str, sha256: str | None = None) -> str:
+    """Put trained weights into a fresh `classifiers.ResNet`; returns which of its parts stay fresh, in words."""
+    found, fresh = find(model, name, source, sha256)
+    model.get_submodule("network").load_state_dict(found, strict=False)
+    return fresh
+
+
+def find(model: nn.Module, name: str, source: str, sha256: str | None = None) -> tuple[dict[str, Tensor], str]:
+    """The tensors that a `classifiers.ResNet` begins with, by torchvision's names, and which of its parts stay fresh.
+
+    These are all but those of another stem or for another number of classes. Where the images are gray, and those that
+    the weights were trained on had colours, the first convolution's weights are added up: a gray image of three equal
+    channels would have had the same answer.
+
+    Args:
+        model: may be on the meta device; nothing is put into it.
+        name: what torchvision calls the network, such as `resnet18`.
+        source: `imagenet`, or a file.
+        sha256: what the file's checksum must be.
+
+    Raises:
+        InputError: there are no such weights, or they are not those of this network.
+    """
+    own = model.get_submodule("network").state_dict()
+    given = _imagenet(name) if source == IMAGENET else _in_file(source, name, sha256)
+    try:
+        return _fitted(own, given)
+    except ValueError as error:
+        raise _unfit(source, name, str(error)) from None
+
+
+def _fitted(own: dict[str, Tensor], given: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:
+    missing = [key for key in own if key not in given and not key.endswith("num_batches_tracked")]  # older than that
+    more = [key for key in given if key not in own]
+    for what, keys in (("lacks", missing), ("also holds", more)):
+        if keys:
+            raise ValueError(f"it {what} {keys[0]}" + (f" and {len(keys) - 1} others" if keys[1:] else ""))
+    given, fresh = dict(given), []
+    stem, wanted = given["conv1.weight"], own["conv1.weight"].shape
+    if stem.shape == (wanted[0], 3, *wanted[2:]) and wanted[1] == 1:
+        given["conv1.weight"] = stem = stem.sum(1, keepdim=True)
+    if stem.shape != wanted and stem.ndim == 4 and len(stem) == wanted[0]:
+        fresh.append(f"the first convolution ({_size(stem.shape[1:])} there, {_size(wanted[1:])} here)")
+        del given["conv1.weight"]
+    count, features = own["fc.weight"].shape
+    head, bias = (given[key].shape for key in CLASSES)
+    if len(head) == 2 and head[0] != count and head[1] == features and bias == head[:1]:
+        fresh.append(f"the last layer ({head[0]} classes there, {count} here)")
+        for key in CLASSES:
+            del given[key]
+    for key, value in given.items():
+        if value.shape != own[key].shape:
+            raise ValueError(f"its {key} is {_size(value.shape)}, not {_size(own[key].shape)}")
+        plain = value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
+        if not plain or value.is_floating_point() != own[key].is_floating_point() or value.is_complex():
+            raise ValueError(f"its {key} does not hold plain numbers")
+        if not value.to(own[key].dtype).isfinite().all():
+            raise ValueError(f"its {key} holds what is no finite number")
+    return given, " and ".join(fresh)
+
+
+def _size(shape: Any) -> str:
+    return "x".join(map(str, shape)) or "a number"
+
+
+def _unfit(source: str, name: str, reason: str) -> InputError:
+    return InputError(
+        f"classifier.weights={source} is not used: {one_line(reason)}; it must hold the state dict of torchvision's "
+        f"{name}, or be the model.pt of a classifier={name}"
+    )
+
+
+def _in_file(source: str, name: str, sha256: str | None) -> dict[str, Tensor]:
+    """The state dict in a file, by torchvision's names."""
+    if not Path(source).is_file():
+        raise _unfit(source, name, "there is no such file")
+    try:
+        if sha256 is not None and digest(Path(source)) != sha256:
+            raise ValueError("it was changed after the command began, or is not the file of classifier.weights_sha256")
+        with warnings.catch_warnings(action="ignore"):  # PyTorch's of odd files: an error tells of them in one line
+            state: Any = load_checkpoint(Path(source), old=True)
+        state, told = _unpacked(state)
+    except (OSError, ValueError) as error:
+        raise _unfit(source, name, str(error)) from None
+    if told:
+        log.info("classifier.weights=%s: %s", source, "; ".join(told))
+    return {key: value.detach() for key, value in state.items()}
+
+
+KEYS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights", "params")
+"""Under which keys people keep the state dict in a checkpoint."""
+
+AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema")
+"""Under which keys they keep the moving average of the weights."""
+
+FIRST = "conv1.weight"
+"""The first tensor of a torchvision ResNet."""
+
+
+def _unpacked(given: dict[str, Any]) -> tuple[dict[str, Tensor], list[str]]:
+    """The state dict in a checkpoint, by torchvision's names, and what was left out or taken off to get it.
+
+    Raises:
+        ValueError: there is none.
+    """
+    told, state = list[str](), given
+    inside = [key for key in (*KEYS, *AVERAGED) if isinstance(given.get(key), dict)]
+    if inside:
+        state = given[inside[0]]
+        others = [key for key in inside[1:] if key in AVERAGED]
+        told.append(f"the weights are those of '{inside[0]}'" + (f", not of '{others[0]}'" if others else ""))
+    if not state or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
+        raise ValueError("it holds other things than named tensors")
+    before = [key.removesuffix(FIRST) for key in state if re.fullmatch(rf"(.*\.)?{re.escape(FIRST)}", key)]
+    starts = sorted(
+        (each for each in before if not re.search(r"layer\d", each)), key=lambda each: ("ema" in each, len(each))
+    )
+    prefix = starts[0] if starts else ""
+    own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    if prefix == "network.":  # a classifier of this package: its normalisation was of other data
+        return own, []
+    left = [key for key in state if not key.startswith(prefix)]
+    if prefix:
+        told.append(f"'{prefix}' is taken off their names")
+    if left:
+        told.append(f"left out: {left[0]}" + (f" and {len(left) - 1} others" if left[1:] else ""))
+    return own, told
+
+
+def _imagenet(name: str) -> dict[str, Tensor]:
+    """torchvision's default weights of a network, from its folder of such files, or fetched into it."""
+    from torchvision.models import get_model_weights  # takes seconds
+
+    weights = get_model_weights(name).DEFAULT
+    file = Path(torch.hub.get_dir(), "checkpoints", weights.url.rpartition("/")[2])
+    promised = re.search(r"-([0-9a-f]+)\.", file.name)
+    if file.is_file() and promised and not digest(file).startswith(promised[1]):
+        raise InputError(f"classifier.weights=imagenet: {file} is damaged; remove it, and it is fetched again")
+    try:
+        with socket_timeout(SECONDS), redirect_stdout(io.StringIO()):  # PyTorch says there what it fetches
+            return weights.get_state_dict(map_location="cpu", check_hash=True, weights_only=True)
+    except (OSError, HTTPException, RuntimeError) as error:  # the last if what came has another checksum
+        raise InputError(
+            f"classifier.weights=imagenet: {weights.url} cannot be fetched ({one_line(error)}); with that file at "
+            f"hand: classifier.weights=FILE, or put it into {file.parent}"
+        ) from None

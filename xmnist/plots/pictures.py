@@ -1,0 +1,134 @@
+"""Pictures of what is being trained: reconstructions, latent spaces, the maps of joint models after each phase."""
+
+from collections.abc import Iterable, Sequence
+from itertools import combinations
+
+import torch
+from torch import Tensor, nn
+
+from xmnist.config.derived import Settings, plain
+from xmnist.config.schema import REFERENCE
+from xmnist.data.base import Data, Split
+from xmnist.models import decoders
+from xmnist.models.joint import Joint
+from xmnist.models.layers import batched
+from xmnist.plots import grids, latent_space
+from xmnist.runs.store import Run
+from xmnist.runs.titles import NAMES, phase_title, title
+from xmnist.training.objectives import Latent, Task
+
+EXAMPLES = 8
+"""How many images, of as many classes as there are, a picture shows, with up to half as many misclassified ones."""
+
+
+def examples(
+    run: Run,
+    explained: nn.Module,
+    made: Sequence[tuple[Settings, Task]],
+    test: Split,
+    classes: Sequence[str],
+) -> None:
+    """Draw a few test images and what models make of them, with what the explained classifier sees in each.
+
+    Of one decoder beside its reference, also what they differ in.
+    """
+    shown = choose(test.labels, batched(explained, test.images).argmax(1))
+    few = test.images[shown]
+    layers = isinstance(run.settings["layer"], list)
+    found = [("original", few), *((_row_title(settings, layers), _reconstructed(task, few)) for settings, task in made)]
+    rows = [
+        grids.Row(name, images.cpu().numpy(), [classes[i] for i in batched(explained, images).argmax(1).tolist()])
+        for name, images in found
+    ]
+    names = [settings["model"]["name"] for settings, _ in made]
+    if len(names) == 2 and REFERENCE.get(names[1]) == names[0]:
+        dropped = (found[1][1] - found[2][1]).mean(1, keepdim=True).cpu().numpy()
+        rows.append(grids.Row(f"{NAMES[names[0]]} −\n{NAMES[names[1]]}", dropped, None, "difference"))
+    truth = [classes[i] for i in test.labels[shown].tolist()]
+    notes = padding(task.model for _, task in made)
+    run.draw("examples", lambda file: grids.grid(rows, truth, title(run.settings), file, notes=notes))
+
+
+def _reconstructed(task: Task, images: Tensor) -> Tensor:
+    assert task.reconstruct is not None
+    return task.reconstruct(images)
+
+
+def padding(networks: Iterable[nn.Module]) -> list[str]:
+    """What a legend says of decoders whose last row and column are padding, as published."""
+    note = "ClaDec, RefAE: the last row and column are the published decoder's padding (model.decoder=auto has none)"
+    return [note] if any(map(decoders.padded, networks)) else []
+
+
+PLACED = 10_000
+"""How many training images, spread over all of them, are given a place in a picture of a latent space."""
+
+SPAN = (0.01, 0.99)
+"""Between which of the training means, in order, a picture shows what is decoded: few lie far out."""
+
+
+def latent(run: Run, space: Latent, images: Data) -> None:
+    """Draw what is decoded along the latent dimensions, and where the images of each class are, two at a time.
+
+    Of more than four dimensions, these are the four in which the training means differ most; in what is decoded along
+    two of them, the others have the training images' mean.
+    """
+    some = min(PLACED, len(images.train))
+    splits = {"training": images.train.subset(torch.arange(some) * len(images.train) // some), "test": images.test}
+    means = {name: torch.cat([space.means(part.images) for part in split.parts()]) for name, split in splits.items()}
+    train = means["training"]
+    most = sorted(train.var(0, correction=0).argsort(descending=True)[:4].tolist())
+    planes = [_plane(space, train, x, y, images.info.shape) for x, y in combinations(most, 2)]
+    clouds = [
+        latent_space.Cloud(name, means[name].cpu().numpy(), split.labels.cpu().numpy())
+        for name, split in splits.items()
+    ]
+    of = title(run.settings)
+    shown = "from the {:.0%} to the {:.0%} quantile of the training images' means".format(*SPAN)
+    also = "" if train.shape[1] == 2 else "; other dimensions at their mean"
+    run.draw("latent_grid", lambda file: latent_space.grid(planes, f"{of}\ndecoded {shown}{also}", file))
+    framed, names = f"{of}\nframe: {shown}", images.info.classes
+    run.draw("latent_clusters", lambda file: latent_space.clusters(clouds, planes, names, framed, file))
+
+
+def _plane(space: Latent, means: Tensor, x: int, y: int, shape: tuple[int, int, int]) -> latent_space.Plane:
+    """What is decoded in a plane, in as many places as can be looked at."""
+    count = min(20, max(5, 640 // max(shape[1:])))
+    ends = means.double().quantile(torch.tensor(SPAN, dtype=torch.float64, device=means.device), 0)
+    middle, half = ends.mean(0), (ends[1] - ends[0]).clamp_min(1e-3) / 2  # a dimension may be collapsed
+    points = means.mean(0).repeat(count, count, 1)
+    steps = torch.linspace(-1, 1, count, dtype=torch.float64, device=means.device)
+    points[..., x] = (middle[x] + half[x] * steps).to(points.dtype)
+    points[..., y] = (middle[y] + half[y] * steps).to(points.dtype)[:, None]
+    made = space.decode(points.flatten(0, 1)).unflatten(0, (count, count)).float().cpu().numpy()
+    low, high = (middle - half).tolist(), (middle + half).tolist()
+    return latent_space.Plane(x, y, ((low[x], high[x]), (low[y], high[y])), made)
+
+
+def maps(run: Run, model: nn.Module, split: Split, classes: Sequence[str], phase: int) -> None:
+    """Draw a few images and their maps after a phase."""
+    assert isinstance(model, Joint)
+    seen = batched(model, split.images).argmax(1)
+    shown = choose(split.labels, seen)
+    few = split[shown]
+    rows = [grids.Row("image", few.images.cpu().numpy(), [classes[i] for i in seen[shown].tolist()])]
+    if few.masks is not None:
+        rows.append(grids.Row("ground truth", few.masks.float().cpu().numpy(), None, "mask"))
+    rows.append(grids.Row("explanation", batched(model.explainer, few.images).cpu().numpy(), None, "map"))
+    done = f"{title(run.settings)}\nafter phase {phase}: {phase_title(run.settings, phase)}"
+    truth = [classes[i] for i in few.labels.tolist()]
+    run.draw(f"phase{phase}", lambda file: grids.grid(rows, truth, done, file))
+
+
+def choose(labels: Tensor, predicted: Tensor, count: int = EXAMPLES) -> Tensor:
+    """Rows of the first `count` correctly classified images, as many of each class, then of half as many others."""
+    found = labels.unique()[:count]
+    each = max(1, count // len(found))
+    right = [((labels == k) & (predicted == k)).nonzero()[:each].flatten() for k in found]
+    wrong = (predicted != labels).nonzero().flatten()[: count // 2]
+    return torch.cat([*right, wrong])
+
+
+def _row_title(settings: Settings, layers: bool) -> str:
+    lines = [NAMES[settings["model"]["name"]], *([f"layer {settings['layer']}"] if layers else [])]
+    return "\n".join([*lines, *([f"alpha {plain(settings['alpha'])}"] if settings["alpha"] is not None else [])])

@@ -1,0 +1,68 @@
+"""One name, colour and line for each method and model, wherever it is drawn. No torch, no matplotlib."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from xmnist.config.schema import CONTROLS, METHODS
+from xmnist.runs.titles import explainer_title
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#7a4fbf")
+"""Told apart by colour-blind eyes too."""
+
+Dash = str | tuple[int, tuple[float, ...]]
+DASHES: tuple[Dash, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (6, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
+_LONGER = ((9, 2), (3, 3), (9, 2, 3, 2), (1, 3), (12, 2, 1, 2), (3, 3, 1, 3), (6, 4))
+VARIANTS: tuple[Dash, ...] = tuple((0, tuple(map(float, parts))) for parts in _LONGER)
+"""Lines of several answers of one method, such as ClaDecs of several alphas; none is a method's own."""
+
+QUIET = "#8c8c8c"
+"""What is only compared with."""
+
+ORDER = (
+    *("saliency", "integrated_gradients", "gradcam", "lrp", "refae", "cladec", "deep_shap", "joint"),
+    *("smoothgrad", "deeplift", "guided_gradcam", "occlusion", "refvae", "cladec_vae", "gradient_shap", "deep_taylor"),
+)
+"""Methods that are often drawn together; the first eight have colours of their own."""
+
+_ALL = (*ORDER, *(name for name in METHODS if name not in (*ORDER, *CONTROLS)))
+_PLACES = len(COLOURS) * len(DASHES)  # a user's own names have those that no method has
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a method is called and drawn; `quiet` if it is only compared with."""
+
+    title: str
+    colour: str
+    dash: Dash
+    quiet: bool = False
+
+
+def style(name: str, turn: int = 0) -> Style:
+    """The style of a method or model by its name, such as `lrp` or `cladec,alpha=0.25`: the same wherever it is drawn.
+
+    Args:
+        turn: how many lines further, where another one of this method has that line already.
+    """
+    (method, _, variant), title = name.partition(","), explainer_title(name)
+    if method in (*CONTROLS, "classifier"):
+        place = (*CONTROLS, "classifier").index(method)
+        return Style(title, QUIET, (0, (1 + 2 * place, 1.2)), quiet=True)
+    place = _ALL.index(method) if method in _ALL else len(_ALL) + _number(method) % (_PLACES - len(_ALL))
+    dash = VARIANTS[(_number(variant) + turn) % len(VARIANTS)] if variant else DASHES[place // len(COLOURS)]
+    return Style(title, COLOURS[place % len(COLOURS)], dash)
+
+
+def styles(names: Sequence[str]) -> dict[str, Style]:
+    """The style of each name of one picture; no two are alike while there are lines left."""
+    out: dict[str, Style] = {}
+    for name in names:
+        tried = (style(name, turn) for turn in range(len(VARIANTS)))
+        taken = {(each.colour, each.dash) for each in out.values()}
+        out[name] = next((each for each in tried if (each.colour, each.dash) not in taken), style(name))
+    return out
+
+
+def _number(text: str) -> int:
+    return int(hashlib.sha256(text.encode()).hexdigest(), 16)

@@ -1,0 +1,72 @@
+"""Settings said again as the overrides of a command line."""
+
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from xmnist.config.derived import JOINT_TRAINING, Settings, plain
+from xmnist.config.resolution import conf_dir, option
+from xmnist.config.rules import quoted
+from xmnist.config.schema import COMMON, TRAINING, WEIGHTS
+from xmnist.config.sizing import fitted_trainer
+
+
+def words(settings: Settings) -> list[str]:
+    """The overrides that make `xmnist train` do what these settings say, all that differs from the defaults."""
+    top = OmegaConf.load(Path(conf_dir(), "train.yaml"))
+    assert isinstance(top, DictConfig)
+    out = []
+    for group, default in (("dataset", None), ("classifier", "vgg_small"), ("model", "cladec")):
+        name = settings[group]["name"]
+        out += [f"{group}={name}"] if name != default else []
+        file = option(group, name)
+        out += _changed(f"{group}.", settings[group], file.get("model", file))
+        if group == "model":
+            out += _changed("", {key: settings[key] for key in ("alpha", *WEIGHTS) if key in settings}, file)
+    own, usual = settings["trainer"], option("trainer", "default")
+    trainer = fitted_trainer(usual | {"joint": {}}, settings["dataset"]) | {"joint": usual["joint"]}
+    out += _changed("trainer.", own, trainer)
+    part = "joint" if settings["model"]["name"] == "joint" else "decoder"
+    rules = JOINT_TRAINING if part == "joint" else TRAINING
+    defaults = {key: rules[key].convert(usual) for key, usual in trainer[part].items() if key in own[part]}
+    out += _changed(f"trainer.{part}.", own | own[part], own | defaults)
+    untold = ["force", "train_missing", "hints"]
+    if settings["model"]["name"] in ("classifier", "joint"):
+        untold += ["layer", "neurons"]  # a decoder's
+    common = {key: settings[key] for key in COMMON if settings.get(key, top[key]) != top[key] and key not in untold}
+    return out + [f"{key}={spelled(value)}" for key, value in common.items()]
+
+
+def _changed(where: str, settings: Settings, file: Settings) -> list[str]:
+    """Overrides for the values that differ from a file's."""
+    different = {k: v for k, v in settings.items() if k != "fingerprint" and (k not in file or file[k] != v)}
+    return [f"{where}{k}={spelled(v)}" for k, v in different.items() if not isinstance(v, dict)]
+
+
+def spelled(given: Any) -> str:
+    """A value as Hydra's command line reads it."""
+    if isinstance(given, list):
+        return f"[{','.join(map(spelled, given))}]"
+    if isinstance(given, float):
+        return plain(given) if float(plain(given)) == given else repr(given)
+    if given is None or isinstance(given, bool):
+        return "null" if given is None else str(given).lower()
+    text = str(given)
+    return text if re.fullmatch(r"[\w./:@%+-]+", text) else quoted(text)
+
+
+def public(words: Sequence[str]) -> str:
+    """A command without the folders of the machine where it was typed: of those that it needs, their last part."""
+    out = []
+    for before, word in zip(["", *words], words, strict=False):
+        key, sign, value = word.lstrip("+").partition("=")
+        if key in ("out_dir", "data_dir"):
+            continue
+        if before == "--config-dir" or key in ("dataset.path", "classifier.weights"):
+            word = f"{key}{sign}{Path(value).name}" if sign else Path(word).name
+        out.append(word)
+    return shlex.join(out)

@@ -1,0 +1,277 @@
+"""The runs that lie on the disk, as they are found there; a damaged file is told of, and stops nothing."""
+
+import math
+import os
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from xmnist.config.derived import Settings
+from xmnist.config.schema import CONTROLS, DECODERS, REFERENCE, RUNS
+from xmnist.runs import store
+from xmnist.runtime import reading
+from xmnist.runtime.errors import InputError, one_line, unknown
+from xmnist.runtime.storage import digest
+
+STATES = (*reading.STATES, "killed", "stale", "damaged")
+"""`killed`: running, but its process is gone; `stale`: done, but of networks or data that are others now; `damaged`:
+its status.json cannot be read."""
+
+FIGURES = ("metrics.json", "summary.csv", "selection.csv")
+"""The files that the figures of a run are from."""
+
+NAME = re.compile(r"-[0-9a-f]{8}$")
+"""How a run's name ends."""
+
+DECODED = ("reconstruction_sse", "accuracy")
+MAIN = {**dict.fromkeys(DECODERS, DECODED), "joint": ("accuracy", "explanation_loss")}
+"""The figures that sum up a `train` run, the main one first; for other models it is the accuracy."""
+
+REFERENCE_ROWS = (*CONTROLS, "classifier", *REFERENCE.values())
+"""What tables of `evaluate` hold for comparison."""
+
+LOWER = re.compile("loss|gap|sse|mse|bce|kl|pompom")
+"""Scores that are better the lower they are."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A run; the names are those of `xmnist runs --json`."""
+
+    path: Path
+    stage: str
+    state: str
+    dataset: str
+    model: str | None
+    settings: Settings
+    edited: bool
+    figures: dict[str, float]
+    started: str | None
+    seconds: float | None
+    age_seconds: float
+    bytes: int
+    error: str | None
+    command: str | None
+    warnings: list[str]
+
+    @property
+    def id(self) -> str:
+        """The eight hexadecimal digits that end the run's name."""
+        return self.path.name[-8:]
+
+
+def below(out_dir: Path) -> list[Found]:
+    """All runs below a folder, newest last."""
+    return sorted(map(read, folders(out_dir)), key=lambda run: (_began(run.path, run.started), run.path))
+
+
+def folders(out_dir: Path) -> list[Path]:
+    """The folders of all runs below a folder."""
+    places = [path for stage in RUNS for path in (out_dir / stage).glob("*/*" if stage == "export" else "*/*/*")]
+    folders = [path for path in places if NAME.search(path.name)]
+    return [path for path in folders if (path / "status.json").exists() or (path / "config.yaml").exists()]
+
+
+LAST = "last"
+"""What names the newest finished run."""
+
+
+def named(word: str, out_dir: Path, suits: Callable[[Path], bool] = lambda path: True) -> Found:
+    """The run that a word names: its folder, the beginning of its hash, its name, or `last`.
+
+    Args:
+        suits: which of the finished runs `last` may be.
+
+    Raises:
+        InputError: there is no such run, or there are several.
+    """
+    there = folders(out_dir)
+    if word == LAST:
+        return _last(there, out_dir, suits)
+    if any((Path(word) / name).exists() for name in ("status.json", "config.yaml")):
+        return read(Path(word).resolve())
+    fitting = [path for path in there if word and (path.name[-8:].startswith(word) or path.name == word)]
+    if len(fitting) > 1:
+        these = ", ".join(f"{path.name[-8:]} ({path.relative_to(out_dir).parent.as_posix()})" for path in fitting[:5])
+        raise InputError(f"several runs begin with {word}: {these}{', ...' if len(fitting) > 5 else ''}")
+    if not fitting:
+        newest = sorted(there, key=lambda path: _began(path, reading.status(path)[0].get("started")))[::-1]
+        known = [path.name[-8:] for path in newest]
+        if not known:
+            raise InputError(f"there is no run '{word}': there are no runs below {out_dir}{os.sep} yet")
+        raise unknown(
+            "run", word, [*known[:8], *(["..."] if len(known) > 8 else [])], f"newest below {out_dir}{os.sep}"
+        )
+    return read(fitting[0])
+
+
+def hashes(out_dir: Path) -> list[str]:
+    """What may be typed for a run: `last`, and the hashes of all, newest first."""
+    began = {path: _began(path, reading.status(path)[0].get("started")) for path in folders(out_dir)}
+    return [LAST, *(path.name[-8:] for path in sorted(began, key=lambda path: began[path], reverse=True))]
+
+
+def _last(there: Iterable[Path], out_dir: Path, suits: Callable[[Path], bool]) -> Found:
+    began = {path: _began(path, status.get("started")) for path in there
+             if suits(path) and (status := reading.status(path)[0]).get("state") == "done"}  # fmt: skip
+    for path in sorted(began, key=lambda path: began[path], reverse=True):
+        if (run := read(path)).state == "done" and not run.edited:
+            return run
+    raise InputError(f"run=last: there is no finished run below {out_dir}{os.sep} that this could work on")
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process is at work on a run, as far as can be told; nothing is left behind by asking."""
+    lock = FileLock(path / ".lock")
+    with suppress(OSError):  # somebody holds it, or may: it cannot be opened
+        if (path / ".lock").exists():
+            lock.acquire(timeout=0)
+        lock.release()
+        return False
+    return True
+
+
+def main_figure(path: Path) -> tuple[str, float] | None:
+    """The name and value of the one figure that sums up a run, such as ("accuracy", 0.98); None where there is none."""
+    stage, _, model = _place(path)
+    return next(iter(figures(path, stage, model).items()), None)
+
+
+def figures(path: Path, stage: str, model: str | None) -> dict[str, float]:
+    """The figures that sum up a run, by name, the main one first; of a list of alphas, those of the best."""
+    if stage == "evaluate":
+        return _best_score(path / "summary.csv")
+    if stage == "explain":
+        return {"images": len(rows)} if (rows := reading.csv_rows(path / "selection.csv")) else {}
+    metrics, _ = reading.content(path / "metrics.json")
+    nested = [_numbers(value) for value in metrics.values() if isinstance(value, dict)]
+    if stage == "export":
+        return {"images": sum(nested[0].values())} if nested else {}
+    names = MAIN.get(model or "", ("accuracy",))
+    best = min(nested or [_numbers(metrics)], key=lambda row: row.get(names[0], math.inf))
+    return {name: best[name] for name in names if name in best and names[0] in best}
+
+
+def _best_score(path: Path) -> dict[str, float]:
+    """The best explainer's AOPC in a summary, or else the best by its first score."""
+    rows = {row.get("name") or "": _numbers(row) for row in reading.csv_rows(path)}
+    columns = [column for row in rows.values() for column in row]
+    column = "aopc" if "aopc" in columns else next(iter(columns), "")
+    scores = {name: row[column] for name, row in rows.items() if column in row}
+    kept = {name: score for name, score in scores.items() if name.split(",")[0] not in REFERENCE_ROWS} or scores
+    best = (min if LOWER.search(column) else max)(kept, key=lambda name: kept[name], default="")
+    return {column if best == "classifier" else f"{column} of {best}": kept[best]} if kept else {}
+
+
+def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers among some values; a text that is one counts."""
+    out = {}
+    for name, value in row.items():
+        with suppress(TypeError, ValueError, OverflowError):
+            number = value if isinstance(value, int) else float(value)
+            if math.isfinite(number) and not isinstance(value, bool):
+                out[name] = number
+    return out
+
+
+def _place(path: Path) -> tuple[str, str, str | None]:
+    """Stage, data set and model of a run, by where it lies."""
+    *_, stage, dataset, model, _ = ("", "", "", *path.absolute().parts)
+    return ("export", model, None) if dataset == "export" else (stage, dataset, model)
+
+
+def read(path: Path) -> Found:
+    """What there is to know of the run in a folder."""
+    stage, dataset, model = _place(path)
+    status, state, reason = _status(path)
+    settings, unread = reading.content(path / "config.yaml")
+    edited, altered = unread or _renamed(path, stage, settings), _altered(path, status["files"])
+    stale = _stale(path, stage, settings) if state == "done" and not edited else ""
+    reasons = [status.get("error"), reason, stale, altered, edited]
+    return Found(
+        path=path,
+        stage=stage,
+        state="stale" if stale else state,
+        dataset=dataset,
+        model=model,
+        settings=settings,
+        figures={} if altered else figures(path, stage, model),
+        edited=bool(edited),
+        age_seconds=round(max(0.0, time.time() - _began(path, status.get("started"))), 1),
+        bytes=_size(path),
+        error="; ".join(one_line(each) for each in reasons if each) or None,
+        **{key: status.get(key) for key in ("started", "seconds", "command")},
+        warnings=status.get("warnings") or [],
+    )
+
+
+def _status(path: Path) -> tuple[dict[str, Any], str, str]:
+    """What status.json says, with nothing but what it should; the run's state; why it is damaged, if it is."""
+    status, reason = reading.status(path)
+    state = "damaged" if reason else status["state"]
+    if state == "running" or not (path / "status.json").exists():
+        state, reason = ("running", "") if is_locked(path) else ("killed" if state == "running" else state, reason)
+    return {**status, "files": status.get("files") or {} if not reason else {}}, state, reason
+
+
+def _stale(path: Path, stage: str, settings: Settings) -> str:
+    """Why a finished run is no longer one of what it was made from; empty if it is, or nobody can tell."""
+    with suppress(Exception):  # settings of another version may lack anything
+        return as_run(path, stage, settings).stale()
+    return ""
+
+
+def as_run(path: Path, stage: str, settings: Settings) -> store.Run:
+    """The run in a folder as its stage knows it, wherever the folder lies now."""
+    return store.Run(stage, {**settings, "out_dir": str(path.parents[2 if stage == "export" else 3])})
+
+
+def altered(path: Path) -> str:
+    """Why what a run has written, its weights apart, is not to be shown; empty if it is what it wrote."""
+    status, _, reason = _status(path)
+    names = [name for name in status["files"] if not name.endswith(".pt")]
+    gone = next((f"{name} is gone" for name in names if not (path / name).is_file()), "")
+    return reason or gone or _altered(path, status["files"], names)
+
+
+def _altered(path: Path, files: Mapping[str, Any], names: Iterable[str] = FIGURES) -> str:
+    """Why a run's figures are not to be believed; empty if they are what it wrote."""
+    for name in names:
+        with suppress(OSError):
+            if name in files and digest(path / name) != files[name]:
+                return f"{name} is not the file that this run wrote"
+    return ""
+
+
+def _renamed(path: Path, stage: str, settings: Settings) -> str:
+    """Why a run would not be found by its settings; empty if it is."""
+    edited = "config.yaml was edited, or another version made it"
+    try:
+        name = store.run_id(stage, settings)
+    except Exception:  # a key may be missing, or hold anything
+        return f"{edited}: it is not what this one writes"
+    return "" if name == path.name else f"{edited}: this run would be called {name}"
+
+
+def _began(path: Path, started: Any) -> float:
+    """When a run was begun; where nothing says so, when its folder was last written."""
+    began = reading.seconds(started)
+    with suppress(OSError):  # it went away meanwhile
+        return path.stat().st_mtime if began is None else began
+    return time.time()
+
+
+def _size(folder: Path) -> int:
+    """The bytes of all files below a folder."""
+    size = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):  # it went away meanwhile
+                size += os.lstat(os.path.join(place, name)).st_size
+    return size

@@ -1,0 +1,94 @@
+"""A run with all that it stands on as one ZIP file, for somebody who checks it elsewhere. No torch."""
+
+import json
+import shlex
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from xmnist.config.derived import Settings
+from xmnist.runs import commands, verify
+from xmnist.runs.index import Found
+from xmnist.runs.store import Run
+from xmnist.runtime import reading
+from xmnist.runtime.errors import InputError
+from xmnist.runtime.storage import atomic
+
+LEFT_OUT = (".lock", "last.pt", "config.yaml", "status.json")
+"""Files of a run that are not packed as they are."""
+
+README = """{name}
+
+This is a run of xmnist with the networks that it stands on. Nothing in it is executed by reading it.
+
+1. Unpack it, and install xmnist {version} (python {python}, torch {torch}).
+2. xmnist runs verify all
+   says whether files, networks, data and versions are those that the run was made with.
+3. {command}
+   finds the run done; with force=true it makes its tables and pictures again, with these networks: nothing is trained.
+{data}
+The paths of the machine where it was made are left out: out_dir is outputs, data_dir is data.
+"""
+
+
+def pack(about: Found, target: Path) -> list[str]:
+    """Write a run, and all that it stands on, into a ZIP file; equal runs give equal files. Returns the runs' keys.
+
+    Raises:
+        InputError: the file is there already, or one of the runs is not finished or not what it wrote.
+    """
+    if target.exists():
+        raise InputError(f"{target} is there already: name another file, or remove it")
+    if not target.parent.is_dir():
+        raise InputError(f"{target}: there is no folder {target.parent}")
+    several = list(_with_bases(verify.run_of(about)).values())
+    files: dict[str, bytes] = {"README.txt": _readme(several[0]).encode()}
+    for run in several:
+        if not run.finished():
+            raise InputError(f"{run.path} is not finished, or stale: its command does it again")
+        for path in sorted(run.path.iterdir()):
+            if path.is_file() and path.name not in LEFT_OUT and path.suffix != ".log":
+                files[f"outputs/{run.key}/{path.name}"] = path.read_bytes()
+        settings, status = _elsewhere(run)
+        files[f"outputs/{run.key}/config.yaml"] = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True).encode()
+        files[f"outputs/{run.key}/status.json"] = (json.dumps(status, indent=2) + "\n").encode()
+    with atomic(target) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as out:
+        for name, content in sorted(files.items()):
+            out.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)  # of 1980, whenever it is packed
+    return [run.key for run in several]
+
+
+def _with_bases(run: Run) -> dict[str, Run]:
+    """A run, and all that it stands on, at any depth, by their keys."""
+    out = {run.key: run}
+    for base in run.bases():
+        out |= {key: each for key, each in _with_bases(base).items() if key not in out}
+    return out
+
+
+def _elsewhere(run: Run) -> tuple[Settings, dict[str, Any]]:
+    """Settings and status of a run without the folders and the name of the machine where it was made."""
+    settings = {**run.settings, "out_dir": "outputs"} | ({"data_dir": "data"} if "data_dir" in run.settings else {})
+    if "path" in settings.get("dataset", {}):
+        settings["dataset"] = {**settings["dataset"], "path": Path(settings["dataset"]["path"]).name}
+    weights = settings.get("classifier", {}).get("weights")
+    if weights not in (None, "imagenet"):
+        settings["classifier"] = {**settings["classifier"], "weights": Path(weights).name}
+    status = {key: value for key, value in run.status().items() if key not in ("host", "pid")}
+    status["command"] = commands.public(shlex.split(status.get("command") or ""))
+    return settings, status | {"checksum": reading.checksum(status)}
+
+
+def _readme(run: Run) -> str:
+    versions = reading.content(run.path / "environment.json")[0].get("versions") or {}
+    dataset = run.settings["dataset"]
+    data = ""
+    if dataset["name"] == "folder":
+        data = f"   Its images are not in here: give their folder by dataset.path=DIR ({Path(dataset['path']).name})."
+    elif run.status().get("data"):
+        data = f"   Its data set, {dataset['name']}, is fetched, or given by data_dir=DIR."
+    told = {name: versions.get(name) for name in ("python", "torch")}
+    command = commands.public(shlex.split(str(run.status().get("command"))))
+    return README.format(name=run.key, command=command, data=data, version=versions.get("xmnist"), **told)

@@ -1,0 +1,125 @@
+"""Which runs a command line means: `KEY=VALUE` words, by any setting, by state and by age."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from xmnist.config.derived import dotted, plain
+from xmnist.config.schema import COMMON, GROUPS, RUNS, WEIGHTS
+from xmnist.runs.index import STATES, Found
+from xmnist.runtime.errors import InputError, report, unknown
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+AGES = ("older", "newer")
+
+TOLD = ("state", "stage", "dataset", "model")
+"""Filters that are a run's fields."""
+
+WORDS = (*TOLD, *AGES, "out_dir", "explainer", "metric", "alpha", *GROUPS, *COMMON, *WEIGHTS)
+"""Keys that are known without looking at any run."""
+
+CLOSED = {"state": STATES, "stage": RUNS, **{group: tuple(names) for group, names in GROUPS.items()}}
+"""Keys with a closed list of values."""
+
+
+def check_value(key: str, text: str) -> None:
+    """Refuse what a filter can never find.
+
+    Raises:
+        InputError: names it, and what is allowed.
+    """
+    if key in AGES:
+        _seconds(key, text)
+    for word in _split(text):
+        if key in CLOSED and word not in CLOSED[key]:
+            raise unknown(key, word, CLOSED[key])
+
+
+def _seconds(key: str, text: str) -> float:
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d+)?)([smhdw])", text)
+    if not match:
+        raise InputError(f"{key}={text}: an age is a number and one of {', '.join(UNITS)}, such as 7d or 2h")
+    return float(match[1]) * UNITS[match[2]]
+
+
+def _split(text: str) -> list[str]:
+    """The values between commas; a list in brackets is one."""
+    return re.findall(r"\[[^]]*\]|[^,]+", text)
+
+
+def flat(run: Found) -> dict[str, Any]:
+    """A run's settings by dotted key, less what has no part in it."""
+    out: dict[str, Any] = {}
+    for key, value in dotted(run.settings).items():
+        out |= {key.removesuffix(".name"): value, key: value}  # a group that has a name is that name as well
+    for group in ("explainer", "metric"):
+        named = {key.split(".")[1]: value for key, value in out.items() if re.fullmatch(rf"{group}s\.[^.]+", key)}
+        out |= {group: [*named, *named.values()]} if named else {}
+    if run.model in ("classifier", "joint"):
+        out.pop("layer", None)
+    return out
+
+
+def check_keys(filters: Mapping[str, str], runs: Sequence[Found]) -> None:
+    """Refuse a filter by what is no key of any run.
+
+    Raises:
+        InputError: names it, and the keys beside it.
+    """
+    keys = {key for run in runs for key in flat(run)} | set(WORDS)
+    for key in filters:
+        parent = key.rpartition(".")[0]
+        beside = [other for other in keys if other.rpartition(".")[0] == parent]
+        inside = sorted(other for other in keys if other.rpartition(".")[0] == key)
+        if key not in keys and inside:
+            raise InputError(f"{key} is a group of settings: {', '.join(inside)}")
+        if key not in keys and (runs or not parent):
+            raise unknown("setting", key, sorted(beside or [other for other in keys if "." not in other]), "settings")
+
+
+def chosen(runs: Sequence[Found], filters: Mapping[str, str]) -> list[Found]:
+    """The runs that all filters fit; where one leaves none, it is told, with what would have left some."""
+    left = list(runs)
+    for key, text in filters.items():
+        before, left = left, [run for run in left if _fits(run, key, text)]
+        if before and not left:
+            values = [] if key in AGES else sorted({text_of(value) for run in before for value in _values(run, key)})
+            there = f" (there: {', '.join(values[:9])}{', ...' if len(values) > 9 else ''})" if values else ""
+            report(f"no run fits {key}={text}{there}")
+    return left
+
+
+def _values(run: Found, key: str) -> list[Any]:
+    if key in TOLD:
+        return [value for value in [getattr(run, key)] if value]
+    settings = flat(run)
+    return [settings[key]] if key in settings else []
+
+
+def _fits(run: Found, key: str, text: str) -> bool:
+    if key in AGES:
+        return (run.age_seconds > _seconds(key, text)) == (key == "older")
+    return any(_same(value, word) for value in _values(run, key) for word in (text, *_split(text)))
+
+
+def _same(value: Any, word: str) -> bool:
+    """Whether a setting is, or is a list that has, what a word says; numbers are compared as such."""
+    if isinstance(value, list):
+        words = _split(word[1:-1])
+        whole = word.startswith("[") and len(words) == len(value) and all(map(_same, value, words))
+        return whole or any(_same(each, word) for each in value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            return float(word) == value
+        except ValueError:
+            return False
+    return text_of(value) == word
+
+
+def text_of(value: Any) -> str:
+    """A setting as it is typed."""
+    if isinstance(value, list):
+        return f"[{','.join(map(text_of, value))}]"
+    if isinstance(value, float):
+        return plain(value)
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,119 @@
+"""Finished trainings like one that is about to begin: how they differ from it, and how fast they were. No torch."""
+
+import re
+import shlex
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from xmnist.config.derived import Settings, dotted, phases, trainer_part, training
+from xmnist.config.schema import DECODERS, TRAINING, WEIGHTS
+from xmnist.runs.query import text_of
+from xmnist.runs.store import Run
+from xmnist.runs.titles import NAMES
+from xmnist.runtime import reading
+from xmnist.runtime.progress import duration
+
+UNSEEN = ("trainer.precision", "dataset.workers", "dataset.stream", "classifier.weights", "dataset.path")
+"""Keys that may differ: they change no result, or another key says what they hold."""
+
+LONG = 10.0
+"""Seconds of training from which on it is worth telling of another one that is there."""
+
+
+@dataclass(frozen=True)
+class Like:
+    """A finished training of the same kind; `speed` is how many images it took in a second, 0 if nobody knows."""
+
+    path: Path
+    differences: dict[str, tuple[object, object]]
+    speed: float
+    here: bool
+
+
+def decides(model: str, key: str) -> bool:
+    """Whether a setting, by its dotted key, has a part in the training of a model."""
+    group, _, rest = key.partition(".")
+    if key in UNSEEN:
+        return False
+    if group == "trainer":
+        part = "decoder" if model == "evaluation" else trainer_part(model)  # that of what it judges
+        return rest in TRAINING or (part is not None and rest.startswith(f"{part}."))
+    own = ("layer", "neurons") if model in DECODERS else tuple(WEIGHTS)
+    return group in ("dataset", "classifier", "seed", *(("model", "alpha", *own) if model != "classifier" else ()))
+
+
+def differences(before: Settings, after: Settings) -> dict[str, tuple[object, object]]:
+    """Settings that two trainings of one model have both, with different values, by dotted key."""
+    first, second = dotted(before), dotted(after)
+    model = str(before["model"]["name"])
+    own = [key for key in first if key in second and decides(model, key) and first[key] != second[key]]
+    return {key: (first[key], second[key]) for key in own}
+
+
+def alike(settings: Settings) -> list[Like]:
+    """The finished trainings of this data set, classifier and model, those first that differ in the least."""
+    out = list(_alike(settings))
+    return sorted(out, key=lambda like: (len(like.differences), not like.here))
+
+
+def _alike(settings: Settings) -> Iterator[Like]:
+    path = Run("train", settings).path
+    for folder in path.parent.glob("*"):
+        status, reason = reading.status(folder)
+        if reason or status["state"] != "done" or folder == path:
+            continue
+        own, unread = reading.content(folder / "config.yaml")
+        with suppress(Exception):  # settings of another version may lack anything
+            if unread or own["classifier"]["name"] != settings["classifier"]["name"]:
+                continue
+            speed = reading.content(folder / "metrics.json")[0].get("images_per_second") or 0.0
+            here = status.get("host") == socket.gethostname()
+            yield Like(folder, differences(own, settings), float(speed), here)
+
+
+def epochs(settings: Settings) -> int:
+    """The epochs of a training, those of all phases together."""
+    if settings["model"]["name"] == "joint":
+        return sum(phase["epochs"] for phase in phases(settings))
+    return training(settings)["epochs"]
+
+
+def seconds(settings: Settings, images: int, near: Sequence[Like]) -> tuple[float, bool] | None:
+    """How long the training will take, and whether trainings on this machine say so; None if none was like it."""
+    known = [like for like in near if like.speed]
+    if not known:
+        return None
+    best = next((like for like in known if like.here), known[0])
+    return images * epochs(settings) / best.speed, best.here
+
+
+def told(settings: Settings, images: int, typed: str, near: Sequence[Like]) -> str:
+    """The line that tells of the nearest finished training, where the user may have meant that one; else empty.
+
+    Args:
+        images: how many the training has.
+        typed: the command; settings that stand in it were meant.
+        near: what `alike` answers.
+    """
+    for like in near:
+        took = images * epochs(settings) / like.speed if like.speed else 0.0
+        meant = [key for key in like.differences if _stands_in(key, typed)]
+        if like.differences and len(meant) < len(like.differences) and took > LONG:
+            name = NAMES[settings["model"]["name"]]
+            has = " ".join(f"{key}={text_of(value)}" for key, (value, _) in like.differences.items())
+            far = "" if like.here else " on the machine of that one"
+            return (
+                f"a {settings['dataset']['name']} {name} exists with {has}; this trains another with {images:,} images "
+                f"x {epochs(settings)} epochs (about {duration(took)}{far}). To use the existing one: "
+                f"run={like.path.name[-8:]}"
+            )
+    return ""
+
+
+def _stands_in(key: str, typed: str) -> bool:
+    """Whether a command sets a key: by itself, by its group, or by an experiment, which may set anything."""
+    words = [word.lstrip("+~").partition("=")[0] for word in shlex.split(typed)]
+    return any(word in (key, key.partition(".")[0]) or re.match("experiment", word) for word in words)

@@ -1,0 +1,446 @@
+"""Runs on disk: directories named by content, status, locks, reuse."""
+
+import csv
+import json
+import logging
+import os
+import shlex
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from xmnist.config import resolution
+from xmnist.config.derived import listed, stands_on
+from xmnist.data import fingerprint
+from xmnist.runs.identity import place, run_id
+from xmnist.runtime import interrupts, processes, reading
+from xmnist.runtime.errors import DamageError, InputError, one_line
+from xmnist.runtime.storage import (
+    FULL,
+    PARTIAL,
+    atomic,
+    digest,
+    first_line,
+    load_checkpoint,
+    save_checkpoint,
+    write_yaml,
+)
+
+log = logging.getLogger(__name__)
+
+CHECKSUMMED = ("*.pt", "*.json", "*.csv", "*.md", "*.npz", "grid.*")
+"""The files, other than its status, whose checksums a finished run's status holds."""
+
+WEIGHTS = "model.pt"
+"""The file with the weights of a trained network."""
+
+EFFORT = ("epochs", "seconds", "images_per_second")
+"""Figures of `metrics.json` that say what a run cost, not what it is worth."""
+
+
+FIRST = ("grid", "examples", "aopc.", "depth", "reconstruction", "confusion")
+"""The pictures of which the one that a run has is to be looked at first."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One stage on one resolved config, in its own directory."""
+
+    stage: str
+    settings: resolution.Settings
+
+    @property
+    def path(self) -> Path:
+        """The run's directory: OUT/STAGE/DATASET/MODEL/ID."""
+        return Path(self.settings["out_dir"], self.stage, place(self.stage, self.settings))
+
+    @property
+    def id(self) -> str:
+        """The eight hexadecimal digits that end the run's name."""
+        return self.path.name[-8:]
+
+    def status(self) -> dict[str, Any]:
+        """What status.json says; empty where there is none, or not the one that this run wrote."""
+        status, reason = reading.status(self.path)
+        return {} if reason else status
+
+    def write_status(self, status: dict[str, Any]) -> None:
+        """Write status.json, even where there is no room for another file."""
+        status = {**status, "run": self.path.name}
+        text = json.dumps({**status, "checksum": reading.checksum(status)}, indent=2) + "\n"
+        try:
+            with atomic(self.path / "status.json") as file:
+                file.write_text(text, encoding="utf-8")
+        except OSError as error:
+            if error.errno not in FULL or not (self.path / "status.json").is_file():
+                raise
+            with (self.path / "status.json").open("r+", encoding="utf-8") as file:  # into the room that it has
+                file.write(text)
+                file.truncate()
+
+    def metrics(self) -> dict[str, Any]:
+        """The run's figures."""
+        return reading.content(self.path / "metrics.json")[0]
+
+    def finished(self) -> bool:
+        """Whether the run is done, of what is there now, and its files are those that it wrote.
+
+        Raises:
+            DamageError: one of them is another file now.
+        """
+        status = self.status()
+        if not status and (self.path / "status.json").is_file():
+            log.warning("%s was damaged: this run is done again", self.path / "status.json")
+        if stale := self.stale():
+            log_once(logging.WARNING, f"{self.path} is stale, and done again: {stale}")
+            return False
+        return status.get("state") == "done" and self.intact()
+
+    def bases(self) -> list["Run"]:
+        """The `train` runs that this one stands on."""
+        return [Run("train", each) for each in stands_on(self.settings, self.stage)]
+
+    def sources(self) -> dict[str, Any]:
+        """The digests of what a run is made from, as far as it is there: of `stands_on` the weights, and its `data`."""
+        weights = {base.key: base.status()["files"][WEIGHTS] for base in self.bases() if base.sound()}
+        data = self.data()
+        return {"stands_on": weights} | ({"data": data} if data else {})
+
+    def sound(self) -> bool:
+        """Whether the run is done, not stale, and has saved weights; its files are not looked at."""
+        status = self.status()
+        return status.get("state") == "done" and WEIGHTS in status.get("files", {}) and not self.stale()
+
+    def stale(self) -> str:
+        """Why the finished run is no longer a result of what it was made from; empty if it is, or nobody can tell.
+
+        A run of before sources were written down is stale if what it stands on was begun after its own end.
+        """
+        status = self.status()
+        return self.changed(status, status["ended"]) if status.get("state") == "done" else ""
+
+    def changed(self, sources: dict[str, Any], ended: str = "") -> str:
+        """Which of these `sources` is another one now; empty if none is, or what is gone cannot be compared."""
+        weights = sources.get("stands_on")
+        for base in self.bases():
+            status, name = base.status(), base.settings["model"]["name"]
+            if status.get("state") != "done":
+                continue
+            if base.stale():
+                return f"the {name} that it stands on is stale"
+            now = status.get("files", {}).get(WEIGHTS)
+            if status["started"] > ended if weights is None else weights.get(base.key, now) != now:
+                return f"the {name} that it stands on was trained again"
+        data = sources.get("data")
+        if data and self.data() not in (None, data):
+            return f"the files of {self.settings['dataset']['name']} are others now"
+        return ""
+
+    def data(self) -> str | None:
+        """The digest of the data set's files, if it is read from some that are there."""
+        dataset = self.settings.get("dataset")  # a report has none
+        return fingerprint.of_dataset(dataset, self.settings["data_dir"]) if dataset else None
+
+    @property
+    def key(self) -> str:
+        """Where the run lies below OUT, in any OUT and on any system."""
+        return f"{self.stage}/{place(self.stage, self.settings)}"
+
+    def intact(self) -> bool:
+        """Whether all that the run has written, done or failed, is there.
+
+        Raises:
+            DamageError: one of its files is another one now.
+        """
+        for name, checksum in self.status().get("files", {}).items():
+            file = self.path / name
+            if not file.is_file():
+                log.warning("%s is gone: this run is done again", file)
+                return False
+            if digest(file) != checksum:
+                raise DamageError(
+                    f"{file} is not the file that this run wrote: it was damaged, or comes from another model; put the "
+                    f"right one back, or redo the run with force=true"
+                )
+        return True
+
+    def reusable(self) -> bool:
+        """Whether the finished run answers this command, which must not ask to do it again.
+
+        A config.yaml that no longer says what the run is, is written again.
+        """
+        if self.settings["force"] or not self.finished():
+            return False
+        try:
+            described(self.path, self.stage)
+        except ValueError as error:
+            log.warning("%s: it is written again", error)
+            write_yaml(self.path / "config.yaml", self.settings)
+        return True
+
+    def log_summary(self, what: str) -> None:
+        """Log where the run is, its scores on the test images, what was wrong with it, and its pictures."""
+        if processes.rank():
+            return
+
+        def line(scores: dict[str, Any]) -> str:
+            own = {name.replace("_", " "): value for name, value in scores.items() if name not in EFFORT}
+            return ", ".join(f"{k} {v:.4f}" if isinstance(v, float) else f"{k} {v}" for k, v in own.items())
+
+        metrics = self.metrics()
+        nested = all(isinstance(value, dict) for value in metrics.values())
+        rows = [f"{name}: {line(row)}" for name, row in metrics.items()] if nested else [f"test: {line(metrics)}"]
+        rows += [f"warning: {text}" for text in self.status().get("warnings") or []] if what != "done" else []
+        drawn = [path.name for path in self.path.iterdir() if path.suffix in (".png", ".pdf", ".svg")]
+        drawn = sorted(drawn, key=lambda name: (not name.startswith(FIRST), name))
+        rows += [f"picture: {self.path / drawn[0]}"] if drawn else []
+        rows += [f"beside it: {', '.join(drawn[1:])}"] if drawn[1:] else []
+        summary = self.path / "summary.md"
+        table = f"\n\n{summary.read_text(encoding='utf-8')}" if summary.is_file() else ""
+        log.info("%s%s", "\n  ".join([f"{what}: {self.path}", *rows]), table)
+
+    def draw(self, name: str, draw: Callable[[Path], None]) -> None:
+        """Draw a picture in every format that the settings ask for; `draw` draws into a file of the right suffix."""
+        for kind in listed(self.settings["format"]):
+            with atomic(self.path / f"{name}.{kind}") as file:
+                draw(file)
+
+    def drawn(self) -> bool:
+        """Whether there is a picture in every format that the settings ask for, or none in any."""
+        there = {path.suffix[1:] for path in self.path.glob("*.*")} & {"png", "pdf", "svg"}
+        return not there or there.issuperset(listed(self.settings.get("format", [])))
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Write a JSON file; of several processes that train a model, the first does so, as with all files."""
+        if processes.rank():
+            return
+        with atomic(self.path / name) as file:
+            file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+    def write_csv(self, name: str, rows: Sequence[dict[str, Any]]) -> None:
+        """Write a CSV file with a line a row; the first row's keys are the columns."""
+        if processes.rank():
+            return
+        with atomic(self.path / name) as file, file.open("w", encoding="utf-8", newline="") as out:
+            writer = csv.DictWriter(out, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def save(self, name: str, state: dict[str, Any]) -> None:
+        """Write a checkpoint: tensors and plain values."""
+        if not processes.rank():
+            save_checkpoint(self.path / name, state)
+
+    def load(self, name: str) -> dict[str, Any] | None:
+        """Read a checkpoint, nothing but tensors and plain values; None where there is none.
+
+        Raises:
+            InputError: it is damaged, or holds anything else.
+        """
+        try:
+            return load_checkpoint(self.path / name) if (self.path / name).is_file() else None
+        except ValueError as error:
+            raise self.refused(name, str(error)) from None
+
+    def load_into(self, model: Any, name: str) -> None:
+        """Put the weights of checkpoint `name` into a network.
+
+        Raises:
+            InputError: it is missing, damaged or of another network.
+        """
+        state = self.load(name)
+        if state is None:
+            raise self.refused(name, "it is missing")
+        try:
+            model.load_state_dict(state)
+        except RuntimeError as error:
+            raise self.refused(name, str(error)) from None
+
+    def refused(self, name: str, reason: str) -> InputError:
+        """The error that says why checkpoint `name` is not used."""
+        return InputError(
+            f"{self.path / name} is no checkpoint of this run: {first_line(reason)}; remove it, or redo the run with "
+            f"force=true"
+        )
+
+
+@contextmanager
+def claim(run: Run, command: str) -> Iterator[bool]:
+    """Hold a run for this process; yields whether there is work to do.
+
+    Another process that holds it is waited for. The status is `running` inside, `done`, `failed` or `interrupted`
+    afterwards; bad input leaves it as it was. While it is held, the log also goes to the run's own file.
+    """
+    run.path.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(run.path / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.info("another process is at work on %s: waiting for it", run.path)
+        lock.acquire()
+    try:
+        for folder in (run.path, run.path / ".hydra"):
+            for left in folder.glob(f"{PARTIAL}*"):  # by a process that was killed while it wrote
+                left.unlink()
+        if run.reusable():
+            yield False
+        else:
+            with _logged(run) as handler, _collected() as warnings, _recorded(run, command, handler, warnings):
+                yield True
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _logged(run: Run) -> Iterator[logging.Handler]:
+    handler = logging.FileHandler(run.path / f"{run.stage}.log", encoding="utf-8")
+    handler.handleError = lambda record: None  # type: ignore[method-assign]  # a full disk must not hide what happens
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.getLogger().addHandler(handler)
+    try:
+        yield handler
+    finally:
+        logging.getLogger().removeHandler(handler)
+        with suppress(OSError):
+            handler.close()
+
+
+class _Warnings(logging.Handler):
+    """Collects the warnings that stay true of a run when it is done, not those of a run that is made within it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if getattr(record, "lasting", False):
+            innermost = next(each for each in reversed(logging.getLogger().handlers) if isinstance(each, _Warnings))
+            if innermost is self:
+                self.texts.append(record.getMessage())
+
+
+@contextmanager
+def _collected() -> Iterator[list[str]]:
+    handler = _Warnings()
+    logging.getLogger().addHandler(handler)
+    try:
+        yield handler.texts
+    finally:
+        logging.getLogger().removeHandler(handler)
+
+
+@contextmanager
+def _recorded(run: Run, command: str, handler: logging.Handler, warnings: list[str]) -> Iterator[None]:
+    """Keep the run's status while the block works on it."""
+    before, start = run.status(), time.monotonic()
+    forced = run.settings["force"]
+    if forced and not (before.get("forced") and before.get("state") != "done"):  # else it goes on
+        (run.path / "last.pt").unlink(missing_ok=True)
+    _write_config(run, command)
+    status: dict[str, Any] = {"state": "running", "command": command, "started": _now()}
+    status |= {"host": socket.gethostname(), "pid": os.getpid(), "forced": forced}
+    sources = run.sources()
+    try:
+        run.write_status(status)
+        yield
+        interrupts.raise_if_interrupted()
+        made = run.sources()  # of what was not there before, it is that which this block has made
+        sources = made | sources | {"stands_on": made["stands_on"] | sources["stands_on"]}
+        status |= {"warnings": warnings} if warnings else {}
+        run.write_status({**status, **sources, "state": "done", **_ended(start), "files": _checksums(run)})
+    except InputError:
+        run.write_status(before) if before else (run.path / "status.json").unlink(missing_ok=True)
+        raise
+    except BaseException as error:
+        status |= {"state": "failed", **_ended(start)}
+        if interrupts.asked() or not isinstance(error, Exception):  # whatever became of it on its way to here
+            status["state"] = "interrupted"
+        else:  # the terminal gets one line, the run's own log the whole story
+            status["error"] = one_line(error)[:1000]
+            handler.handle(log.makeRecord(log.name, logging.ERROR, __file__, 0, "failed", (), sys.exc_info()))
+            status["files"] = _checksums(run)  # a measurement that has failed in part has tables, too
+        run.write_status(status)
+        raise
+    (run.path / "last.pt").unlink(missing_ok=True)
+
+
+@lru_cache
+def log_once(level: int, text: str) -> None:
+    """Log what a command, or each job of a sweep, comes upon several times."""
+    log.log(level, "%s", text)
+
+
+def _ended(start: float) -> dict[str, Any]:
+    return {"ended": _now(), "seconds": round(time.monotonic() - start, 3)}
+
+
+def _checksums(run: Run) -> dict[str, str]:
+    """The checksums of what a run has written."""
+    written = {path.name for kind in CHECKSUMMED for path in run.path.glob(kind)} - {"status.json", "last.pt"}
+    return {name: digest(run.path / name) for name in sorted(written)}
+
+
+def mark_killed(run: Run, state: str) -> None:
+    """Write down how a run ended whose process was killed; one at which somebody is at work is left alone."""
+    status = run.status()
+    if status.get("state") != "running":
+        return
+    with suppress(Timeout), FileLock(run.path / ".lock", timeout=0):
+        status = run.status()
+        if status.get("state") == "running":
+            run.write_status({**status, "state": state, "error": "its process was killed", "ended": _now()})
+
+
+def described(folder: Path, stage: str) -> resolution.Settings:
+    """The settings in a run's config.yaml.
+
+    Raises:
+        ValueError: it cannot be read, or is not that of this run; the message says so in one line.
+    """
+    path = folder / "config.yaml"
+    settings, reason = reading.content(path)
+    try:
+        name = "" if reason else run_id(stage, settings)
+    except Exception as error:  # keys may be missing, or hold anything
+        reason = one_line(error)[:100]
+    if reason:
+        raise ValueError(f"{path} cannot be read ({reason})")
+    if name != folder.name:
+        raise ValueError(f"{path} was changed: it would be the config of {name}")
+    return settings
+
+
+def _write_config(run: Run, command: str) -> None:
+    """Write the settings, and the overrides where Hydra's tools look for them.
+
+    Hydra would write the latter itself, but before the run is locked, and not for runs that another one needs.
+    """
+    (run.path / ".hydra").mkdir(exist_ok=True)
+    for name, content in (
+        ("config.yaml", run.settings),
+        (".hydra/config.yaml", run.settings),
+        (".hydra/overrides.yaml", shlex.split(command)[2:]),
+    ):
+        write_yaml(run.path / name, content)
+
+
+UNTOLD = ("force=", "train_missing=", "fail_fast=")
+"""Overrides that a run's command leaves out: they change no result."""
+
+
+def command(stage: str, overrides: Sequence[str]) -> str:
+    """A command line that makes a run; it neither forces nor forbids anything that would change no result."""
+    return shlex.join(["xmnist", stage, *(word for word in overrides if not word.startswith(UNTOLD))])
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,1 @@
+"""What everything stands on: devices, files, signals, processes, errors, progress."""

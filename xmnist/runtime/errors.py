@@ -1,0 +1,81 @@
+"""The one exception that means: what was asked for cannot be done as asked; and how errors are told."""
+
+import difflib
+import errno
+import sys
+from collections.abc import Iterable
+
+from xmnist.runtime import processes
+
+TRACEBACK = "XMNIST_TRACEBACK"
+"""Environment variable that is set, for the jobs in other processes too, when the user asked for tracebacks."""
+
+
+class InputError(Exception):
+    """Bad input; its message is one line that names what was wrong and what is allowed."""
+
+
+class DamageError(InputError):
+    """A file of a finished run is not the one that the run wrote."""
+
+
+class JobFailed(Exception):
+    """A job of a sweep failed, and has said why; its message is that line."""
+
+
+class MeasurementError(Exception):
+    """Some of what was to be measured could not be; the rest is there. Its message says what and why, in one line."""
+
+
+def unknown(what: str, word: str, allowed: Iterable[str], listed: str = "allowed") -> InputError:
+    """An `InputError` for a word that is not in a closed list; names the nearest one, then all."""
+    words = list(allowed)
+    return InputError(f"no {what} '{word}'{meant(word, words)} ({listed}: {', '.join(words)})")
+
+
+def meant(word: object, words: Iterable[str]) -> str:
+    """The question whether the nearest word was meant; empty if none is near."""
+    near = nearest(word, words) if isinstance(word, str) else None
+    return f"; did you mean '{near}'?" if near else ""
+
+
+def nearest(word: str, words: Iterable[str]) -> str | None:
+    """The word that was probably meant, however it is spelled: FashionMNIST is fashion_mnist."""
+
+    def letters(text: str) -> str:
+        return "".join(filter(str.isalnum, text)).lower()
+
+    by_letters = {letters(each): each for each in words}
+    near = difflib.get_close_matches(letters(word), by_letters, 1)
+    return by_letters[near[0]] if near else None
+
+
+NO_PLACE = (
+    *(errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP),
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+)
+"""What a system says of a file or folder that cannot be used as it was named, or by this user."""
+
+
+def exit_code(error: BaseException) -> int:
+    """How a command ends by an error: 2 for bad input, a place that cannot be used among it, else 1."""
+    return 2 if isinstance(error, InputError) or _place(error) else 1
+
+
+def _place(error: object) -> bool:
+    return isinstance(error, OSError) and error.errno in NO_PLACE and error.filename is not None
+
+
+def one_line(error: Exception | str) -> str:
+    """An error in one line; the kind of those that are no bad input comes first."""
+    told = isinstance(error, InputError | JobFailed | MeasurementError | str)
+    if isinstance(error, OSError) and _place(error):
+        return f"{error.filename} cannot be used: {error.strerror}"
+    text = str(error) if told else f"{type(error).__name__}: {error}"
+    return " ".join(text.split())
+
+
+def report(error: Exception | str) -> None:
+    """Say in one line what went wrong, and in which process, if there are others."""
+    name = f"xmnist (process {processes.rank()})" if processes.rank() else "xmnist"
+    print(f"{name}: {one_line(error)}", file=sys.stderr)

@@ -1,0 +1,230 @@
+"""What a command is at work on, and how far it is: one line on the terminal, painted anew while it works."""
+
+import logging
+import multiprocessing
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from tqdm import tqdm
+
+from xmnist.runtime import processes
+
+WIDTH = 100
+"""Columns that the line has at most."""
+
+EVERY = 0.5
+"""Seconds between two paintings."""
+
+
+class Handler(logging.StreamHandler):
+    """A log on the terminal, above the line that shows the progress."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return ("warning: " if record.levelno >= logging.WARNING else "") + super().format(record)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with tqdm.external_write_mode(file=self.stream):
+            super().emit(record)
+
+
+@dataclass
+class Activity:
+    """One thing that is being done; `total` is 0 where nobody knows how much there is."""
+
+    text: str
+    total: float
+    network: bool = False
+    done: float = 0.0
+    note: str = ""
+    started: float = field(default_factory=time.monotonic)
+    told: float = 0.0
+
+
+@dataclass
+class Plan:
+    """The trainings of a command: images to train on, over all epochs, by kind of network, and the seconds of each.
+
+    The seconds may be guesses: what they are wrong by is found out on the way.
+    """
+
+    networks: int = 0
+    finished: int = 0
+    left: dict[str, float] = field(default_factory=dict)
+    cost: dict[str, float] = field(default_factory=dict)
+    worked: float = 0.0
+    since: float | None = None
+
+    def expect(self, kind: str, images: float, seconds: float) -> None:
+        """Add a training of so many images, at `seconds` an image."""
+        self.networks += 1
+        self.left[kind] = self.left.get(kind, 0.0) + images
+        self.cost[kind] = seconds
+
+    def advance(self, kind: str, images: float) -> None:
+        """Count images that were trained on."""
+        self.since = self.since or time.monotonic()
+        self.left[kind] = self.left.get(kind, 0.0) - images
+        self.worked += images * self.cost.get(kind, 1.0)
+
+    def seconds_left(self) -> float | None:
+        """Seconds until the last training is done; None until enough is known."""
+        took = time.monotonic() - (self.since or time.monotonic())
+        if took < 2 or not self.worked:
+            return None
+        ahead = sum(max(0.0, images) * self.cost.get(kind, 1.0) for kind, images in self.left.items())
+        return took * ahead / self.worked
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a process that works for another one tells it: so many images were trained on."""
+
+    kind: str
+    images: float
+
+
+class Display:
+    """The line: what is being done, from the whole to the part, and how long the trainings still take."""
+
+    def __init__(self) -> None:
+        self.stack: list[Activity] = []
+        self.plan = Plan()
+        self.kind = ""
+        self.send: Callable[[Trained], None] | None = None  # in a process that works for another one
+        self._unsent, self._sent = 0.0, 0.0
+        self._bar: Any = None
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def shown(self) -> bool:
+        """Whether there is a terminal to paint on, and this is the process that speaks."""
+        return not (multiprocessing.parent_process() or processes.rank()) and sys.stderr.isatty()
+
+    def push(self, activity: Activity) -> None:
+        """Show one more thing."""
+        self.stack.append(activity)
+        if self.shown:
+            self._bar = self._bar if self._bar is not None else self._open()
+            self.paint()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._repaint, daemon=True)
+                self._thread.start()
+            self._wake.set()
+
+    def pop(self, activity: Activity) -> None:
+        """Show it no longer, nor what was a part of it."""
+        del self.stack[self.stack.index(activity) :]
+        if self._bar is not None and not self.stack:
+            self._wake.clear()
+            self._bar.close()
+            self._bar = None
+        elif self._bar is not None:
+            self.paint()
+
+    def advance(self, activity: Activity, count: float, note: str) -> bool:
+        """Count what has been done; returns whether it was shown, which is now and then."""
+        activity.done, activity.note, now = activity.done + count, note or activity.note, time.monotonic()
+        if self._bar is None or now - activity.told < EVERY:
+            return False
+        activity.told = now
+        return True
+
+    def trained(self, images: float) -> None:
+        """Count images that the network at work was trained on; in a process that works for another one, there."""
+        if self.send is None:
+            self.plan.advance(self.kind, images)
+            return
+        self._unsent, now = self._unsent + images, time.monotonic()
+        if now - self._sent > EVERY:
+            self.send(Trained(self.kind, self._unsent))
+            self._unsent, self._sent = 0.0, now
+
+    def paint(self) -> None:
+        """Paint the line as it is now."""
+        with tqdm.get_lock():
+            bar, stack = self._bar, list(self.stack)
+            if bar is None or not stack:
+                return
+            bar.set_description_str(self.text(stack), refresh=False)
+            bar.refresh()
+
+    def text(self, stack: list[Activity]) -> str:
+        """The line: the network at work and what it does, without what waits for it; cut before its end, not there."""
+        last = stack[-1]
+        inner = max((place for place, each in enumerate(stack) if each.network), default=0)
+        text = ": ".join(each.text for each in stack[inner:])
+        if stack[inner].network and self.plan.finished < self.plan.networks > 1:
+            text = f"network {self.plan.finished + 1} of {self.plan.networks}: {text}"
+        end = f" {min(last.done / last.total, 1):.0%}" if last.total else ""
+        end += f", {last.note}" if last.note else ""
+        seconds, took = self.plan.seconds_left(), time.monotonic() - last.started
+        if seconds is not None and seconds > 1:
+            end += f", about {duration(seconds)} left"
+        elif took > 2:
+            end += f", {duration(took)}"
+        room = _width() - 1 - len(end)
+        whole = (text if len(text) <= room else text[: max(room - 1, 0)] + "…") + end
+        return whole[: _width() - 1]  # of a terminal that is narrower than the end
+
+    def _open(self) -> Any:
+        return tqdm(bar_format="{desc}", file=sys.stderr, leave=False, ncols=WIDTH)
+
+    def _repaint(self) -> None:
+        while True:
+            self._wake.wait()
+            time.sleep(EVERY)
+            self.paint()
+
+
+def _width() -> int:
+    """The columns that may be painted on."""
+    try:
+        return min(WIDTH, os.get_terminal_size(sys.stderr.fileno()).columns or WIDTH)
+    except (OSError, ValueError):
+        return WIDTH
+
+
+display = Display()
+"""The line of this process."""
+
+
+@contextmanager
+def activity(text: str, total: float = 0) -> Iterator[Callable[..., bool]]:
+    """Show what the block is at work on; yields a function that counts what has been done, of `total`.
+
+    That function takes a number and a note that stands beside it, and returns true now and then where these are shown.
+    """
+    own = Activity(text, total)
+    display.push(own)
+    try:
+        yield lambda count=1.0, note="": display.advance(own, count, note)
+    finally:
+        display.pop(own)
+
+
+@contextmanager
+def network(kind: str, text: str) -> Iterator[None]:
+    """Show that a network is being trained, the how-manieth it is, and what is done of all trainings."""
+    before, display.kind = display.kind, kind
+    own = Activity(text, 0, network=True)
+    display.push(own)
+    try:
+        yield
+    finally:
+        display.pop(own)
+        display.kind = before
+        display.plan.finished += 1
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: 45 s, 5 min, 2.5 h."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

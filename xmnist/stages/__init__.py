@@ -1,0 +1,1 @@
+"""What a command does: train, explain, evaluate, report, export."""

@@ -1,0 +1,172 @@
+"""Stage `explain`: explanations of chosen test images, side by side."""
+
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from xmnist.config.derived import Settings
+from xmnist.config.schema import LEARNED
+from xmnist.explainers.learned import Learned
+from xmnist.models.layers import batched
+from xmnist.plots import grids, pictures
+from xmnist.runs import store, titles
+from xmnist.runs.store import Run
+from xmnist.runtime import interrupts, progress
+from xmnist.runtime.errors import MeasurementError, one_line
+from xmnist.stages import explaining
+from xmnist.stages.explaining import ConfiguredExplainer, ExplanationContext, check
+from xmnist.training import networks
+
+__all__ = ["check", "main"]
+
+log = logging.getLogger(__name__)
+
+SHOWN = 24
+"""How many columns the picture has at most; the arrays hold all images."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What one explainer answers for all chosen images; `gap` (K,) is its completeness gap, where it has one."""
+
+    subject: ConfiguredExplainer
+    answers: Tensor
+    gap: Tensor | None
+
+
+def main(settings: Settings, typed: str) -> dict[str, Any]:
+    """Draw what the settings describe, unless that is done already.
+
+    Args:
+        typed: the command that asked for it.
+
+    Raises:
+        MeasurementError: some explainers failed; the explanations of the others have been written.
+    """
+    run = Run("explain", settings)
+    scene = explaining.scene(settings, typed)
+    with store.claim(run, typed) as to_do:
+        if to_do:
+            what = "test image" if scene.own is None else "own image"
+            log.info("explaining %d %s%s: %s", len(scene.rows), what, "s" * (len(scene.rows) > 1), run.path)
+            networks.write_environment(run, scene.rows.device)
+            failures: dict[str, Exception] = {}
+            made = list(_logged(_explanations(scene, failures)))
+            if not made:
+                raise next(iter(failures.values()))
+            with progress.activity("drawing"):
+                _write(run, scene, made)
+            if failures:
+                name, error = next(iter(failures.items()))
+                more = f", and {len(failures) - 1} more" if len(failures) > 1 else ""
+                told = f"{name} failed: {one_line(error)}{more}; the other explanations are in {run.path}"
+                raise MeasurementError(told) from ExceptionGroup("what failed", list(failures.values()))
+        run.log_summary("done" if to_do else "already done")
+    return run.metrics()
+
+
+def _explanations(scene: ExplanationContext, failures: dict[str, Exception]) -> Iterator[Explanation]:
+    """The explanations, one after the other; what fails goes into `failures`, and the others go on."""
+    shown = scene.chosen.images
+    ordered = explaining.ordered(scene)
+    for number, subject in enumerate(ordered, 1):
+        asked = scene.classifier, shown, scene.classes(subject.target)
+        try:
+            with progress.activity(f"explainer {number} of {len(ordered)}: {subject.name}"):
+                answers = subject(*asked)
+                made = Explanation(subject, answers, subject.gap(*asked, answers))
+        except Exception as error:
+            interrupts.raise_if_interrupted()
+            log.warning("  %s failed: %s", subject.name, one_line(error))
+            failures[subject.name] = error
+        else:
+            yield made
+
+
+def _logged(made: Iterator[Explanation]) -> Iterator[Explanation]:
+    """Tell of each explanation when it is there."""
+    start = time.monotonic()
+    for each in made:
+        told = "" if each.gap is None else _told(each.subject.explainer.axiom, each.gap)
+        log.info("  %s: %.2f s%s", each.subject.name, time.monotonic() - start, told)
+        yield each
+        start = time.monotonic()
+
+
+def _told(axiom: str, gap: Tensor) -> str:
+    """The largest of the gaps (K,); selection.csv has all."""
+    return f", {axiom} gap at most {gap.abs().max().item():.3g}"
+
+
+def _write(run: Run, scene: ExplanationContext, made: list[Explanation]) -> None:
+    chosen, rows, names = scene.chosen, scene.rows, scene.images.info.classes
+    logits = scene.logits[rows]
+    arrays = {"images": chosen.images, "predictions": logits.argmax(1), "indices": rows}
+    arrays |= {"probabilities": logits.softmax(1)} | ({"labels": chosen.labels} if scene.own is None else {})
+    if chosen.masks is not None:
+        arrays["masks"] = chosen.masks
+    arrays |= {each.subject.name: each.answers for each in made}
+    texts = {"classes": names} | ({"files": scene.files} if scene.files else {})
+    with store.atomic(run.path / "explanations.npz") as file:
+        whole = {name: array.cpu().numpy() for name, array in arrays.items()}
+        np.savez_compressed(file, **whole, **{name: np.array(each) for name, each in texts.items()})  # type: ignore[arg-type]
+    seen = {
+        each.subject.name: [names[i] for i in batched(scene.classifier, each.answers).argmax(1).tolist()]
+        for each in made
+        if each.subject.explainer.kind == "image"
+    }
+    run.write_csv("selection.csv", _table(scene, made, seen))
+    if len(rows) > SHOWN:
+        log.info("the picture shows the first %d of %d images; explanations.npz has all", SHOWN, len(rows))
+    _draw(run, scene, made, seen)
+
+
+def _draw(run: Run, scene: ExplanationContext, made: list[Explanation], seen: dict[str, list[str]]) -> None:
+    """Draw the chosen images, as far as they fit, and what explainers answer for them."""
+    chosen, names, shown, settings = scene.chosen, scene.images.info.classes, slice(SHOWN), run.settings
+    predicted = [names[i] for i in scene.logits[scene.rows].argmax(1)[shown].tolist()]
+    truth = [names[i] if scene.own is None else None for i in chosen.labels[shown].tolist()]
+    rows = [grids.Row("original", chosen.images[shown].cpu().numpy(), predicted)]
+    if chosen.masks is not None:
+        rows.append(grids.Row("ground truth", chosen.masks[shown].float().cpu().numpy(), None, "mask"))
+    for each in made:
+        answers, kind = each.answers[shown], each.subject.explainer.kind
+        own = seen[each.subject.name][shown] if kind == "image" else None
+        rows.append(grids.Row(each.subject.title, answers.cpu().numpy(), own, kind))
+    fitted = [each.subject.explainer.fitted for each in made if isinstance(each.subject.explainer, Learned)]
+    layout, overlay, notes = settings["layout"], settings["overlay"], pictures.padding(fitted)
+    run.draw("grid", lambda file: grids.grid(rows, truth, _title(settings), file, layout, overlay, notes))
+
+
+def _table(scene: ExplanationContext, made: list[Explanation], seen: dict[str, list[str]]) -> list[dict[str, Any]]:
+    """One line an image: what it is, its predicted class, the completeness gaps of its maps, and the predicted classes
+    of the images that explainers answer with."""
+    names, labels = scene.images.info.classes, scene.chosen.labels
+    sure, guesses = scene.logits[scene.rows].softmax(1).max(1)
+    gaps = {f"{each.subject.name} gap": each.gap.tolist() for each in made if each.gap is not None}
+    known = scene.own is None
+    return [
+        {
+            **{"index": index, **({"file": scene.files[place]} if scene.files else {})},
+            **{"label": label if known else "", "class": names[label] if known else "", "prediction": guess},
+            **{"predicted_class": names[guess], "probability": round(probability, 6)},
+            **{name: gap[place] for name, gap in gaps.items()},
+            **{f"{name} predicted_class": own[place] for name, own in seen.items()},
+        }
+        for place, (index, label, guess, probability) in enumerate(
+            zip(scene.rows.tolist(), labels.tolist(), guesses.tolist(), sure.tolist(), strict=True)
+        )
+    ]
+
+
+def _title(settings: Settings) -> str:
+    targets = explaining.targets(settings)
+    explained = f"; target class: {' and '.join(explaining.CLASS[target] for target in targets)}"
+    if all(options["name"] in LEARNED for options in settings["explainers"].values()):
+        explained = ""
+    return f"{titles.explained_title(settings)}{explained}"

@@ -1,0 +1,38 @@
+"""Stage `export`: a data set as files, in the layout that data set `folder` reads."""
+
+import logging
+from typing import Any
+
+from xmnist import data
+from xmnist.config.derived import Settings
+from xmnist.data import voc
+from xmnist.data.files import BUILT_IN
+from xmnist.runs import store
+from xmnist.runs.store import Run
+
+log = logging.getLogger(__name__)
+
+
+def check(settings: Settings) -> None:
+    """Find out, before anything is written, whether there is such data.
+
+    Raises:
+        InputError: there is not, and why.
+    """
+    data.info(settings["dataset"])
+    if settings["dataset"]["name"] not in BUILT_IN:
+        data.parts(settings["dataset"], settings["data_dir"])
+
+
+def main(settings: Settings, typed: str) -> dict[str, Any]:
+    """Write `train/` and `test/` into the run, unless that is done already."""
+    run = Run("export", settings)
+    with store.claim(run, typed) as to_do:
+        if to_do:
+            train, test, info = data.parts(settings["dataset"], settings["data_dir"])
+            for name, split in (("train", train), ("test", test)):
+                log.info("writing %d images: %s", len(split), run.path / name)
+                voc.write(split, info.classes, run.path / name)
+            run.write_json("metrics.json", {"images": {"train": len(train), "test": len(test)}})
+        run.log_summary("done" if to_do else "already done")
+    return run.metrics()

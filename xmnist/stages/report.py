@@ -1,0 +1,123 @@
+"""Stage `report`: one page of all finished runs."""
+
+import json
+import logging
+import webbrowser
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from xmnist.config.derived import Settings
+from xmnist.reporting import cards, collected, curves, gallery, overview, page, standings
+from xmnist.runs import inspection, store
+from xmnist.runs.index import Found
+from xmnist.runs.store import Run
+from xmnist.runtime import environment, progress
+from xmnist.runtime.errors import InputError
+
+log = logging.getLogger(__name__)
+
+SIZES = ((None, 1.0), (64, 1.0), (48, 1.0), (32, 1.0), (32, 0.5), (24, 0.5), (24, 0.25), (16, 0.1))
+"""How a page is made to fit: pixels of a picture's longer side, and which share of the images is shown."""
+
+
+WRAPPED = 200
+"""What the page needs about each picture, or each part of them, in bytes."""
+
+
+def check(settings: Settings) -> None:
+    """Find out, before anything is written, whether there is anything to show.
+
+    Raises:
+        InputError: there is no finished run that is asked for; a run is asked for, and filters are given.
+    """
+    if settings["run"] and any(settings["only"].values()):
+        given = " ".join(key for key, value in settings["only"].items() if value)
+        raise InputError(f"run={settings['run']} is one run, which needs no filter: leave {given} out")
+    collected.chosen(settings)
+
+
+def main(settings: Settings, typed: str) -> dict[str, Any]:
+    """Make the page, and open it if that is asked for.
+
+    Args:
+        typed: the command that asked for it.
+
+    Raises:
+        InputError: there is nothing to show.
+    """
+    with progress.activity("reading runs"):
+        run, several = Run("report", settings), collected.chosen(settings, log_left_out=True)
+    with store.claim(run, typed):
+        run.write_json("environment.json", environment.describe("cpu", 1, 0))
+        with progress.activity("making the page"):
+            text, told = _made(several, settings)
+        path = run.path / "index.html"
+        with store.atomic(path) as file:
+            file.write_text(text, encoding="utf-8")
+        log.info(
+            "%s: %d run%s, %.1f MB%s", path, len(several), "s" * (len(several) != 1), len(text.encode()) / 1e6, told
+        )
+    if settings["open"] and not webbrowser.open(path.resolve().as_uri()):
+        log.warning("no browser could be started: open %s", path.resolve())
+    return {"runs": len(several)}
+
+
+def _made(several: Sequence[Found], settings: Settings) -> tuple[str, str]:
+    """The page, and what had to be left out of it."""
+    parts: dict[str, Any] = {
+        "title": _title(settings),
+        "tables": [*standings.standings(several), *standings.over_seeds(several)],
+        "charts": curves.charts(several),
+        "cards": cards.cards(several),
+    }
+    parts["overview"] = overview.overview(several, parts["tables"])
+    pictures = [next(iter(collected.each("the pictures of", [run], page.pictures)), []) for run in several]
+    bare = [page.entry(run, name) for run, name in zip(several, inspection.names(several), strict=True)]
+    fixed = len(page.render(**parts, entries=bare, networks=[{"label": ""}], chunks=[], note="").encode())
+    room = settings["megabytes"] * 1e6 - fixed
+    limit = f"megabytes={settings['megabytes']:g}"
+    networks, tiles, note, taken = _fitting(several, settings["images"], room, limit)
+    room -= taken
+    entries, left = [], 0
+    for entry, own in zip(bare, pictures, strict=True):
+        shown = []
+        for picture in own:
+            if len(picture.source) + WRAPPED <= room:
+                shown.append(picture)
+                room -= len(picture.source) + WRAPPED
+        left += len(own) - len(shown)
+        entries.append(replace(entry, pictures=shown, left=len(own) - len(shown)))
+    text = page.render(**parts, entries=entries, networks=networks, chunks=tiles.chunks, note=note)
+    notes = [note, f"{left} pictures of runs had no room with {limit}" if left else ""]
+    notes += [f"what cannot be made smaller is larger than {limit}"] if room < 0 else []
+    told = "; ".join(each for each in notes if each)
+    return text, f" ({told})" if told else ""
+
+
+def _fitting(
+    several: Sequence[Found], images: int, room: float, megabytes: str
+) -> tuple[list[dict[str, Any]], gallery.Tiles, str, float]:
+    """The networks and their pictures, as large and as many as there is room for; how that was done; what they take."""
+    for side, share in SIZES:
+        tiles, most = gallery.Tiles(side), max(1, round(share * images))
+        networks = gallery.described(gallery.networks(several, most, tiles))
+        taken = tiles.size + WRAPPED * len(tiles.chunks) + len(json.dumps(networks, separators=(",", ":")))
+        if taken <= room:
+            break
+    notes = []
+    if side and any(max(network["size"]) > side for network in networks):
+        notes.append(f"pictures are at most {side} pixels high and wide ({megabytes})")
+    if hidden := sum(network["hidden"] for network in networks):
+        cause = f"images={images}" if most == images else megabytes
+        notes.append(f"of each network's images the first {most} are shown, {hidden} are not ({cause})")
+    return networks, tiles, "; ".join(notes), taken
+
+
+def _title(settings: Settings) -> str:
+    chosen = [
+        f"{key} {' and '.join(value) if isinstance(value, list) else value}"
+        for key, value in settings["only"].items()
+        if value
+    ]
+    return ", ".join(chosen) or ("one run" if settings["run"] else "all runs")

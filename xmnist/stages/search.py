@@ -1,0 +1,131 @@
+"""Joint models that differ in their settings: which of them classify well and point at the object, both?"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from xmnist.config.derived import dotted, plain
+from xmnist.config.resolution import Settings
+from xmnist.config.schema import COMMON
+from xmnist.metrics import tables
+from xmnist.plots import figures
+from xmnist.runs import store
+from xmnist.runs.identity import short
+from xmnist.runs.store import Run
+from xmnist.runtime.errors import InputError, one_line
+
+log = logging.getLogger(__name__)
+
+SCORES = ("accuracy", "mass")
+"""What is weighed against each other: of the classifier, and of the share of its map inside the object."""
+
+
+def compare(done: Sequence[Run]) -> None:
+    """Write a table of evaluated joint models and draw accuracy against localisation, if there are two or more.
+
+    Runs that differ in their seed alone are one row: the mean over them, from the lowest to the highest. A model is
+    on the Pareto front if none is better in one score and as good in the other.
+    """
+    try:
+        _compare(list({run.path: run for run in done}.values()))
+    except Exception as error:  # the sweep is done, and says how; this is an extra
+        log.warning("the models were not compared: %s", one_line(error))
+
+
+def _compare(done: Sequence[Run]) -> None:
+    for folder in dict.fromkeys(run.path.parent for run in done):
+        found = [(run, scores) for run in done if run.path.parent == folder and (scores := _scores(run)) is not None]
+        if _differences([run.settings for run, _ in found]):
+            _write(folder, found)
+
+
+def _scores(run: Run) -> dict[str, float] | None:
+    """Both scores of a finished run, with their intervals over images; None where it has measured something else."""
+    maps = [name for name, options in run.settings["explainers"].items() if options["name"] == "joint"]
+    if not maps or not {"classification", "localisation"} <= run.settings["metrics"].keys():
+        return None
+    try:
+        if not run.finished():
+            return None
+    except InputError as error:
+        log.warning("left out: %s", error)
+        return None
+    rows = pd.read_csv(run.path / "summary.csv", encoding="utf-8").set_index("name")
+    wanted = {"accuracy": "classifier", "mass": maps[0]}
+    return {f"{score}{end}": float(rows.at[name, f"{score}{end}"]) for score, name in wanted.items() for end in _ENDS}
+
+
+_ENDS = ("", "_low", "_high")
+
+
+def _write(folder: Path, found: Sequence[tuple[Run, dict[str, float]]]) -> None:
+    names = _differences([run.settings for run, _ in found])
+    rows = pd.DataFrame([{**_told(run.settings, names), **scores} for run, scores in found])
+    rows["seeds"] = [str(run.settings["seed"]) for run, _ in found]
+    table = pd.DataFrame([_mean(part) for _, part in rows.groupby(list(names), sort=False)])
+    table = table.sort_values(list(SCORES), ascending=False, ignore_index=True)
+    table["pareto"] = _front(table)
+    digest = hashlib.sha256(json.dumps(sorted(run.path.name for run, _ in found)).encode()).hexdigest()[:8]
+    place = folder / f"search={short([name.rpartition('.')[2] for name in names])}-{digest}"
+    place.mkdir(exist_ok=True)
+    with store.atomic(place / "search.csv") as file:
+        table.to_csv(file, index=False, float_format="%.9g", encoding="utf-8")
+    text = tables.comparison(table, SCORES)
+    with store.atomic(place / "search.md") as file:
+        file.write_text(text, encoding="utf-8")
+    labels = [", ".join(f"{name.rpartition('.')[2]} {row[name]}" for name in names) for _, row in table.iterrows()]
+    with store.atomic(place / "pareto.png") as file:
+        figures.front(_points(table), labels, f"{folder.parent.name}, {len(table)} joint models", file)
+    log.info("accuracy against localisation: %s\n\n%s", place, text)
+
+
+def _differences(settings: Sequence[Settings]) -> list[str]:
+    """The keys, but for the seed, in which settings differ."""
+    flat = [dotted({k: v for k, v in each.items() if k not in COMMON}) for each in settings]
+    keys = sorted({key for each in flat for key in each})
+    return [key for key in keys if len({json.dumps(each.get(key)) for each in flat}) > 1]
+
+
+def _told(settings: Settings, names: Sequence[str]) -> dict[str, Any]:
+    flat = dotted(settings)
+
+    def words(value: Any) -> str:
+        if isinstance(value, list):
+            return "+".join(map(words, value))
+        return plain(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+
+    return {name: words(flat.get(name)) for name in names}
+
+
+def _mean(rows: pd.DataFrame) -> dict[str, Any]:
+    """One row of several that differ in their seed."""
+    out = rows.iloc[0].to_dict()
+    if len(rows) > 1:
+        for score in SCORES:
+            values = rows[score]
+            out |= {score: values.mean(), f"{score}_low": values.min(), f"{score}_high": values.max()}
+    return out | {"seeds": "+".join(sorted(rows["seeds"], key=int))}
+
+
+def _front(table: pd.DataFrame) -> list[bool]:
+    """Which rows no other one beats."""
+    values = table[list(SCORES)].to_numpy()
+    return [not ((values >= own).all(1) & (values > own).any(1)).any() for own in values]
+
+
+def _points(table: pd.DataFrame) -> list[figures.Point]:
+    return [
+        figures.Point(
+            row["accuracy"],
+            row["mass"],
+            (row["accuracy_low"], row["accuracy_high"]),
+            (row["mass_low"], row["mass_high"]),
+            bool(row["pareto"]),
+        )
+        for _, row in table.iterrows()
+    ]

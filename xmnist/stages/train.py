@@ -1,0 +1,100 @@
+"""Stage `train`: fits one network, or one decoder for each of several layers and alphas."""
+
+from typing import Any
+
+from xmnist.config.derived import Settings, learned, trained, variant
+from xmnist.config.schema import DECODERS, REFERENCE
+from xmnist.runs import store
+from xmnist.runs.store import Run
+from xmnist.runtime import devices, distributed, processes, progress
+from xmnist.runtime.errors import InputError
+from xmnist.stages import missing
+from xmnist.training import networks, side_by_side
+
+planned: list[Settings] = []
+"""The unfinished jobs of the sweep that this process runs: those that differ in alpha alone are trained together."""
+
+
+def check(settings: Settings) -> None:
+    """Find out, before anything is written, whether this run can be done.
+
+    Raises:
+        InputError: it cannot, and why.
+    """
+    for member in _members(settings):
+        networks.check(member)
+
+
+def main(settings: Settings, typed: str | None = None) -> dict[str, Any]:
+    """Train what the settings describe, unless that is done already; returns its figures.
+
+    Args:
+        typed: the command that asked for it.
+    """
+    with distributed.started(devices.find_device(settings["device"])):
+        if distributed.agreed(name := Run("train", settings).path.name) != name:
+            raise InputError("the processes do not have the same settings")
+        missing.announce(_ahead(settings), typed or "", own=True)
+        if _is_multi_run(settings):
+            return _train_each(settings, typed).metrics()
+        if settings["model"]["name"] in REFERENCE and not settings["force"]:  # else each job does its run again
+            side_by_side.side_by_side(_family(settings))
+        return networks.train(settings, typed).metrics()
+
+
+def _ahead(settings: Settings) -> list[Settings]:
+    """What will be trained: the classifier that decoders explain, and each of these."""
+    members = _members(settings)
+    return [*([trained(settings, "classifier")] if settings["model"]["name"] in DECODERS else []), *members]
+
+
+def _family(settings: Settings) -> list[Settings]:
+    """The planned jobs that differ from this one in their alpha alone, taken out of the plan."""
+    own = {**settings, "alpha": None}
+    members = [each for each in planned if not isinstance(each["alpha"], list) and {**each, "alpha": None} == own]
+    planned[:] = [each for each in planned if each not in members]
+    return members
+
+
+def _members(settings: Settings) -> list[Settings]:
+    """The settings of each run that lists of layers and alphas stand for."""
+    if not _is_multi_run(settings):
+        return [settings]
+    each = learned(settings, settings["model"]["name"])
+    return [{**settings, "layer": run["layer"], "alpha": run["alpha"]} for run in each]
+
+
+def _is_multi_run(settings: Settings) -> bool:
+    lists = isinstance(settings["alpha"], list) or isinstance(settings["layer"], list)
+    return settings["model"]["name"] in DECODERS and lists
+
+
+def _train_each(settings: Settings, typed: str | None) -> Run:
+    """Train each decoder in its own run; this run holds the table and the picture of them all."""
+    run = Run("train", settings)
+    with distributed.claimed(lambda: store.claim(run, typed or networks.command(settings))) as needed:
+        if needed:
+            members = side_by_side.train(_members(settings))
+            device = devices.find_device(settings["device"])
+            networks.write_environment(run, device)
+            table = {_name(settings, member): member.metrics() for member in members}
+            run.write_json("metrics.json", table)
+            run.write_csv("metrics.csv", [{"run": name, **row} for name, row in table.items()])
+        if (needed or not run.drawn()) and not processes.rank():
+            _draw(run)
+        run.log_summary("done" if needed else "already done")
+    return run
+
+
+def _draw(run: Run) -> None:
+    """Draw what the decoders of all layers and alphas make of a few images."""
+    device = devices.find_device(run.settings["device"])
+    with progress.activity("drawing"), distributed.alone():
+        images = networks.load_data(run.settings).to(device)
+        members = [Run("train", each) for each in _members(run.settings)]
+        networks.draw_examples(run, images, [(each, networks.fitted(each, images, device)) for each in members])
+
+
+def _name(settings: Settings, member: Run) -> str:
+    """What the table calls a member."""
+    return ",".join(variant(settings, member.settings)) or member.path.name

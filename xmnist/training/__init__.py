@@ -1,0 +1,1 @@
+"""How networks are trained: the loop, losses, objectives, resuming, several side by side."""

@@ -1,0 +1,69 @@
+"""Trainings that failed without an error: told at their end, with why that is likely and what to try."""
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from xmnist.config.derived import Settings, trainer_part, training
+from xmnist.config.sizing import STEPS, fitting
+from xmnist.data.base import Data
+from xmnist.metrics.statistics import better_than
+
+log = logging.getLogger(__name__)
+
+LEVEL = 0.05
+"""Above this p-value (one-sided, binomial), an accuracy is no better than that of naming the largest class."""
+
+GROWN = 1.5
+"""From how many times the loss of knowing nothing on a training's loss has exploded."""
+
+
+def warn(settings: Settings, scores: Mapping[str, float], history: Sequence[Mapping[str, float]], images: Data) -> None:
+    """Warn, for good, of a network that has learned nothing."""
+    for reason in reasons(settings["model"]["name"], scores, history, images):
+        log.warning("%s: %s", reason, _advice(settings, history, images), extra={"lasting": True})
+
+
+def reasons(model: str, scores: Mapping[str, float], history: Sequence[Mapping[str, float]], images: Data) -> list[str]:
+    """Why a training has failed; empty if it has not.
+
+    Args:
+        scores: on the test images, `accuracy` among them where the model classifies.
+        history: a row an epoch, with its `train_loss`.
+    """
+    out, kept = [], min(history, key=lambda row: row["val_loss"])
+    if model in ("classifier", "joint") and len(images.info.classes) > 1:
+        counts = (images.test.labels.bincount(), images.validation.labels.bincount())
+        accuracies = (scores["accuracy"], kept["val_accuracy"])
+        right = sum(round(share * int(each.sum())) for share, each in zip(accuracies, counts, strict=True))
+        total, largest = (sum(int(how(each)) for each in counts) for how in (torch.sum, torch.max))
+        if right < total and better_than(right, total, largest / total) > LEVEL:
+            name = images.info.classes[int(counts[0].argmax())]
+            out.append(
+                f"the {model} is not measurably better than always answering '{name}': {right} of {total} validation "
+                f"and test images are right, where that makes {largest}"
+            )
+    loss, nothing = history[-1]["train_loss"], history[0]["train_loss"]
+    if model == "classifier":
+        nothing = math.log(len(images.info.classes))
+    if loss > GROWN * nothing and len(history) > 1:
+        than = "of knowing nothing" if model == "classifier" else "after the first epoch"
+        out.append(f"the training loss has exploded: {loss:.4g}, where that {than} is {nothing:.4g}")
+    return out
+
+
+def _advice(settings: Settings, history: Sequence[Mapping[str, float]], images: Data) -> str:
+    """How many steps a training made, and what to type for another one."""
+    own, part, count = training(settings), trainer_part(settings["model"]["name"]), len(images.train)
+    each = math.ceil(count / own["batch_size"])
+    told = f"{count:,} training images in batches of {own['batch_size']} made {each} steps an epoch, "
+    told += f"{each * len(history):,} in all"
+    if part == "joint":
+        return f"{told}; try smaller trainer.joint.lr_classifier and lr_explainer"
+    size = min(own["batch_size"], fitting(count)["batch_size"])
+    better = (fitting(count, size) if each * len(history) < STEPS else {}) | {"lr": own["lr"] / 4}
+    where = f"trainer.{part}." if part else "trainer."
+    tries = [f"{where}{key}={value:.4g}" for key, value in better.items() if value != own[key]]
+    return f"{told}, at rates up to {own['lr']:.2g}; try {' '.join(tries)}"

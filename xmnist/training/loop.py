@@ -1,0 +1,269 @@
+"""The one training loop. It knows no model: a loss and tensors go in, a history comes out."""
+
+import copy
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import ConstantLR, OneCycleLR, ReduceLROnPlateau, StepLR
+
+from xmnist.data.base import Source
+from xmnist.runtime import devices, distributed, processes, progress
+from xmnist.runtime.seeds import derive_seed
+
+log = logging.getLogger(__name__)
+
+CHECKED = 50
+"""After how many steps several processes look whether the loss is finite: all at the same ones, or some would wait."""
+
+Row = dict[str, float]
+"""One epoch: `epoch` (from 1), `lr` at its end, `train_...`, `val_...`, `seconds`, `images_per_second`."""
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "sgd": lambda p, lr, weight_decay, eps, momentum: torch.optim.SGD(
+        p, lr, momentum=momentum, weight_decay=weight_decay, fused=True
+    ),
+    "adam": lambda p, lr, weight_decay, eps, momentum: torch.optim.Adam(
+        p, lr, eps=eps, weight_decay=weight_decay, fused=True
+    ),
+    "adamw": lambda p, lr, weight_decay, eps, momentum: torch.optim.AdamW(
+        p, lr, eps=eps, weight_decay=weight_decay, fused=True
+    ),
+}
+
+
+class NotFiniteError(RuntimeError):
+    """The loss became NaN or infinite; the message names epoch and step."""
+
+
+class StateError(ValueError):
+    """A saved state does not belong to this training."""
+
+
+def fit(
+    model: nn.Module,
+    loss: Callable[..., Tensor],
+    data: Source,
+    validate: Callable[[], Row],
+    *,
+    figures: Sequence[str] = (),
+    seed: int,
+    epochs: int,
+    batch_size: int,
+    precision: str,
+    optimizer: str,
+    lr: float | Mapping[str, float],
+    weight_decay: float,
+    eps: float,
+    momentum: float,
+    schedule: str,
+    warmup: float,
+    step_epochs: int,
+    factor: float,
+    patience: int,
+    keep: str,
+    stop_patience: int | None,
+    stop_delta: float,
+    min_lr: float,
+    state: dict[str, Any] | None = None,
+    save: Callable[[dict[str, Any]], None] = lambda state: None,
+) -> list[Row]:
+    """Train `model` in place and leave the best or the last epoch's weights in it.
+
+    All randomness of an epoch comes from `seed` and the epoch's number, so that a training that goes on from a saved
+    state ends bit for bit like one that was never stopped (on a CPU with the same number of threads).
+
+    Args:
+        loss: mean loss of a batch of `data`, or a vector of it and the mean `figures` of that batch.
+        data: the training examples, on the model's device.
+        validate: figures after an epoch, `loss` among them; called with the model in eval mode.
+        figures: names of what `loss` answers beside the loss; the history has their means over an epoch.
+        precision: `fp32`, or `bf16`: bfloat16 where that is safe (autocast), while weights and figures stay float32.
+        lr: learning rate, or one for each child of the model, by its name; parameters without gradient stay.
+        warmup: share of the steps in which the one-cycle schedule goes up.
+        step_epochs, factor, patience: `step` multiplies the learning rate by `factor` every `step_epochs` epochs,
+            `plateau` once the validation loss has not fallen for more than `patience` epochs, never below `min_lr`.
+        keep: `best` (lowest validation loss) or `last`.
+        stop_patience: stop once the validation loss has not fallen by `stop_delta` for more epochs than this.
+        state: what `save` was given last, to go on from there.
+        save: called after every epoch with everything that is needed to go on.
+
+    Raises:
+        NotFiniteError: the training or validation loss is NaN or infinite.
+        StateError: `state` belongs to another network or optimiser.
+    """
+    steps = math.ceil(len(data) / batch_size)
+    groups = _groups(model, lr)
+    highest = [group["lr"] for group in groups]
+    descent = OPTIMIZERS[optimizer](groups, lr=highest[0], weight_decay=weight_decay, eps=eps, momentum=momentum)
+    scheduler = _scheduler(schedule, descent, highest, steps * epochs, warmup, step_epochs, factor, patience, min_lr)
+    parts = {"model": model, "optimizer": descent, "scheduler": scheduler}
+    history, best = _restore(parts, state) if state is not None else ([], {})
+    distributed.align(model)
+    while len(history) < epochs and not _stopped(history, stop_patience, stop_delta):
+        epoch = len(history) + 1
+        own_seed = derive_seed(seed, f"epoch {epoch}")
+        torch.manual_seed(own_seed)
+        start = time.perf_counter()
+        per_step = scheduler if schedule == "one_cycle" else None
+        lowered = devices.autocast(precision, data.device)(loss)
+        means = _epoch(model, lowered, data, batch_size, descent, per_step, epoch, epochs, own_seed)
+        seconds = time.perf_counter() - start
+        model.eval()
+        with progress.activity(f"epoch {epoch}/{epochs}: validating"):
+            seen = validate()
+        if not math.isfinite(seen["loss"]):
+            raise NotFiniteError(f"the validation loss is {seen['loss']} after epoch {epoch}")
+        if isinstance(scheduler, ReduceLROnPlateau):
+            scheduler.step(seen["loss"])
+        elif schedule != "one_cycle":
+            scheduler.step()
+        row = {"epoch": epoch, "lr": descent.param_groups[0]["lr"]}
+        row |= {f"train_{name}": value for name, value in zip(("loss", *figures), means, strict=True)}
+        row |= {f"val_{name}": value for name, value in seen.items()}
+        history.append(row | {"seconds": seconds, "images_per_second": len(data) / seconds})
+        if keep == "last" or not best or seen["loss"] < best["loss"]:
+            best = {"loss": seen["loss"], "model": copy.deepcopy(model.state_dict())}
+        save({**{name: part.state_dict() for name, part in parts.items()}, "history": history, "best": best})
+        log.info(_line(history[-1], epochs))
+    model.load_state_dict(best["model"])
+    model.eval()
+    return history
+
+
+def _groups(model: nn.Module, lr: float | Mapping[str, float]) -> list[dict[str, Any]]:
+    """What is to learn, and how fast."""
+    children = {"": lr} if isinstance(lr, float | int) else lr
+    groups = [
+        {"params": [p for p in model.get_submodule(name).parameters() if p.requires_grad], "lr": rate}
+        for name, rate in children.items()
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def _restore(parts: dict[str, Any], state: dict[str, Any]) -> tuple[list[Row], dict[str, Any]]:
+    """Put a saved state into model, optimiser and scheduler; returns its history and its best weights."""
+    try:
+        parts["model"].load_state_dict(state["best"]["model"])  # whether they fit must not be found out at the end
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+        history, best = [dict(row) for row in state["history"]], dict(state["best"])
+    except (RuntimeError, LookupError, ValueError, TypeError) as error:
+        raise StateError(str(error)) from None
+    log.info("going on after epoch %d", len(history))
+    return history, best
+
+
+def _batches(order: Tensor, size: int, model: nn.Module) -> list[Tensor]:
+    """The rows of each batch; BatchNorm has no statistics of a single image, which therefore joins the batch before."""
+    batches = list(order.split(size))
+    alone = len(batches) > 1 and len(batches[-1]) == 1
+    if alone and any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches
+
+
+def _epoch(
+    model: nn.Module,
+    loss: Callable[..., Tensor],
+    data: Source,
+    batch_size: int,
+    optimizer: torch.optim.Optimizer,
+    scheduler: Any,
+    number: int,
+    epochs: int,
+    seed: int,
+) -> list[float]:
+    """Train on every row once, in random order; returns the means over rows of the loss and of what comes with it.
+
+    Where several processes train, each computes its own rows of every batch, and has what the whole batch gives.
+    """
+    model.train()
+    order = torch.randperm(len(data)).to(data.device)  # drawn on the CPU: the same order on every device
+    batches = _batches(order, batch_size, model)
+    losses: list[Tensor] = []
+    seen = 0
+    own = [rows[distributed.share(len(rows)).rows] for rows in batches]
+    with progress.activity(f"epoch {number}/{epochs}", len(order)) as advance:
+        for rows, batch in zip(batches, data.batches(own, seed), strict=True):
+            with distributed.batch(model, len(rows)):
+                value = loss(*batch).reshape(-1)
+                optimizer.zero_grad(set_to_none=True)
+                losses.append(distributed.backward(value, model))
+            optimizer.step()
+            if scheduler is not None and scheduler.last_epoch + 1 < scheduler.total_steps:
+                scheduler.step()
+            progress.display.trained(len(rows))
+            drawn = advance(len(rows))  # true now and then, where it is shown: the only time to wait for the device
+            if drawn if processes.count() == 1 else len(losses) % CHECKED == 0:
+                new = torch.stack(losses[seen:])[:, 0]
+                _check_finite(new, number, seen)
+                advance(0, f"loss {new.mean().item():.4g}")
+                seen = len(losses)
+    columns = torch.stack(losses)
+    _check_finite(columns[:, 0], number, 0)
+    sizes = torch.tensor([len(rows) for rows in batches], dtype=torch.float64)
+    return (sizes @ columns.cpu().double() / sizes.sum()).tolist()
+
+
+def _check_finite(losses: Tensor, epoch: int, first: int) -> None:
+    bad = (~losses.isfinite()).nonzero().flatten()
+    if len(bad):
+        step = first + int(bad[0]) + 1
+        raise NotFiniteError(
+            f"the loss is {losses[bad[0]].item()} in epoch {epoch}, step {step}: try a smaller trainer.lr"
+        )
+
+
+def _scheduler(
+    name: str,
+    optimizer: torch.optim.Optimizer,
+    lr: Sequence[float],
+    steps: int,
+    warmup: float,
+    step_epochs: int,
+    factor: float,
+    patience: int,
+    min_lr: float,
+) -> Any:
+    build: dict[str, Callable[[], Any]] = {
+        "constant": lambda: ConstantLR(optimizer, factor=1.0),
+        "one_cycle": lambda: OneCycleLR(
+            optimizer,
+            list(lr),
+            total_steps=steps,
+            pct_start=warmup * 0.999 if warmup * steps == 1 else warmup,  # torch divides by warmup * steps - 1
+            cycle_momentum="betas" in optimizer.defaults,  # SGD keeps the momentum that it was given
+        ),
+        "step": lambda: StepLR(optimizer, step_epochs, factor),
+        "plateau": lambda: ReduceLROnPlateau(optimizer, factor=factor, patience=patience, threshold=0, min_lr=min_lr),
+    }
+    return build[name]()
+
+
+def _stopped(history: Sequence[Row], patience: int | None, delta: float) -> bool:
+    """Whether the validation loss has not fallen by `delta` for more than `patience` epochs."""
+    if patience is None:
+        return False
+    best, waited = math.inf, 0
+    for row in history:
+        if row["val_loss"] < best - delta:
+            best, waited = row["val_loss"], 0
+        else:
+            waited += 1
+    return waited > patience
+
+
+LOGGED = ("loss", "accuracy", "reconstruction_mse", "reconstruction_bce", "explanation_loss")
+"""The validation figures of which a line of the log has the first three; history.csv has all."""
+
+
+def _line(row: Row, epochs: int) -> str:
+    there = [name for name in LOGGED if f"val_{name}" in row][:3]
+    scores = "  ".join(f"{name.replace('_', ' ')} {row[f'val_{name}']:.4f}" for name in there)
+    speed = f"{row['images_per_second']:,.0f} images/s"
+    return f"epoch {row['epoch']}/{epochs}  training loss {row['train_loss']:.4f}  validation {scores}  {speed}"

@@ -1,0 +1,357 @@
+"""Finished training runs: found where they are, made where they are missing."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from xmnist import data
+from xmnist.config.derived import Settings, judged, phases, trained, training
+from xmnist.config.schema import DECODERS, PRETRAINED, REFERENCE
+from xmnist.data.base import Data, Info
+from xmnist.data.files import BUILT_IN
+from xmnist.models import classifiers, decoders, joint, pretrained, summary, vae
+from xmnist.models.layers import Encoder, fit_normalisation, freeze, place
+from xmnist.plots import figures, pictures
+from xmnist.runs import store
+from xmnist.runs.commands import words
+from xmnist.runs.store import Run
+from xmnist.runs.titles import NAMES, network_title, title
+from xmnist.runtime import devices, distributed, environment, processes, progress, reading
+from xmnist.runtime.errors import InputError
+from xmnist.runtime.seeds import derive_seed
+from xmnist.training import diagnosis, loop, objectives, resuming
+
+log = logging.getLogger(__name__)
+
+
+def check(settings: Settings) -> None:
+    """Find out, before anything is written, whether this run can be done.
+
+    Raises:
+        InputError: no such device, layer, gate, data or trained weights; a decoder that does not fit; masks that are
+            needed and not there; a classifier that is not there and may not be trained; files of this run or of the
+            classifier's that another run wrote.
+    """
+    devices.find_precision(training(settings)["precision"], devices.find_device(settings["device"]))
+    run = Run("train", settings)
+    if not run.reusable() and not settings["force"]:
+        resuming.saved_state(run)
+    info, model = data.info(settings["dataset"]), settings["model"]
+    with torch.device("meta"):
+        network, example = new_explained(settings, info).eval(), torch.empty(1, *info.shape)
+        if isinstance(network, joint.Joint):
+            joint.check_gates(network, example)
+        if model["name"] in DECODERS:
+            _check_decoder(settings, tuple(Encoder(network, settings["layer"])(example).shape[1:]), info)
+    if model["name"] == "joint" and model["loss"] == "hybrid" and not info.masks:
+        raise InputError(f"model.loss=hybrid needs a data set with masks, which {settings['dataset']['name']} has not")
+    if model["name"] in DECODERS:
+        explained = check_needed(trained(settings, "classifier"))
+        if not explained.finished():
+            _check_beginning(explained.settings, info)
+    _check_beginning(settings, info)
+    if model["name"] == "evaluation":
+        if settings["dataset"].get("aug_prob"):
+            raise InputError(
+                "a decoder's pictures are made once, and cannot be augmented: set dataset.aug_prob=0, or do without "
+                "the fresh classifier: metrics.reconstruction.evaluation_accuracy=false"
+            )
+        if not check_needed(judged(settings)).finished():
+            check(judged(settings))
+    if settings["dataset"]["name"] not in BUILT_IN:  # those cannot be missing or damaged
+        load_data(settings)
+
+
+def _check_decoder(settings: Settings, code: tuple[int, ...], info: Info) -> None:
+    model, neurons = settings["model"], settings["neurons"]
+    try:
+        if "decoder" in model:
+            decoders.build(model["decoder"], code, info.shape, neurons)
+        else:
+            vae.build(code, info.shape, model["latent"], neurons)
+    except InputError as error:
+        raise InputError(f"layer={settings['layer']}: {error}") from None
+
+
+def _check_beginning(settings: Settings, info: Info) -> None:
+    begins = resuming.begins(settings)
+    if begins and (settings["force"] or resuming.saved_state(Run("train", settings)) is None):  # else it goes on
+        with torch.device("meta"):
+            model = new_classifier(settings, info)
+        pretrained.find(model, **resuming.beginning(settings))
+
+
+def check_needed(settings: Settings) -> Run:
+    """The run of these settings, which another one needs.
+
+    Raises:
+        InputError: it is not there and may not be trained, or its files are not those that it wrote.
+    """
+    run = Run("train", settings)
+    if not run.finished() and not settings["train_missing"]:
+        raise InputError(
+            f"the {NAMES[settings['model']['name']]} that this needs is not there and train_missing=false; it would be "
+            f"trained by: {command(settings)}"
+        )
+    return run
+
+
+def load_data(settings: Settings) -> Data:
+    """The data set of these settings."""
+    with progress.activity(f"reading {settings['dataset']['name']}"):
+        return data.load(settings["dataset"], settings["data_dir"], settings["seed"])
+
+
+def train(settings: Settings, typed: str | None = None) -> Run:
+    """The finished run of these settings, trained now if it was not there; `typed` is the command that asked for it."""
+    run = Run("train", settings)
+    with distributed.claimed(lambda: store.claim(run, typed or command(settings))) as needed:
+        if needed:
+            log.info("training %s: %s", network_title(settings), run.path)
+            with progress.network(kind(settings), network_title(settings)):
+                _train(run)
+        elif not run.drawn() and not processes.rank():
+            _draw_again(run)
+        run.log_summary("done" if needed else "already done")
+    return run
+
+
+def _train(run: Run) -> None:
+    """Train a run's network, and write what comes of it."""
+    settings = run.settings
+    device = devices.find_device(settings["device"])
+    write_environment(run, device)
+    images = _seen_in_training(settings, device)
+    with progress.activity("setting up"):
+        parts = _tasks(settings, images, device)
+        _write_table(run, parts, images.info)
+        run.write_json("data.json", images.description())
+    history = resuming.fit(run, parts, images)
+    _write_results(run, parts[-1][0], images, history)
+
+
+def _seen_in_training(settings: Settings, device: torch.device) -> Data:
+    """The data set; for an evaluation classifier what a decoder makes of it."""
+    images = load_data(settings).to(device)
+    if settings["model"]["name"] != "evaluation":
+        return images
+    reconstruct = fitted(found_or_trained(judged(settings)), images, device).reconstruct
+    assert reconstruct is not None
+    return images.mapped(reconstruct)
+
+
+def load_explained(settings: Settings, images: Data, device: torch.device) -> nn.Module:
+    """The trained network that these settings explain, frozen; trained now where it is missing."""
+    whole = settings["model"]["name"] == "joint"
+    run = found_or_trained(trained(settings, "joint", settings["alpha"]) if whole else trained(settings, "classifier"))
+    model = new_explained(settings, images.info)
+    run.load_into(model, "model.pt")
+    return freeze(place(model, device))
+
+
+def found_or_trained(settings: Settings) -> Run:
+    """The finished run of these settings, which another one needs."""
+    run = check_needed(settings)
+    if not distributed.agreed(run.finished()):
+        train(settings)
+    elif warnings := run.status().get("warnings"):
+        store.log_once(logging.WARNING, f"run={run.id}, on which this stands: {warnings[0]}")
+    return run
+
+
+def kind(settings: Settings) -> str:
+    """The kind of training, of which one takes as long an image as another."""
+    return f"{settings['model']['name']} of {settings['layer']}"
+
+
+def new_classifier(settings: Settings, info: Info) -> nn.Module:
+    """The classifier of these settings, freshly initialised."""
+    options = {key: value for key, value in settings["classifier"].items() if key not in PRETRAINED}
+    return classifiers.build(shape=info.shape, classes=len(info.classes), **options)
+
+
+def new_explained(settings: Settings, info: Info) -> nn.Module:
+    """What explanations are of, not trained: a joint network where that is the model, else the classifier."""
+    classifier, model = new_classifier(settings, info), settings["model"]
+    if model["name"] != "joint":
+        return classifier
+    explainer = joint.Explainer(info.shape, model["width"], model["depth"], model["init_bias"])
+    return joint.Joint(classifier, explainer, model["gates"])
+
+
+def command(settings: Settings) -> str:
+    """The command that makes the run of these settings."""
+    return store.command("train", words(settings))
+
+
+def _tasks(settings: Settings, images: Data, device: torch.device) -> list[tuple[objectives.Task, Settings]]:
+    """What is trained, and how; a joint model's phases are one after the other."""
+    if settings["model"]["name"] != "joint":
+        return [(_task(settings, images, device), training(settings))]
+    torch.manual_seed(derive_seed(settings["seed"], "initial weights of joint"))
+    model = new_explained(settings, images.info)
+    fit_normalisation(model, images.train.images)
+    place(model, device)
+    assert isinstance(model, joint.Joint)
+    weights = {"beta": settings["beta"], "gamma": settings["gamma"], "loss": settings["model"]["loss"]}
+    out = []
+    for alpha, options in zip(settings["alpha"], phases(settings), strict=True):
+        frozen = tuple(part for part in joint.PARTS if not options["lr"][part])
+        out.append((objectives.joint(model, images, frozen, alpha, **weights), options))
+    return out
+
+
+def _task(settings: Settings, images: Data, device: torch.device) -> objectives.Task:
+    name = settings["model"]["name"]
+    options = {k: v for k, v in settings["model"].items() if k != "name"}
+    options |= {key: settings[key] for key in ("layer", "neurons", "seed")}
+    precision = devices.find_precision(training(settings)["precision"], device)
+
+    def fresh() -> nn.Module:
+        model = new_classifier(settings, images.info)
+        fit_normalisation(model, images.train.images)
+        return place(model, device)
+
+    build: dict[str, Callable[[Any], objectives.Task]] = {
+        "classifier": lambda _: objectives.classifier(fresh(), images),
+        "evaluation": lambda _: objectives.classifier(fresh(), images),
+        "cladec": lambda explained: objectives.cladec(
+            explained,
+            images,
+            alpha=settings["alpha"],
+            precision=precision,
+            keep=partial(_codes, settings, device, precision),
+            **options,
+        ),
+        "refae": lambda explained: objectives.refae(explained, fresh(), images, **options),
+        "cladec_vae": lambda explained: objectives.cladec_vae(
+            explained, images, alpha=settings["alpha"], keep=partial(_codes, settings, device, "fp32"), **options
+        ),
+        "refvae": lambda explained: objectives.refvae(explained, fresh(), images, **options),
+    }
+    explained = load_explained(settings, images, device) if name in DECODERS else None
+    torch.manual_seed(derive_seed(settings["seed"], f"initial weights of {name}"))
+    return build[name](explained)
+
+
+_last_codes: dict[str, Tensor] = {}
+"""The codes of the ClaDec that was trained last: in a sweep over alphas, the next one has the same."""
+
+
+def _codes(settings: Settings, device: torch.device, precision: str, make: Callable[[], Tensor]) -> Tensor:
+    """The codes of all training images, made once for the ClaDecs that a process trains one after the other."""
+    explained = Run("train", trained(settings, "classifier"))
+    weights = explained.status().get("files")  # another training of the same classifier has other codes
+    key = repr((explained.path, weights, settings["layer"], settings["data_dir"], str(device), precision))
+    if key not in _last_codes:
+        _last_codes.clear()
+        _last_codes[key] = make()
+    return _last_codes[key]
+
+
+def write_environment(run: Run, device: torch.device) -> None:
+    """Write down what a run is made with."""
+    found = environment.describe(device, torch.get_num_threads(), run.settings["seed"])
+    if run.stage == "train":
+        found["precision"] = devices.find_precision(training(run.settings)["precision"], device)
+    run.write_json("environment.json", found)
+
+
+def _write_results(run: Run, task: objectives.Task, images: Data, history: list[loop.Row]) -> None:
+    seconds = sum(row["seconds"] for row in history)
+    speed = len(history) * len(images.train) / seconds
+    effort = {"epochs": len(history), "seconds": seconds, "images_per_second": speed}
+    with progress.activity("testing"):
+        scores = distributed.measured(task.test, images.test)
+        run.write_json("metrics.json", scores | effort)
+    run.write_csv("history.csv", history)
+    run.save("model.pt", task.model.state_dict())
+    if processes.rank():
+        return
+    diagnosis.warn(run.settings, scores, history, images)
+    with progress.activity("drawing"), distributed.alone():
+        draw(run, task, images, history)
+
+
+def draw(run: Run, task: objectives.Task, images: Data, history: Sequence[Mapping[str, float]]) -> None:
+    """Draw a training's curves, and what comes out of its network."""
+    run.draw("curves", lambda file: figures.curves(history, title(run.settings), file))
+    if task.reconstruct is not None:
+        draw_examples(run, images, [(run, task)])
+        if task.latent is not None:
+            pictures.latent(run, task.latent, images)
+
+
+def _draw_again(run: Run) -> None:
+    """Draw a finished run's pictures in formats that they were not drawn in."""
+    rows = reading.csv_rows(run.path / "history.csv")
+    history = [{key: float(value) for key, value in row.items()} for row in rows]
+    device = devices.find_device(run.settings["device"])
+    with progress.activity("drawing"):
+        images = load_data(run.settings).to(device)
+        draw(run, fitted(run, images, device), images, history)
+
+
+def _write_table(run: Run, parts: list[tuple[objectives.Task, Settings]], info: Info) -> None:
+    """Write down what is trained, layer by layer."""
+    if processes.rank():
+        return
+    task, pixels = parts[0][0], torch.zeros(1, *info.shape, device=next(parts[0][0].model.parameters()).device)
+    head = f"{title(run.settings)}\nimages {summary.shape(pixels)}, {len(info.classes)} classes"
+    if task.explained is not None:
+        with torch.no_grad():
+            code = Encoder(task.explained, run.settings["layer"])(pixels)
+        head += f"; a code, which is the output of layer {run.settings['layer']}: {summary.shape(code)}"
+    head += f"\n{summary.count(task.model.parameters()):,} parameters in all" if task.parts else ""
+    seen = summary.trace(task.model, lambda: (task.reconstruct or task.model)(pixels))
+    classifies = any(hasattr(network, "layers") for network in (task.model, *task.parts.values()))
+    legend = [*([summary.MARKS] if classifies else []), summary.LEGEND]
+    tables = []
+    for name, network in (task.parts or {"": task.model}).items():
+        marked = {"layer": getattr(network, "layers", ()), "gate": () if name else getattr(network, "gates", ())}
+        if isinstance(task.model, joint.Joint):
+            marked["gate"] = task.model.gates if name == "classifier" else ()
+            learns = [str(phase) for phase, (_, options) in enumerate(parts, 1) if options["lr"][name]]
+            name += f": learns in phase {' and '.join(learns)}" if learns else ": does not learn"
+        tables.append(summary.table(name, network, seen, marked))
+    with store.atomic(run.path / "model.txt") as file:
+        file.write_text("\n\n\n".join([head, *tables, "\n".join(legend)]) + "\n", encoding="utf-8")
+
+
+def fitted(run: Run, images: Data, device: torch.device) -> objectives.Task:
+    """The task of a finished run, with its trained weights in the network."""
+    task = _tasks(run.settings, images, device)[-1][0]
+    run.load_into(task.model, "model.pt")
+    task.model.eval()
+    return task
+
+
+def draw_examples(run: Run, images: Data, models: list[tuple[Run, objectives.Task]]) -> None:
+    """Draw a few test images and what each model makes of them; a RefAE comes first where there is a finished one."""
+    shown = dict[Path, tuple[Run, objectives.Task]]()
+    for model in models:
+        shown |= {member.path: (member, task) for member, task in (*_reference(model[0], images), model)}
+    explained = models[0][1].explained
+    assert explained is not None
+    rows = [(member.settings, task) for member, task in shown.values()]
+    pictures.examples(run, explained, rows, images.test, images.info.classes)
+
+
+def _reference(run: Run, images: Data) -> list[tuple[Run, objectives.Task]]:
+    """The finished RefAE or RefVAE to a ClaDec's run, if there is one that can be read."""
+    settings = run.settings
+    if settings["model"]["name"] not in REFERENCE:
+        return []
+    reference = Run("train", trained(settings, REFERENCE[settings["model"]["name"]]))
+    try:
+        if not reference.finished():
+            return []
+        return [(reference, fitted(reference, images, images.test.images.device))]
+    except InputError as error:
+        log.warning("the picture is drawn without a %s: %s", NAMES[reference.settings["model"]["name"]], error)
+        return []

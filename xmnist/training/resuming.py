@@ -1,0 +1,128 @@
+"""The training of a run's network: from trained weights, from where it was stopped, or from the start."""
+
+import logging
+from typing import Any
+
+from torch import nn
+
+from xmnist.config.derived import Settings
+from xmnist.data.base import Data
+from xmnist.models import joint, pretrained
+from xmnist.plots import pictures
+from xmnist.runs import store, titles
+from xmnist.runs.store import Run
+from xmnist.runtime import devices, distributed, interrupts, processes
+from xmnist.runtime.seeds import derive_seed
+from xmnist.runtime.storage import digest
+from xmnist.training import loop, objectives
+
+log = logging.getLogger(__name__)
+
+
+def begins(settings: Settings) -> bool:
+    """Whether a training's classifier begins with trained weights; a RefAE's, and one that judges, must be fresh."""
+    return settings["model"]["name"] in ("classifier", "joint") and bool(settings["classifier"].get("weights"))
+
+
+def beginning(settings: Settings) -> dict[str, Any]:
+    """What a training begins with, as `pretrained` wants it."""
+    own = settings["classifier"]
+    return {"name": own["name"], "source": own["weights"], "sha256": own["weights_sha256"]}
+
+
+def _begin(settings: Settings, model: nn.Module) -> None:
+    """Put the weights into a fresh classifier, or that of a joint model, that its training begins with."""
+    if not begins(settings):
+        return
+    fresh = pretrained.begin(model.classifier if isinstance(model, joint.Joint) else model, **beginning(settings))
+    told = f"; freshly initialised: {fresh}" if fresh else ""
+    log.info("the training begins with the weights of %s%s", settings["classifier"]["weights"], told)
+
+
+def fit(run: Run, parts: list[tuple[objectives.Task, Settings]], images: Data) -> list[loop.Row]:
+    """Train one part after the other, from where a run that was stopped had come to; returns all rows."""
+    state, sources = _resumed(run, parts[0][0].model), run.sources()
+    first, before = (state["phase"], state["before"]) if state else (1, [])
+    if state is None:
+        _begin(run.settings, parts[0][0].model)
+    for phase, (task, options) in enumerate(parts, 1):
+        if phase >= first:
+            before = before + _fit_part(run, task, options, images, phase, before, len(parts), state, sources)
+            state = None
+            if len(parts) > 1:
+                run.save(f"phase{phase}.pt", task.model.state_dict())
+                if not processes.rank():
+                    pictures.maps(run, task.model, images.validation, images.info.classes, phase)
+    return before
+
+
+def _resumed(run: Run, model: nn.Module) -> dict[str, Any] | None:
+    """Where a run that was stopped can go on; in a later phase of a joint model, its weights are put into it.
+
+    Raises:
+        InputError: what it would go on from was not written by this run.
+    """
+    state = saved_state(run)
+    if state and state["phase"] > 1:  # maps that are made once, before the loop has put its state back, need these
+        for name, checksum in state["weights"].items():
+            if not (run.path / name).is_file() or digest(run.path / name) != checksum:
+                raise run.refused(name, "last.pt goes on from another one")
+        run.load_into(model, f"phase{state['phase'] - 1}.pt")
+    return state
+
+
+def _fit_part(
+    run: Run,
+    task: objectives.Task,
+    options: Settings,
+    images: Data,
+    phase: int,
+    before: list[loop.Row],
+    phases: int,
+    state: dict[str, Any] | None,
+    sources: dict[str, Any],
+) -> list[loop.Row]:
+    def numbered(rows: list[loop.Row]) -> list[loop.Row]:
+        return rows if phases == 1 else [{"phase": phase, **row} for row in rows]
+
+    def save(state: dict[str, Any]) -> None:
+        if processes.rank():
+            return
+        weights = {name: digest(run.path / name) for name in (f"phase{done}.pt" for done in range(1, phase))}
+        place = {"run": run.path.name, "sources": sources, "phase": phase, "before": before, "weights": weights}
+        run.save("last.pt", place | state)
+        run.write_csv("history.csv", before + numbered(state["history"]))
+        interrupts.raise_if_interrupted()
+
+    def watch() -> dict[str, float]:
+        return distributed.measured(task.watch, images.validation)
+
+    seed = run.settings["seed"]
+    if phases > 1:
+        log.info("phase %d of %d: %s", phase, phases, titles.phase_title(run.settings, phase))
+        seed = derive_seed(seed, f"phase {phase}")
+    task.prepare()
+    precision = devices.find_precision(options["precision"], images.train.labels.device)
+    own = {"precision": precision, "seed": seed, "figures": task.figures, "state": state, "save": save}
+    try:
+        rows = loop.fit(task.model, task.loss, task.rows(), watch, **(options | own))
+    except loop.StateError as error:
+        raise run.refused("last.pt", str(error)) from None
+    return numbered(rows)
+
+
+def saved_state(run: Run) -> dict[str, Any] | None:
+    """Where a run that was stopped can go on, if it can.
+
+    Raises:
+        InputError: there is a `last.pt`, but this run did not write it.
+    """
+    state = run.load("last.pt")
+    if state is not None and state.get("run") != run.path.name:
+        raise run.refused("last.pt", f"it was saved by {state.get('run', 'something else')}")
+    if state is not None and not {"phase", "before", "weights"} <= state.keys():
+        raise run.refused("last.pt", "it is not complete")
+    if state is not None and (changed := run.changed(state.get("sources") or {"stands_on": {}})):
+        store.log_once(logging.WARNING, f"{run.path} begins anew, and does not go on from its last epoch: {changed}")
+        return None
+    return state
