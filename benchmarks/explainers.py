@@ -12,8 +12,8 @@ from zennit.attribution import Gradient
 from zennit.composites import EpsilonGammaBox
 
 from benchmarks.timing import Ratio, side_by_side
-from xmnist import explainers
 from xmnist.cli import hooks
+from xmnist.config.declarations import EXPLAINERS
 from xmnist.config.resolution import conf_dir
 from xmnist.models import classifiers
 from xmnist.models.layers import freeze, place
@@ -76,4 +76,4 @@ def _explainer(name: str, train: Tensor) -> Any:
         options = OmegaConf.to_container(compose("explain", [f"explainer={name}"]).explainers[name])
     assert isinstance(options, dict)
     own = {str(key): value for key, value in options.items() if key != "name"}
-    return explainers.build(name, name=name, seed=0, train=train, **own)
+    return EXPLAINERS[name](label=name, seed=0, train=train, **own)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from xmnist import explainers
+from xmnist.config.declarations import EXPLAINERS
 from xmnist.explainers.base import Explainer
 from xmnist.models import classifiers
 from xmnist.models.layers import Normalize
@@ -44,7 +44,9 @@ def explainer(
         if method not in ONE_BY_ONE:
             own["batch_size"] = batch_size
     train = torch.rand(8, channels, size, size, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
-    return explainers.build(method, **{"name": method, "seed": seed, "train": train, **own})
+    made = EXPLAINERS[method](**{"label": method, "seed": seed, "train": train, **own})
+    assert isinstance(made, Explainer)
+    return made
 
 
 class Residual(nn.Module):

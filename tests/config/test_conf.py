@@ -11,13 +11,13 @@ import torch
 import yaml
 
 from helpers import OPTIONS, TINY
-from xmnist import data, explainers
+from xmnist import data
 from xmnist.cli import hooks
 from xmnist.config import derived, resolution, schema
+from xmnist.config.declarations import EXPLAINERS
 from xmnist.config.resolution import conf_dir
 from xmnist.data import cluttered, files, folder, glyphs, polygons, selection
 from xmnist.data.downloaded import SOURCES
-from xmnist.explainers.baselines import BASELINES
 from xmnist.models import classifiers, decoders, joint
 from xmnist.models.layers import Encoder
 from xmnist.training import loop, losses, objectives
@@ -51,17 +51,8 @@ def test_every_experiment_composes_in_every_stage(settings: Settings, name: str,
 
 def test_every_method_has_a_file_of_its_name_and_every_file_a_method() -> None:
     names = {path.stem: yaml.safe_load(path.read_text())["name"] for path in Path(conf_dir(), "explainer").glob("*")}
-    assert set(names.values()) == set(schema.METHODS) == set(explainers.EXPLAINERS) <= set(names)
+    assert set(names.values()) == set(EXPLAINERS) <= set(names)
     assert {name for name, method in names.items() if name != method} == {"simple_taylor", "lrp_shifted"}
-
-
-@pytest.mark.parametrize("method", sorted(schema.METHODS))
-def test_the_schema_of_a_method_names_its_arguments(method: str) -> None:
-    own = {field.name for field in dataclasses.fields(explainers.kind_of(method)) if field.init}
-    given = {"name", "seed", "train"} | ({"fitted"} if method in schema.DECODERS else set())
-    given |= {"layer"} if method in schema.REFERENCE else set()
-    given |= {"fitted", "layer", "reference"} if method == "difference" else set()
-    assert own == set(schema.METHODS[method]) | given
 
 
 @pytest.mark.parametrize("group", sorted(schema.GROUPS))
@@ -116,7 +107,6 @@ def test_the_schemas_name_the_arguments_of_what_they_describe() -> None:
 @pytest.mark.parametrize(
     ("rule", "table"),
     [
-        (schema.METHODS["deeplift"]["baseline"], dict.fromkeys(BASELINES)),
         (schema.DECODER["decoder"], decoders.DECODERS),
         (schema.DECODER["reconstruction"], losses.RECONSTRUCTION),
         (schema.TRAINING["optimizer"], loop.OPTIMIZERS),

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from networks import SIZE, explainer, images
-from xmnist.explainers.canonical import unrolled
-from xmnist.explainers.folding import folded
 from xmnist.metrics import similarity
 from xmnist.metrics.interventions import rewritten
 from xmnist.models import classifiers, layers
+from xmnist.models.canonical import unrolled
+from xmnist.models.folding import folded
 from xmnist.models.layers import Normalize
 from xmnist.runtime.errors import InputError
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from networks import NETWORKS, SIZE, explainer, images, network
-from xmnist.explainers.canonical import private, separated, unrolled
-from xmnist.explainers.folding import folded
+from xmnist.models.canonical import private, separated, unrolled
+from xmnist.models.folding import folded
 from xmnist.models.layers import Normalize
 from xmnist.runtime.errors import InputError
 

@@ -19,11 +19,12 @@ from torch import Tensor, nn
 from helpers import OPTIONS, ended, size_of, started
 from networks import explainer
 from xmnist import data
-from xmnist.config import derived, resolution, schema
+from xmnist.config import derived, resolution
+from xmnist.config.declarations import EXPLAINERS
 from xmnist.data.base import Data, Info, Split
-from xmnist.explainers.canonical import unrolled
-from xmnist.explainers.folding import folded
 from xmnist.models import classifiers, joint
+from xmnist.models.canonical import unrolled
+from xmnist.models.folding import folded
 from xmnist.runs.store import Run
 from xmnist.runtime.errors import InputError
 from xmnist.stages import explain, train
@@ -449,7 +450,7 @@ def test_a_map_of_an_image_whose_size_is_padded_takes_no_relevance(method: str) 
     assert maps.isfinite().all() and maps.abs().max() > 0
 
 
-METHODS = sorted(set(schema.METHODS) - {*schema.LEARNED, "activation_maximisation", "cam"})
+METHODS = sorted({each.name for each in EXPLAINERS.values() if each.answer == "heatmap"} - {"cam"})
 
 
 @pytest.mark.parametrize("how", ["recomputed", "fixed"])

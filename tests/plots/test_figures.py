@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from xmnist.config.schema import METHODS
+from xmnist.config.declarations import EXPLAINERS
 from xmnist.plots import figures, grids, styles
 from xmnist.plots.grids import Row
 
@@ -183,9 +183,9 @@ def test_the_same_picture_is_the_same_bytes_with_letters_that_stay_letters(tmp_p
 
 
 def test_every_method_has_its_own_name_colour_and_line() -> None:
-    looks = [styles.style(name) for name in METHODS]
-    assert len({look.title for look in looks}) == len(METHODS)
-    assert len({(look.colour, look.dash) for look in looks if not look.quiet}) == len(METHODS) - 3
+    looks = [styles.style(name) for name in EXPLAINERS]
+    assert len({look.title for look in looks}) == len(EXPLAINERS)
+    assert len({(look.colour, look.dash) for look in looks if not look.quiet}) == len(EXPLAINERS) - 3
     assert styles.style("lrp").title == "LRP" and styles.style("cladec,alpha=0.5").title == "ClaDec, alpha 0.5"
     assert styles.style("lrp,target=label").colour == styles.style("lrp").colour
     assert styles.style("mine") == styles.style("mine") and styles.style("random").quiet

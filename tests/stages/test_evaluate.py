@@ -21,7 +21,8 @@ from torch.nn import Module
 from helpers import TINY
 from xmnist import data
 from xmnist.cli import main
-from xmnist.config import derived, resolution, schema
+from xmnist.config import derived, resolution
+from xmnist.config.declarations import controls
 from xmnist.data.base import Data, Info, Split
 from xmnist.explainers.controls import Sobel
 from xmnist.models.joint import Explainer as UNet
@@ -528,7 +529,7 @@ def test_differences_of_several_layers_and_alphas_are_in_every_table(evaluated: 
     run = evaluated("explainer=difference", *words)
     names = [f"difference,layer={layer},alpha={alpha}" for layer in ("conv", "dense") for alpha in ("0", "0.5")]
     summary = table(run, "summary").set_index("name")
-    assert [name for name in summary.index if name not in schema.CONTROLS] == names
+    assert [name for name in summary.index if name not in controls()] == names
     assert summary.loc[names, "aopc"].notna().all()
     assert all(name in (run.path / "aopc_table.md").read_text() for name in names)
 

@@ -15,8 +15,10 @@ import torch
 from PIL import Image
 
 from helpers import TINY
-from xmnist import data, explainers
-from xmnist.config import derived, resolution, schema
+from xmnist import data
+from xmnist.config import derived, resolution
+from xmnist.config.declarations import EXPLAINERS
+from xmnist.explainers import gradients
 from xmnist.plots import grids
 from xmnist.runs.store import Run
 from xmnist.runtime.errors import InputError, MeasurementError
@@ -106,8 +108,8 @@ def test_the_arrays_are_what_the_explainers_say(settings: Settings, explained: E
     predicted = classifier(shown.images).argmax(1)
     np.testing.assert_array_equal(arrays["predictions"], predicted)
     assert (arrays["labels"] != arrays["predictions"]).all() and len(arrays["labels"]) == 3
-    options = {"name": "saliency", "seed": 0, "train": images.train.images, "batch_size": 2, "translations": 0}
-    maps = explainers.build("saliency", **options)(classifier, shown.images, predicted)
+    saliency = gradients.Saliency(train=images.train.images, batch_size=2, translations=0)
+    maps = saliency(classifier, shown.images, predicted)
     np.testing.assert_allclose(arrays["saliency"], maps, rtol=1e-4, atol=1e-6)
     assert folder.parent.name == "classifier"  # nothing was explained that needs a decoder
     assert not (folder.parents[3] / "train" / "glyphs" / "cladec").exists()
@@ -182,7 +184,7 @@ def test_all_heatmap_explainers_from_one_command(settings: Settings) -> None:
     explain.main(own, "xmnist explain ...")
     arrays = dict(np.load(Run("explain", own).path / "explanations.npz"))
     maps = {name: array for name, array in arrays.items() if name not in resolution.RESERVED}
-    posthoc = set(explainers.EXPLAINERS) - {"activation_maximisation", *schema.LEARNED}
+    posthoc = {each.name for each in EXPLAINERS.values() if each.answer == "heatmap"}
     assert set(maps) == posthoc | {"simple_taylor"}
     assert all(array.shape == (8, 1, 28, 28) and np.isfinite(array).all() for array in maps.values())
     np.testing.assert_array_equal(maps["simple_taylor"], maps["input_x_gradient"])
@@ -226,11 +228,11 @@ BAD = [
         ("explainer.lrp.gamma=1",),
         "no key 'explainer.lrp.gamma'; did you mean 'explainers'? (keys: image, layout, overlay, ",
     ),
-    (("+explainers.foo.steps=3",), "explainers.foo.name is missing: it must be one of random, sobel"),
+    (("+explainers.foo.steps=3",), "explainers.foo.name is missing: it must be one of cam, gradcam"),
     (("+explainers.images.name=otsu",), "an explainer cannot be called 'images'"),
     (("target=dog",), "target must be one of predicted, label"),
     (("format=jpg",), "format must be one of png, pdf, svg, or a list of different ones, got 'jpg'"),
-    (("explainer=[]",), "explainer must name one or more of random, sobel"),
+    (("explainer=[]",), "explainer must name one or more of cam, gradcam"),
     (("alpha=2",), "alpha must be a number in [0, 1]"),
 ]
 

@@ -5,8 +5,9 @@ import shlex
 import sys
 from collections.abc import Iterator
 
+from xmnist.config.declarations import EXPLAINERS
 from xmnist.config.derived import listed, trained
-from xmnist.config.schema import EXPLAINED_BY, IMAGES, LEARNED, REFERENCE
+from xmnist.config.schema import EXPLAINED_BY, REFERENCE
 from xmnist.runs.store import Run
 from xmnist.runtime import processes
 
@@ -58,7 +59,7 @@ def _after(run: Run) -> Iterator[list[str]]:
     if run.stage == "train":
         yield from _after_training(run, this, model)
     elif run.stage == "explain":
-        maps = [name for name, each in settings["explainers"].items() if each["name"] not in (*IMAGES, *LEARNED)]
+        maps = [n for n, each in settings["explainers"].items() if EXPLAINERS[each["name"]].answer == "heatmap"]
         if maps and settings["model"]["name"] != "joint":
             chosen = f"explainer=[{','.join(maps)}]" if len(maps) > 1 else f"explainer={maps[0]}"
             yield ["evaluate", this, chosen, "metric=aopc"]

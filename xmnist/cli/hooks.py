@@ -26,8 +26,9 @@ from xmnist.cli import sweeps
 from xmnist.cli.basis import Basis
 from xmnist.cli.suggestions import meant
 from xmnist.config import resolution
+from xmnist.config.declarations import EXPLAINERS
 from xmnist.config.derived import foreign
-from xmnist.config.schema import GROUPS, METHODS, METRICS, OWN, STAGES, WEIGHTS
+from xmnist.config.schema import GROUPS, METRICS, OWN, STAGES, WEIGHTS
 from xmnist.runs import store
 from xmnist.runtime import machine, processes, progress
 from xmnist.runtime.errors import TRACEBACK, DamageError, InputError, exit_code, report, unknown
@@ -48,7 +49,7 @@ def register(stage: str, argv: Sequence[str]) -> None:
 
 
 def _key_help(stage: str, cfg: DictConfig) -> str:
-    explainers = {str(k): v.name for k, v in (cfg.get("explainers") or {}).items() if v.get("name") in METHODS}
+    explainers = {str(k): v.name for k, v in (cfg.get("explainers") or {}).items() if v.get("name") in EXPLAINERS}
     metrics = [str(name) for name in (cfg.get("metrics") or {}) if name in METRICS]
     return resolution.describe(stage, {group: cfg[group].name for group in STAGES[stage][0]}, explainers, metrics)
 

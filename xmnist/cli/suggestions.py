@@ -1,6 +1,7 @@
 """Keys that somebody meant who typed something else. No torch."""
 
-from xmnist.config.schema import COMMON, GROUPS, METHODS, METRICS, TRAINING, WEIGHTS
+from xmnist.config.declarations import EXPLAINERS
+from xmnist.config.schema import COMMON, GROUPS, METRICS, TRAINING, WEIGHTS
 from xmnist.runtime.errors import nearest
 
 ALIASES = {
@@ -26,7 +27,7 @@ def meant(word: str) -> str | None:
         *((group, options) for group in GROUPS for options in GROUPS[group].values()),
     ):
         known = {key: f"{where}.{key}" for key in rules} | known
-    for where, tables in (("metrics", METRICS), ("explainers", METHODS)):
+    for where, tables in (("metrics", METRICS), ("explainers", {each.name: each.keys for each in EXPLAINERS.values()})):
         known = {key: f"{where}.{name}.{key}" for name, rules in tables.items() for key in rules} | known
     near = nearest(word, known)
     return ALIASES.get(word) or known.get(word) or (known[near] if near else None)

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from xmnist.config.schema import DECODERS, FEWER, LEARNED, MADE_OF, OF_MAPS, OWN, PHASES, REFERENCE, TRAINING
+from xmnist.config.declarations import EXPLAINERS
+from xmnist.config.schema import DECODERS, FEWER, OF_MAPS, OWN, PHASES, REFERENCE, TRAINING
 from xmnist.runtime.errors import InputError
 
 JOINT_TRAINING = {key: rule for key, rule in TRAINING.items() if key != "lr"} | PHASES
@@ -78,7 +79,7 @@ def alphas(settings: Settings) -> list[float]:
 
 def learned(settings: Settings, method: str) -> list[Settings]:
     """The `train` runs that a learned explainer answers from: one for each layer and alpha."""
-    model = MADE_OF.get(method, (method,))[0]
+    model = EXPLAINERS[method].models[0]
     each = alphas(settings) if model in REFERENCE else [None]
     return [trained(settings, model, alpha, layer) for layer in listed(settings["layer"]) for alpha in each]
 
@@ -96,8 +97,9 @@ def needed(settings: Settings) -> list[Settings]:
     if settings["model"]["name"] == "joint":
         return [trained(settings, "joint", settings["alpha"])]
     methods = [options["name"] for options in settings["explainers"].values()]
-    made = {model for method in methods for model in MADE_OF.get(method, (method,))}
-    others = [run for model in LEARNED if model in made for run in learned(settings, model)]
+    made = {model for method in methods for model in EXPLAINERS[method].models}
+    others = [run for model, reference in REFERENCE.items() for each in (model, reference) if each in made
+              for run in learned(settings, each)]  # fmt: skip
     judges = settings.get("metrics", {}).get("reconstruction", {}).get("evaluation_accuracy", False)
     judged = [run for run in others if judges and run["model"]["name"] in methods]
     return [trained(settings, "classifier"), *others, *map(evaluation, judged)]

@@ -7,7 +7,7 @@ config into plain checked values, which is all that the rest of the package ever
 import os
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,19 +16,15 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from xmnist.config import sizing
+from xmnist.config.declarations import EXPLAINERS, controls
 from xmnist.config.derived import JOINT_TRAINING, Settings, foreign, listed, phases
 from xmnist.config.rules import Rule
 from xmnist.config.schema import (
     ALPHA,
     COMMON,
-    CONTROLS,
     DECODERS,
     FEWER,
     GROUPS,
-    IMAGES,
-    LEARNED,
-    MADE_OF,
-    METHODS,
     METRICS,
     OF_MAPS,
     ONLY,
@@ -293,23 +289,26 @@ RESERVED = (
 def _with_explainers(settings: Settings, given: Any) -> Settings:
     """Settings with checked explainers, and no more of a model than they need."""
     explainers: Settings = {}
-    for name, options in _chosen("explainer", given, METHODS).items():
+    for name, options in _chosen("explainer", given, EXPLAINERS).items():
         if not re.fullmatch(r"[A-Za-z]\w*", str(name)) or name in RESERVED:
             reserved = ", ".join(RESERVED)
             raise InputError(f"an explainer cannot be called '{name}': letters, digits and _ only, and not {reserved}")
         if isinstance(options, dict) and "name" not in options:
-            raise InputError(f"explainers.{name}.name is missing: it must be one of {', '.join(METHODS)}")
-        explainers[name] = _check_named(f"explainers.{name}", options, METHODS, "explainer")
-        method, model = explainers[name]["name"], settings["model"]["name"]
-        if model not in LEARNED.get(method, (model,)):
-            raise InputError(f"explainer={name} needs model={' or '.join(LEARNED[method])}, but this is model={model}")
+            raise InputError(f"explainers.{name}.name is missing: it must be one of {', '.join(EXPLAINERS)}")
+        explainers[name] = EXPLAINERS.made(f"explainers.{name}", options).plain()
+        fits, model = EXPLAINERS[explainers[name]["name"]].fits, settings["model"]["name"]
+        if fits and model not in fits:
+            raise InputError(f"explainer={name} needs model={' or '.join(fits)}, but this is model={model}")
     settings = {**settings, "explainers": explainers}
     if "metrics" in settings:
         settings = _measured(settings)
     methods = {options["name"] for options in settings["explainers"].values()}
     if settings["map"] != "recomputed" and settings["model"]["name"] != "joint":
         raise InputError(f"map={settings['map']} needs model=joint, but this is model={settings['model']['name']}")
-    if not methods & {*REFERENCE, *MADE_OF} and settings["model"]["name"] != "joint":
+    if (
+        not {model for method in methods for model in EXPLAINERS[method].models} & {*REFERENCE}
+        and settings["model"]["name"] != "joint"
+    ):
         references = [name for name in REFERENCE.values() if name in methods]
         model = {**settings["model"], "name": references[0]} if references else {"name": "classifier"}
         settings = {**settings, "model": model, "alpha": None}
@@ -318,7 +317,7 @@ def _with_explainers(settings: Settings, given: Any) -> Settings:
     return settings
 
 
-def _chosen(group: str, given: Any, known: Mapping[str, Any]) -> Settings:
+def _chosen(group: str, given: Any, known: Collection[str]) -> Settings:
     """Those with a name: an experiment may also have options for others, which the command line did not choose."""
     given = given if isinstance(given, dict) else {}
     chosen = {k: v for k, v in given.items() if k not in known or not isinstance(v, dict) or "name" in v}
@@ -343,17 +342,21 @@ def _measured(settings: Settings) -> Settings:
         InputError: a metric has nothing to measure.
     """
     metrics, given = settings["metrics"], settings["explainers"]
-    maps = {n: options for n, options in given.items() if options["name"] not in IMAGES}
+    maps = {n: options for n, options in given.items() if EXPLAINERS[options["name"]].answer != "image"}
     decoded = {n: options for n, options in given.items() if options["name"] in DECODERS}
     several = isinstance(settings["layer"], list)  # a ladder, in which what layers drop is drawn
-    images = decoded | {n: options for n, options in given.items() if options["name"] in MADE_OF and several}
+    images = decoded | {
+        n: options
+        for n, options in given.items()
+        if several and EXPLAINERS[options["name"]].models and options["name"] not in DECODERS
+    }
     of_maps = [name for name in metrics if name in OF_MAPS]
     if of_maps and not maps:
         raise InputError(f"metric={of_maps[0]} measures maps, but no explainer here gives one: {', '.join(given)}")
     if "reconstruction" in metrics and not decoded:
         raise InputError(f"metric=reconstruction measures decoders: it needs explainer={' or '.join(DECODERS)}")
     if of_maps and settings["controls"]:
-        maps = {name: option("explainer", name) for name in CONTROLS} | maps
+        maps = {name: option("explainer", name) for name in controls()} | maps
     kept = (maps if of_maps else {}) | (images if "reconstruction" in metrics else {})
     return {**settings, "explainers": kept, "unmeasured": [name for name in given if name not in kept]}
 
@@ -388,7 +391,7 @@ def _described(model: str, explainers: Mapping[str, str]) -> dict[str, str]:
     lines = {"alpha": ALPHA[model].text}
     lines |= {key: rule.text for key, rule in WEIGHTS.items() if model == "joint"}
     for name, method in explainers.items():
-        lines |= {f"explainers.{name}.{key}": rule.text for key, rule in METHODS[method].items()}
+        lines |= {f"explainers.{name}.{key}": own.rule.text for key, own in EXPLAINERS[method].keys.items()}
     lines |= {f"trainer.{key}": rule.text for key, rule in TRAINING.items()}
     lines["trainer.decoder.*"] = "any key of trainer, for ClaDec, RefAE and their VAEs only"
     lines["trainer.joint.*"] = "any key of trainer but lr, for the joint model only; of these some for each phase:"

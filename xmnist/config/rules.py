@@ -127,6 +127,22 @@ def three(rule: Rule, *, alike: bool = False) -> Rule:
     return Rule(f"{start}: one for each phase", convert)
 
 
+def yes_or_no() -> Rule:
+    """True or false."""
+    return Rule("true or false", lambda value: raise_unless(isinstance(value, bool), value))
+
+
+def nothing() -> Rule:
+    """Null."""
+    return Rule("null", lambda value: raise_unless(value is None, value))
+
+
+SEED = whole(0, 2**31 - 1)
+
+
 def text(what: str) -> Rule:
     """A text that is not empty; `what` says of what kind."""
     return Rule(what, lambda value: raise_unless(isinstance(value, str) and bool(value), value))
+
+
+LAYER = text("a layer of the classifier, by its name or dotted path")

@@ -341,52 +341,6 @@ MASKED = ("pompom", "localisation")
 OF_MAPS = ("aopc", *MASKED, "axioms")
 """Metrics that measure maps."""
 
-_BATCH = {"batch_size": whole(1)}
-_MAP = {"translations": whole(0, 14)}
-_BASELINE = choice("black", "white", "gray", "mean", "random", "blur")
-_BACKGROUND = {
-    "background": choice("train", "black", "white", "gray", "mean", "random", "blur"),
-    "background_size": whole(1, 100_000),
-}
-
-METHODS: dict[str, dict[str, Rule]] = {
-    **{
-        name: _BATCH | _MAP
-        for name in (
-            *("random", "sobel", "otsu", "sensitivity", "saliency", "input_x_gradient", "guided_backprop"),
-            *("deconvolution", "cam", "deep_taylor"),
-        )
-    },
-    "smoothgrad": {**_MAP, "samples": whole(1, 100_000), "noise": number(0)},
-    "gradcam": {**_BATCH, **_MAP, "layer": maybe(LAYER)},
-    "guided_gradcam": {**_BATCH, **_MAP, "layer": maybe(LAYER)},
-    "integrated_gradients": {**_BATCH, **_MAP, "baseline": _BASELINE, "steps": whole(1, 100_000)},
-    "deeplift": {**_BATCH, **_MAP, "baseline": _BASELINE},
-    "deep_shap": {**_MAP, **_BACKGROUND},
-    "gradient_shap": {**_MAP, **_BACKGROUND, "samples": whole(1, 100_000)},
-    "lrp": {**_BATCH, **_MAP, "gamma": number(0), "epsilon": number(0)},
-    "occlusion": {**_BATCH, **_MAP, "window": whole(1), "stride": whole(1), "baseline": _BASELINE},
-    "activation_maximisation": {
-        **{"baseline": choice("black", "white", "gray", "mean", "random"), "steps": whole(1, 100_000)},
-        **{"lr": number(0, above=True), "decay": number(0)},
-    },
-    **{name: _BATCH for name in (*DECODERS, "difference")},
-    "joint": _BATCH,
-}
-"""Explanation method -> the keys that it takes, under `explainers.NAME`."""
-
-IMAGES = (*DECODERS, "activation_maximisation")
-"""The methods that answer with images, not with maps."""
-
-CONTROLS = ("random", "sobel", "otsu")
-"""The methods that know nothing of the classifier."""
-
-LEARNED = {
-    **{"cladec": ("cladec",), "refae": ("cladec", "refae"), "difference": ("cladec",), "joint": ("joint",)},
-    **{"cladec_vae": ("cladec_vae",), "refvae": ("cladec_vae", "refvae")},
-}
-"""The methods that answer with what trained models make of the image -> the `model` that they need."""
-
 _MAPS = ("saliency", "integrated_gradients", "gradcam", "lrp")
 EXPLAINED_BY = {
     "refae": (*_MAPS, "refae"),
@@ -395,6 +349,3 @@ EXPLAINED_BY = {
     "joint": ("joint", *_MAPS),
 }
 """Models that the usual explainers do not fit -> those that are drawn where none are named."""
-
-MADE_OF = {"difference": ("cladec", "refae")}
-"""Those of `LEARNED` that need other models than the one of their name."""

@@ -1,25 +1,23 @@
 """What all explainers share: how they are called, and what they promise."""
 
+from __future__ import annotations
+
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import product
-from typing import ClassVar, Literal
+from typing import Annotated, Any, ClassVar, TypeVar, dataclass_transform
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-
-from xmnist.explainers.canonical import private
+from xmnist.config.components import given
+from xmnist.config.declarations import EXPLAINERS, ExplainerDeclaration
+from xmnist.config.rules import whole
 from xmnist.runtime.errors import InputError
-
-Kind = Literal["heatmap", "image", "map", "difference"]
-"""What an answer is: a heatmap of any values, an image, a map in [0, 1], or what two images differ in, in [-1, 1]."""
+from xmnist.runtime.lazy import F, Tensor, nn, torch
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Explainer:
+class Explainer(ExplainerDeclaration):
     """Called as `explainer(classifier, images, targets)`; answers with a map, or an image, for each image.
 
     Images are (N, C, H, W) in [0, 1], targets (N,) class numbers. A heatmap is (N, 1, H, W) and is about the target's
@@ -28,18 +26,17 @@ class Explainer:
     depends on that image, its target and the seed alone: not on its neighbours, nor on the size of the batches.
 
     Args:
-        name: what messages call it.
+        label: what messages call it.
         seed: of everything that is drawn.
         train: training images (M, C, H, W), from which baselines and backgrounds come.
         batch_size: images at a time; bounds the memory.
     """
 
-    kind: ClassVar[Kind] = "heatmap"
     axiom: ClassVar[str] = "completeness"
-    name: str
-    seed: int
-    train: Tensor
-    batch_size: int
+    label: str = given("")
+    seed: int = given(0)
+    train: Tensor = given()
+    batch_size: Annotated[int, whole(1), "images at a time"] = 100
 
     def __call__(self, classifier: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
         """The maps or images.
@@ -68,10 +65,12 @@ class Explainer:
         try:
             yield
         except InputError as error:
-            raise InputError(f"explainer {self.name}: {error}") from None
+            raise InputError(f"explainer {self.label}: {error}") from None
 
     def prepare(self, classifier: nn.Module, example: Tensor) -> nn.Module:
         """The network that the method works on: a copy, rewritten where the method needs it."""
+        from xmnist.models.canonical import private
+
         return private(classifier)
 
     def explain(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
@@ -110,7 +109,7 @@ class Heatmap(Explainer):
         translations: shifts of up to so many pixels in both directions; 0 for none.
     """
 
-    translations: int
+    translations: Annotated[int, whole(0, 14), "average over shifts of up to so many pixels"] = 0
 
     def explain(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
         d = self.translations
@@ -140,6 +139,23 @@ class OneByOne(Heatmap):
         return self.attribute(network, images, targets)
 
 
+E = TypeVar("E", bound=Explainer)
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def explainer(name: str, *, title: str = "", **about: Any) -> Callable[[type[E]], type[E]]:
+    """Declare a class as the explanation method of this name.
+
+    Args:
+        title: what pictures and tables call it; the name with blanks if there is none.
+        about: what else there is to say of it, as attributes of `ExplainerDeclaration`.
+
+    Raises:
+        InputError: there is a method of this name already, or a key has no type.
+    """
+    return lambda kind: EXPLAINERS.declare(kind, name, **({"title": title} if title else {}), **about)  # type: ignore[return-value]
+
+
 def summed(maps: Tensor) -> Tensor:
     """A map (N, C, H, W) for each channel as one (N, 1, H, W); the sum keeps what signed methods add up to."""
     return maps.sum(1, keepdim=True)
@@ -159,10 +175,12 @@ def _check_finite(answers: Tensor, classifier: nn.Module, images: Tensor) -> Non
 
 
 def _first_layer_not_finite(classifier: nn.Module, image: Tensor) -> str:
+    from xmnist.models.canonical import private
+
     network, found = private(classifier), list[str]()
 
     def look(layer: str, output: object) -> None:
-        if isinstance(output, Tensor) and not output.isfinite().all():
+        if isinstance(output, torch.Tensor) and not output.isfinite().all():
             found.append(layer)
 
     for layer, module in network.named_modules():

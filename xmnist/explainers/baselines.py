@@ -1,13 +1,12 @@
 """Images that stand for "nothing there": what an image is compared with."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable
 from functools import lru_cache
 
-import torch
-from torch import Tensor
-
-from xmnist.models.layers import blurred
+from xmnist.runtime.lazy import Tensor, torch
 from xmnist.runtime.seeds import derive_seed
 
 log = logging.getLogger(__name__)
@@ -24,6 +23,7 @@ def references(name: str, images: Tensor, train: Tensor, seed: int, count: int =
         train: training images (M, C, H, W); never those that are explained.
         seed: of the training images and of the random image.
     """
+    from xmnist.models.layers import blurred
 
     def level(value: float) -> Tensor:
         return torch.full_like(images[:1], value)[None]

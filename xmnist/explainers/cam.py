@@ -1,20 +1,16 @@
 """Class activation maps: where in a layer's feature maps the evidence for the target lies."""
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-import torch
-from captum import attr
-from torch import Tensor, fx, nn
-from torch.nn import functional as F
+from typing import Annotated
 
-from xmnist.explainers.base import Heatmap, summed
-from xmnist.explainers.canonical import flattens, private, unrolled
-from xmnist.explainers.gradients import with_relus
-from xmnist.models.layers import Encoder
+from xmnist.config.rules import LAYER, maybe
+from xmnist.explainers.base import Heatmap, explainer, summed
 from xmnist.runtime.errors import InputError
+from xmnist.runtime.lazy import F, Tensor, attr, fx, nn, torch
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@explainer("cam", title="CAM", place=20)
 class Cam(Heatmap):
     """The feature maps before global average pooling, weighted by the target's row of the linear layer after it.
 
@@ -22,6 +18,8 @@ class Cam(Heatmap):
     """
 
     def prepare(self, classifier: nn.Module, example: Tensor) -> nn.Module:
+        from xmnist.models.canonical import unrolled
+
         network = unrolled(classifier)
         _head(network)
         return network
@@ -35,7 +33,7 @@ class Cam(Heatmap):
             network(images)
         handle.remove()  # the network is this call's own; the hook must only not outlive the batch
         weights = network.get_submodule(linear).weight
-        assert isinstance(weights, Tensor)
+        assert isinstance(weights, torch.Tensor)
         return _enlarged(torch.einsum("nkhw,nk->nhw", features[0], weights[targets])[:, None], images)
 
 
@@ -45,6 +43,8 @@ def _head(network: fx.GraphModule) -> tuple[str, str]:
     Raises:
         InputError: the network ends in another way.
     """
+    from xmnist.models.canonical import flattens
+
     modules = dict(network.named_modules())
     nodes = [node for node in network.graph.nodes if not flattens(node, modules) and node.op != "output"]
     pool, linear = (modules.get(str(node.target)) for node in nodes[-2:])
@@ -56,7 +56,7 @@ def _head(network: fx.GraphModule) -> tuple[str, str]:
     )
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@explainer("gradcam", title="Grad-CAM", place=2)
 class GradCam(Heatmap):
     """A layer's feature maps, weighted by the mean gradient of the logit in each, and what is positive of their sum.
 
@@ -66,9 +66,12 @@ class GradCam(Heatmap):
         layer: dotted name of a layer with feature maps; None for the last convolution.
     """
 
-    layer: str | None
+    layer: Annotated[str | None, maybe(LAYER)]
 
     def prepare(self, classifier: nn.Module, example: Tensor) -> nn.ModuleDict:
+        from xmnist.models.canonical import private
+        from xmnist.models.layers import Encoder
+
         network = private(classifier)
         layer = self.layer or _last_convolution(network, example)
         with torch.no_grad():
@@ -105,11 +108,13 @@ def _last_convolution(network: nn.Module, example: Tensor) -> str:
     return called[-1]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@explainer("guided_gradcam", title="guided Grad-CAM", place=10)
 class GuidedGradCam(GradCam):
     """Grad-CAM times guided backpropagation: the former's place, the latter's detail. Source: arXiv 1610.02391, 3.2."""
 
     def prepare(self, classifier: nn.Module, example: Tensor) -> nn.ModuleDict:
+        from xmnist.models.canonical import with_relus
+
         return nn.ModuleDict({**super().prepare(classifier, example), "guided": with_relus(classifier)})
 
     def attribute(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:

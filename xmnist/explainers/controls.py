@@ -1,17 +1,15 @@
-"""Maps that know nothing of the classifier: what an explanation must be better than."""
+"""Model-independent controls: maps that an explanation must be better than."""
+
+from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-
-from xmnist.explainers.base import Heatmap
+from xmnist.explainers.base import Heatmap, explainer
+from xmnist.runtime.lazy import F, Tensor, nn, torch
 from xmnist.runtime.seeds import derive_seed
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@explainer("random", control=True)
 class Random(Heatmap):
     """Uniform noise in [0, 1), drawn for each image from the seed and its pixels."""
 
@@ -24,7 +22,7 @@ class Random(Heatmap):
         return torch.stack(maps).to(images)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@explainer("sobel", title="Sobel", control=True)
 class Sobel(Heatmap):
     """The strength of edges: the length of the gradient by Sobel's filters, of the mean over channels."""
 
@@ -35,7 +33,7 @@ class Sobel(Heatmap):
         return edges.square().sum(1, keepdim=True).sqrt()
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@explainer("otsu", title="Otsu", control=True)
 class Otsu(Heatmap):
     """1 where the mean over channels is above Otsu's threshold, which parts the pixels best in two, else 0.
 

@@ -1,22 +1,24 @@
 """Explanations from gradients, or from differences, of the target's logit; captum does the work."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Annotated
 
-import numpy as np
-import torch
-from captum import attr
-from torch import Tensor, nn
-
-from xmnist.explainers.base import Heatmap, OneByOne, summed, target_logits
-from xmnist.explainers.baselines import references
-from xmnist.explainers.canonical import check_activations, separated, unrolled
+from xmnist.config.rules import choice, number, whole
+from xmnist.explainers.base import Heatmap, OneByOne, explainer, summed, target_logits
+from xmnist.explainers.baselines import BASELINES, references
 from xmnist.runtime.errors import InputError
+from xmnist.runtime.lazy import Tensor, attr, nn, np, torch
 from xmnist.runtime.seeds import derive_seed
 
+Baseline = Annotated[str, choice(*BASELINES), "what images are compared with"]
+Samples = Annotated[int, whole(1, 100_000)]
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+
+@explainer("sensitivity", place=16)
 class Sensitivity(Heatmap):
     """(df_c/dx)^2, summed over channels.
 
@@ -27,7 +29,7 @@ class Sensitivity(Heatmap):
         return summed(_gradient(network, images, targets) ** 2)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@explainer("saliency", place=0)
 class Saliency(Heatmap):
     """|df_c/dx|, the largest over channels. Source: Simonyan et al., arXiv 1312.6034, section 3.1."""
 
@@ -35,7 +37,7 @@ class Saliency(Heatmap):
         return _gradient(network, images, targets).abs().amax(1, keepdim=True)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@explainer("input_x_gradient", title="input x gradient", presets={"simple_taylor": "simple Taylor"}, place=17)
 class InputXGradient(Heatmap):
     """x * df_c/dx: also the simple Taylor decomposition of Montavon et al., arXiv 1706.07979, section 4.2."""
 
@@ -43,7 +45,7 @@ class InputXGradient(Heatmap):
         return summed(attr.InputXGradient(network).attribute(images, target=targets))
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@explainer("smoothgrad", title="SmoothGrad", place=8)
 class SmoothGrad(OneByOne):
     """The gradient, averaged over noisy copies of the image; every image gets the same noise.
 
@@ -54,8 +56,8 @@ class SmoothGrad(OneByOne):
         noise: standard deviation of the noise, in pixel values.
     """
 
-    samples: int
-    noise: float
+    samples: Samples
+    noise: Annotated[float, number(0)]
 
     def attribute(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
         with _drawn_from(derive_seed(self.seed, "smoothgrad")):
@@ -69,37 +71,12 @@ class _ReluRule(Heatmap):
     """A method with another backward rule for ReLU, which must therefore be seen wherever it is used."""
 
     def prepare(self, classifier: nn.Module, example: Tensor) -> nn.Module:
+        from xmnist.models.canonical import with_relus
+
         return with_relus(classifier)
 
 
-def with_relus(classifier: nn.Module) -> nn.Module:
-    """The unrolled classifier with ReLUs as the only activations that cut, so that captum's rules reach all of them.
-
-    Sigmoid and tanh, which cut nothing off, keep their own derivative.
-
-    Raises:
-        InputError: it has others, or cannot be unrolled.
-    """
-    network = unrolled(classifier)
-    check_activations(network, (nn.ReLU, nn.LeakyReLU, nn.Sigmoid, nn.Tanh))
-    for name, module in list(network.named_modules()):
-        if isinstance(module, nn.LeakyReLU):
-            network.add_submodule(name, _Leaky(module.negative_slope))
-    return network
-
-
-class _Leaky(nn.ReLU):
-    """A leaky ReLU that captum takes for a ReLU: what comes back is cut off at 0 here too."""
-
-    def __init__(self, slope: float) -> None:
-        super().__init__()
-        self.slope = slope
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return nn.functional.leaky_relu(inputs, self.slope)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
+@explainer("guided_backprop", place=18)
 class GuidedBackprop(_ReluRule):
     """The gradient, with negative values cut off at every ReLU. Source: Springenberg et al., arXiv 1412.6806."""
 
@@ -107,7 +84,7 @@ class GuidedBackprop(_ReluRule):
         return summed(attr.GuidedBackprop(network).attribute(images, target=targets))
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@explainer("deconvolution", place=19)
 class Deconvolution(_ReluRule):
     """The gradient, with every ReLU's derivative replaced by a ReLU of what comes back.
 
@@ -147,7 +124,7 @@ class _FromBaseline(_Complete):
         baseline: one of `baselines.BASELINES`.
     """
 
-    baseline: str
+    baseline: Baseline
 
     def references(self, images: Tensor) -> Tensor:
         return references(self.baseline, images, self.train, self.seed)
@@ -157,7 +134,7 @@ class _FromBaseline(_Complete):
         return self.references(images)[0].expand_as(images)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@explainer("integrated_gradients", place=1)
 class IntegratedGradients(_FromBaseline):
     """The gradient's mean on the way from a baseline to the image, times the way (Gauss-Legendre quadrature).
 
@@ -167,7 +144,7 @@ class IntegratedGradients(_FromBaseline):
         steps: points of the quadrature.
     """
 
-    steps: int
+    steps: Annotated[int, whole(1, 100_000)]
 
     def attribute(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
         options = {"n_steps": self.steps, "internal_batch_size": self.batch_size}
@@ -180,10 +157,12 @@ class _Rescale(_Complete):
     """A method by the rescale rule, which must see every nonlinear layer."""
 
     def prepare(self, classifier: nn.Module, example: Tensor) -> nn.Module:
+        from xmnist.models.canonical import separated
+
         return separated(classifier)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@explainer("deeplift", title="DeepLIFT", place=9)
 class DeepLift(_FromBaseline, _Rescale):
     """Differences to a baseline, carried back by the rescale rule. Source: Shrikumar et al., arXiv 1704.02685."""
 
@@ -200,14 +179,14 @@ class _Shap(OneByOne, _Complete):
         background_size: how many training images.
     """
 
-    background: str
-    background_size: int
+    background: Annotated[str, choice("train", *BASELINES)]
+    background_size: Annotated[int, whole(1, 100_000)]
 
     def references(self, images: Tensor) -> Tensor:
         return references(self.background, images, self.train, self.seed, self.background_size)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@explainer("deep_shap", title="Deep SHAP", place=6)
 class DeepShap(_Shap, _Rescale):
     """DeepLIFT, averaged over a background. Source: Lundberg and Lee, arXiv 1705.07874, section 4.2."""
 
@@ -219,7 +198,7 @@ class DeepShap(_Shap, _Rescale):
         return summed(attr.DeepLift(network).attribute(images, baselines=background, target=targets))
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@explainer("gradient_shap", title="Gradient SHAP", place=14)
 class GradientShap(_Shap):
     """Expected gradients: at random points between the image and random images of the background, times the way.
 
@@ -230,7 +209,7 @@ class GradientShap(_Shap):
         samples: random points.
     """
 
-    samples: int
+    samples: Samples
 
     def attribute(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
         with _drawn_from(derive_seed(self.seed, "gradient_shap")):
@@ -239,7 +218,7 @@ class GradientShap(_Shap):
             return summed(method.attribute(images, background, n_samples=self.samples, target=targets))
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@explainer("occlusion", place=11)
 class Occlusion(Heatmap):
     """How much the logit falls when a window is covered, averaged over the windows that cover a pixel.
 
@@ -251,9 +230,9 @@ class Occlusion(Heatmap):
         baseline: what covers; one of `baselines.BASELINES`.
     """
 
-    window: int
-    stride: int
-    baseline: str
+    window: Annotated[int, whole(1)]
+    stride: Annotated[int, whole(1)]
+    baseline: Baseline
 
     def prepare(self, classifier: nn.Module, example: Tensor) -> nn.Module:
         if self.stride > self.window:

@@ -1,26 +1,27 @@
 """Explanations that are images: what trained decoders make of a layer, and what a class looks best like."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-import torch
-from torch import Tensor, nn
-
-from xmnist.explainers.base import Explainer, Kind
-from xmnist.explainers.baselines import references
-from xmnist.models.joint import Joint
-from xmnist.models.layers import Encoder, batched
+from xmnist.config.components import given
+from xmnist.config.declarations import Answer
+from xmnist.config.rules import choice, number, whole
+from xmnist.explainers.base import Explainer, explainer
+from xmnist.explainers.baselines import BASELINES, references
+from xmnist.runtime.lazy import Tensor, nn, torch
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Learned(Explainer):
     """A fitted network that answers with images."""
 
-    kind: ClassVar[Kind] = "image"
-    fitted: nn.Module
+    answer: ClassVar[Answer] = "image"
+    fitted: nn.Module = given()
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@explainer("cladec", title="ClaDec", models=("cladec",), fits=("cladec",), place=5)
 class ClaDec(Learned):
     """The image that a trained decoder makes of what a layer keeps.
 
@@ -31,14 +32,16 @@ class ClaDec(Learned):
         layer: dotted name of the layer.
     """
 
-    layer: str
+    layer: str = given("")
 
     def explain(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        from xmnist.models.layers import Encoder, batched
+
         encoder, decoder = Encoder(network, self.layer), self.fitted.eval()
         return batched(lambda part: decoder(encoder(part)), images, self.batch_size)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@explainer("refae", title="RefAE", models=("refae",), fits=("cladec", "refae"), place=4)
 class RefAE(Learned):
     """The image that the reference autoencoder makes of the image; the classifier has no part in it.
 
@@ -47,10 +50,22 @@ class RefAE(Learned):
     """
 
     def explain(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        from xmnist.models.layers import batched
+
         return batched(self.fitted.eval(), images, self.batch_size)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@explainer("cladec_vae", title="variational\nClaDec", models=("cladec_vae",), fits=("cladec_vae",), place=13)
+class VariationalClaDec(ClaDec):
+    """The image that a trained variational decoder makes of what a layer keeps, from the mean of its code."""
+
+
+@explainer("refvae", title="RefVAE", models=("refvae",), fits=("cladec_vae", "refvae"), place=12)
+class RefVAE(RefAE):
+    """The image that the variational reference makes of the image, from the mean of its code."""
+
+
+@explainer("difference", title="RefAE − ClaDec", models=("cladec", "refae"), fits=("cladec",), place=22)
 class Difference(ClaDec):
     """What a layer dropped: the reference autoencoder's image less ClaDec's, averaged over channels; in [-1, 1].
 
@@ -63,29 +78,33 @@ class Difference(ClaDec):
         reference: the autoencoder.
     """
 
-    kind: ClassVar[Kind] = "difference"
-    reference: nn.Module
+    answer: ClassVar[Answer] = "difference"
+    reference: nn.Module = given()
 
     def explain(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        from xmnist.models.layers import batched
+
         kept = batched(self.reference.eval(), images, self.batch_size)
         return (kept - super().explain(network, images, targets)).mean(1, keepdim=True)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@explainer("joint", title="joint model's map", models=("joint",), fits=("joint",), place=7)
 class InModel(Explainer):
     """The map that a joint network multiplies its own features with; the target has no part in it.
 
     Source: Rio-Torto et al., Pattern Recognition Letters 133 (2020).
     """
 
-    kind: ClassVar[Kind] = "map"
+    answer: ClassVar[Answer] = "map"
 
     def attribute(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        from xmnist.models.joint import Joint
+
         assert isinstance(network, Joint)
         return network.explainer(images)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@explainer("activation_maximisation", place=21)
 class ActivationMaximisation(Explainer):
     """A prototype of the target: the image that maximises log softmax_c(x) - decay * |x - x0|^2, by gradient ascent.
 
@@ -99,12 +118,12 @@ class ActivationMaximisation(Explainer):
         decay: what it costs to leave x0.
     """
 
-    kind: ClassVar[Kind] = "image"
+    answer: ClassVar[Answer] = "image"
     batch_size: int = field(default=1, init=False)
-    baseline: str
-    steps: int
-    lr: float
-    decay: float
+    baseline: Annotated[str, choice(*(name for name in BASELINES if name != "blur"))]
+    steps: Annotated[int, whole(1, 100_000)]
+    lr: Annotated[float, number(0, above=True)]
+    decay: Annotated[float, number(0)]
 
     def explain(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
         classes, which = targets.unique(return_inverse=True)

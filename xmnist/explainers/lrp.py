@@ -1,19 +1,16 @@
 """Layer-wise relevance propagation: the logit is distributed over the input, layer by layer; zennit does the work."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-import torch
-from torch import Tensor, fx, nn
-from zennit.attribution import Gradient
-from zennit.composites import NameLayerMapComposite, layer_map_base
-from zennit.core import Hook
-from zennit.rules import AlphaBeta, Epsilon, Gamma, ZBox
+from xmnist.config.rules import number
+from xmnist.explainers.base import Heatmap, explainer, summed
+from xmnist.runtime.lazy import Tensor, fx, nn, torch
 
-from xmnist.explainers.base import Heatmap, summed
-from xmnist.explainers.canonical import private
-from xmnist.explainers.folding import at_pixels, carriers, folded
-from xmnist.models.layers import batched
+if TYPE_CHECKING:
+    from zennit.core import Hook
 
 STABILIZER = 1e-12
 """Added to denominators, with their sign, against division by 0; too small to take relevance away."""
@@ -27,6 +24,8 @@ class _Lrp(Heatmap):
     """
 
     def prepare(self, classifier: nn.Module, example: Tensor) -> nn.Module:
+        from xmnist.models.folding import folded
+
         return folded(classifier, example)
 
     axiom: ClassVar[str] = "conservation"
@@ -35,6 +34,9 @@ class _Lrp(Heatmap):
         """sum(map) - the logit (its size for deep Taylor) that it shares out, (N,); None for maps of shifted images."""
         if self.translations:
             return None
+        from xmnist.models.canonical import private
+        from xmnist.models.layers import batched
+
         network = private(classifier)
         logits = batched(network, images).gather(1, targets[:, None])[:, 0]
         return maps.flatten(1).sum(1) - self.start(logits)
@@ -48,6 +50,11 @@ class _Lrp(Heatmap):
         return logits
 
     def attribute(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        from zennit.attribution import Gradient
+        from zennit.composites import NameLayerMapComposite, layer_map_base
+
+        from xmnist.models.folding import at_pixels, carriers
+
         assert isinstance(network, fx.GraphModule)
         modules = dict(network.named_modules())
         carrying = carriers(network.graph)
@@ -66,7 +73,7 @@ class _Lrp(Heatmap):
         return summed(relevance)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@explainer("lrp", title="LRP", presets={"lrp_shifted": "LRP\naveraged over shifts"}, place=3)
 class Lrp(_Lrp):
     """zB at the input, gamma at the convolutions, epsilon at the linear layers, 0 at the logits.
 
@@ -77,10 +84,12 @@ class Lrp(_Lrp):
         epsilon: what contributions have to outweigh.
     """
 
-    gamma: float
-    epsilon: float
+    gamma: Annotated[float, number(0)]
+    epsilon: Annotated[float, number(0)]
 
     def rules(self, layers: list[nn.Module], seeing: list[bool]) -> list[Hook]:
+        from zennit.rules import Epsilon, Gamma
+
         def rule(layer: nn.Module, sees: bool) -> Hook:
             if sees:
                 return _box()
@@ -90,7 +99,7 @@ class Lrp(_Lrp):
         return [*map(rule, layers[:-1], seeing[:-1]), Epsilon(STABILIZER)]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@explainer("deep_taylor", title="deep Taylor", place=15)
 class DeepTaylor(_Lrp):
     """alpha1-beta0 (z+) everywhere, zB at the input, biases aside: deep Taylor decomposition.
 
@@ -104,10 +113,14 @@ class DeepTaylor(_Lrp):
         return logits.abs()
 
     def rules(self, layers: list[nn.Module], seeing: list[bool]) -> list[Hook]:
+        from zennit.rules import AlphaBeta
+
         positive = {"stabilizer": STABILIZER, "zero_params": ["bias"]}
         return [_box() if sees else AlphaBeta(1, 0, **positive) for sees in seeing]
 
 
 def _box() -> Hook:
     """The rule for pixels, which lie in [0, 1]."""
+    from zennit.rules import ZBox
+
     return ZBox(torch.tensor(0.0), torch.tensor(1.0), stabilizer=STABILIZER)

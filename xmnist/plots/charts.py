@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from xmnist.config.schema import CONTROLS
+from xmnist.config.declarations import controls
 from xmnist.metrics.classification import Curve, Report, corners
 from xmnist.metrics.tables import MEANING
 from xmnist.plots import figures
@@ -113,7 +113,7 @@ def _bars(rows: pd.DataFrame, column: str) -> list[Series]:
     """One series of what is measured and one of what it is compared with, which keep their places."""
     out = []
     for quiet in (False, True):
-        places = [p for p, name in enumerate(rows["name"]) if (name in (*CONTROLS, "classifier")) == quiet]
+        places = [p for p, name in enumerate(rows["name"]) if (name in (*controls(), "classifier")) == quiet]
         own = rows.iloc[places]
         bounds = list(own[f"{column}_low"]), list(own[f"{column}_high"])
         out.append(Series("", places, list(own[column]), bounds, quiet))
@@ -174,7 +174,7 @@ def _curves(curves: Sequence[Curve], area: str) -> list[Series]:
 
 
 def _line(name: str, x: Sequence[float], y: Sequence[float]) -> Series:
-    return Series(name, list(x), list(y), None, name in CONTROLS)
+    return Series(name, list(x), list(y), None, name in controls())
 
 
 def _lines(panels: Sequence[Sequence[Panel]], title: str, markers: bool = False) -> Chart:

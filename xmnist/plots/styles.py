@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from xmnist.config.schema import CONTROLS, METHODS
+from xmnist.config.declarations import EXPLAINERS, controls
 from xmnist.runs.titles import explainer_title
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#7a4fbf")
@@ -19,14 +19,8 @@ VARIANTS: tuple[Dash, ...] = tuple((0, tuple(map(float, parts))) for parts in _L
 QUIET = "#8c8c8c"
 """What is only compared with."""
 
-ORDER = (
-    *("saliency", "integrated_gradients", "gradcam", "lrp", "refae", "cladec", "deep_shap", "joint"),
-    *("smoothgrad", "deeplift", "guided_gradcam", "occlusion", "refvae", "cladec_vae", "gradient_shap", "deep_taylor"),
-)
-"""Methods that are often drawn together; the first eight have colours of their own."""
-
-_ALL = (*ORDER, *(name for name in METHODS if name not in (*ORDER, *CONTROLS)))
-_PLACES = len(COLOURS) * len(DASHES)  # a user's own names have those that no method has
+PLACES = len(COLOURS) * len(DASHES)
+"""How many methods have lines of their own; the first eight have colours of their own."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +40,22 @@ def style(name: str, turn: int = 0) -> Style:
         turn: how many lines further, where another one of this method has that line already.
     """
     (method, _, variant), title = name.partition(","), explainer_title(name)
-    if method in (*CONTROLS, "classifier"):
-        place = (*CONTROLS, "classifier").index(method)
-        return Style(title, QUIET, (0, (1 + 2 * place, 1.2)), quiet=True)
-    place = _ALL.index(method) if method in _ALL else len(_ALL) + _number(method) % (_PLACES - len(_ALL))
+    compared = (*controls(), "classifier")
+    if method in compared:
+        return Style(title, QUIET, (0, (1 + 2 * compared.index(method), 1.2)), quiet=True)
+    place = _place(method)
     dash = VARIANTS[(_number(variant) + turn) % len(VARIANTS)] if variant else DASHES[place // len(COLOURS)]
     return Style(title, COLOURS[place % len(COLOURS)], dash)
+
+
+def _place(method: str) -> int:
+    """Which line is a method's own; one that declares none has one that no other declares."""
+    declared = EXPLAINERS.get(method)
+    if declared and declared.place is not None:
+        return declared.place
+    taken = {each.place for each in EXPLAINERS.values()}
+    free = [place for place in range(PLACES) if place not in taken]
+    return free[_number(method) % len(free)]
 
 
 def styles(names: Sequence[str]) -> dict[str, Style]:

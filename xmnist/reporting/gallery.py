@@ -12,16 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from xmnist.config.declarations import EXPLAINERS
 from xmnist.config.derived import Settings, learned, listed, variant
-from xmnist.config.schema import IMAGES, LEARNED
 from xmnist.reporting.collected import each, stands_on, told_apart
 from xmnist.runs import store, titles
 from xmnist.runs.index import Found
 from xmnist.runs.query import text_of
 from xmnist.runtime.reading import csv_rows
-
-KINDS = {**dict.fromkeys(IMAGES, "image"), "difference": "difference", "joint": "map"}
-"""Explanation method -> what its answers are, if they are no heatmaps."""
 
 
 class Tiles:
@@ -178,10 +175,11 @@ def _rows(settings: Settings, arrays: Mapping[str, Any]) -> dict[str, Row]:
     """The rows of a run, without what is in them, by the name of their array."""
     out = {}
     for name, options in settings["explainers"].items():
-        method = options["name"]
-        kind, title = KINDS.get(method, "heatmap"), titles.explainer_title(name)
+        method, title = options["name"], titles.explainer_title(name)
+        declared = EXPLAINERS.get(method)
+        kind, models = (declared.answer, declared.models) if declared else ("heatmap", ())
         own = {key: value for key, value in options.items() if key != "batch_size"}
-        if method in LEARNED and method != "joint":
+        if models and method != "joint":
             for needs in learned(settings, method):
                 trained = {"run": store.run_id("train", needs), "neurons": settings.get("neurons")}
                 row = Row(name, title, kind, needs["layer"], needs["alpha"], own | trained)

@@ -12,8 +12,9 @@ from typing import Any
 
 from filelock import FileLock
 
+from xmnist.config.declarations import controls
 from xmnist.config.derived import Settings
-from xmnist.config.schema import CONTROLS, DECODERS, REFERENCE, RUNS
+from xmnist.config.schema import DECODERS, REFERENCE, RUNS
 from xmnist.runs import store
 from xmnist.runtime import reading
 from xmnist.runtime.errors import InputError, one_line, unknown
@@ -32,9 +33,6 @@ NAME = re.compile(r"-[0-9a-f]{8}$")
 DECODED = ("reconstruction_sse", "accuracy")
 MAIN = {**dict.fromkeys(DECODERS, DECODED), "joint": ("accuracy", "explanation_loss")}
 """The figures that sum up a `train` run, the main one first; for other models it is the accuracy."""
-
-REFERENCE_ROWS = (*CONTROLS, "classifier", *REFERENCE.values())
-"""What tables of `evaluate` hold for comparison."""
 
 LOWER = re.compile("loss|gap|sse|mse|bce|kl|pompom")
 """Scores that are better the lower they are."""
@@ -164,7 +162,8 @@ def _best_score(path: Path) -> dict[str, float]:
     columns = [column for row in rows.values() for column in row]
     column = "aopc" if "aopc" in columns else next(iter(columns), "")
     scores = {name: row[column] for name, row in rows.items() if column in row}
-    kept = {name: score for name, score in scores.items() if name.split(",")[0] not in REFERENCE_ROWS} or scores
+    compared = (*controls(), "classifier", *REFERENCE.values())
+    kept = {name: score for name, score in scores.items() if name.split(",")[0] not in compared} or scores
     best = (min if LOWER.search(column) else max)(kept, key=lambda name: kept[name], default="")
     return {column if best == "classifier" else f"{column} of {best}": kept[best]} if kept else {}
 

@@ -1,7 +1,8 @@
 """What pictures and pages call runs, models and explainers; without torch, so that none of them waits for it."""
 
+from xmnist.config.declarations import EXPLAINERS
 from xmnist.config.derived import Settings, listed, phases, plain
-from xmnist.config.schema import CONTROLS, DECODERS
+from xmnist.config.schema import DECODERS
 
 NAMES = {
     **{"classifier": "classifier", "cladec": "ClaDec", "refae": "RefAE", "joint": "joint model"},
@@ -9,41 +10,25 @@ NAMES = {
 }
 """Models as people call them."""
 
-TITLES = {
-    "joint": "joint model's map",
-    "cladec": "ClaDec",
-    "refae": "RefAE",
-    "difference": "RefAE − ClaDec",
-    "cladec_vae": "variational\nClaDec",
-    "refvae": "RefVAE",
-    "cam": "CAM",
-    "gradcam": "Grad-CAM",
-    "guided_gradcam": "guided Grad-CAM",
-    "lrp": "LRP",
-    "lrp_shifted": "LRP\naveraged over shifts",
-    "deep_taylor": "deep Taylor",
-    "simple_taylor": "simple Taylor",
-    "input_x_gradient": "input x gradient",
-    "smoothgrad": "SmoothGrad",
-    "deeplift": "DeepLIFT",
-    "deep_shap": "Deep SHAP",
-    "gradient_shap": "Gradient SHAP",
-    "sobel": "Sobel",
-    "otsu": "Otsu",
-}
-"""Explainers whose name is not spelled as people spell it."""
+
+def row_title(name: str) -> str:
+    """What the rows of pictures call an explainer, in one or two lines."""
+    titles = {preset: title for each in EXPLAINERS.values() for preset, title in each.presets.items()}
+    declared = EXPLAINERS.get(name)
+    return declared.title if declared else titles.get(name, name.replace("_", " "))
 
 
 def explainer_title(name: str) -> str:
     """An explainer or model as people call it, by its name: Grad-CAM, or ClaDec, alpha 0.25 for `cladec,alpha=0.25`."""
     method, *parts = name.split(",")
-    title = TITLES.get(method, NAMES.get(method, method.replace("_", " "))).replace("\n", " ")
+    title = NAMES[method] if method in NAMES and method not in EXPLAINERS else row_title(method).replace("\n", " ")
     return ", ".join([title, *(part.replace("=", " ") for part in parts)])
 
 
 def is_control(name: str) -> bool:
     """Whether an explainer is a model-independent control."""
-    return name.split(",")[0] in CONTROLS
+    declared = EXPLAINERS.get(name.split(",")[0])
+    return declared is not None and declared.control
 
 
 def phase_title(settings: Settings, phase: int) -> str:

@@ -141,7 +141,7 @@ def _draw_ladder(scene: ExplanationContext, run: Run) -> None:
     rows = [grids.Row("original", few.cpu().numpy(), [names[i] for i in seen.tolist()])]
     for subject in explaining.ordered(scene):
         if subject.layer:
-            answers, kind = subject(scene.classifier, few, seen), subject.explainer.kind
+            answers, kind = subject(scene.classifier, few, seen), subject.explainer.answer
             told = (
                 [names[i] for i in batched(scene.classifier, answers).argmax(1).tolist()] if kind == "image" else None
             )

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from xmnist.config.declarations import EXPLAINERS
 from xmnist.config.derived import Settings
-from xmnist.config.schema import LEARNED
 from xmnist.explainers.learned import Learned
 from xmnist.models.layers import batched
 from xmnist.plots import grids, pictures
@@ -118,7 +118,7 @@ def _write(run: Run, scene: ExplanationContext, made: list[Explanation]) -> None
     seen = {
         each.subject.name: [names[i] for i in batched(scene.classifier, each.answers).argmax(1).tolist()]
         for each in made
-        if each.subject.explainer.kind == "image"
+        if each.subject.explainer.answer == "image"
     }
     run.write_csv("selection.csv", _table(scene, made, seen))
     if len(rows) > SHOWN:
@@ -135,7 +135,7 @@ def _draw(run: Run, scene: ExplanationContext, made: list[Explanation], seen: di
     if chosen.masks is not None:
         rows.append(grids.Row("ground truth", chosen.masks[shown].float().cpu().numpy(), None, "mask"))
     for each in made:
-        answers, kind = each.answers[shown], each.subject.explainer.kind
+        answers, kind = each.answers[shown], each.subject.explainer.answer
         own = seen[each.subject.name][shown] if kind == "image" else None
         rows.append(grids.Row(each.subject.title, answers.cpu().numpy(), own, kind))
     fitted = [each.subject.explainer.fitted for each in made if isinstance(each.subject.explainer, Learned)]
@@ -167,6 +167,6 @@ def _table(scene: ExplanationContext, made: list[Explanation], seen: dict[str, l
 def _title(settings: Settings) -> str:
     targets = explaining.targets(settings)
     explained = f"; target class: {' and '.join(explaining.CLASS[target] for target in targets)}"
-    if all(options["name"] in LEARNED for options in settings["explainers"].values()):
+    if all(EXPLAINERS[options["name"]].models for options in settings["explainers"].values()):
         explained = ""
     return f"{titles.explained_title(settings)}{explained}"

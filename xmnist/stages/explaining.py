@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from xmnist import data, explainers
+from xmnist import data
+from xmnist.config.declarations import EXPLAINERS
 from xmnist.config.derived import Settings, learned, listed, needed, plain, selects, trained, variant
-from xmnist.config.schema import DECODERS, LEARNED, REFERENCE
+from xmnist.config.schema import DECODERS, REFERENCE
 from xmnist.data import own as own_images
 from xmnist.data import pixels, selection
 from xmnist.data.base import Data, Split
@@ -21,7 +22,7 @@ from xmnist.explainers.base import Explainer
 from xmnist.models.joint import FixedMapClassifier, Joint
 from xmnist.models.layers import batched
 from xmnist.runs.store import Run
-from xmnist.runs.titles import TITLES
+from xmnist.runs.titles import row_title
 from xmnist.runtime import devices, progress
 from xmnist.runtime.errors import InputError
 from xmnist.stages import missing
@@ -123,7 +124,7 @@ def check(settings: Settings) -> None:
     if settings["map"] == "fixed":
         network = _seen_through(network, example)
     for name, options in settings["explainers"].items():
-        if options["name"] not in LEARNED:
+        if not EXPLAINERS[options["name"]].models:
             _built(name, options, settings, example).check(network, example)
 
 
@@ -174,8 +175,8 @@ def ordered(scene: ExplanationContext) -> list[ConfiguredExplainer]:
 def subjects(scene: ExplanationContext, name: str) -> Iterator[ConfiguredExplainer]:
     """The explainer of that name, set up: once for each target, or for each alpha."""
     settings = scene.settings
-    options, title = settings["explainers"][name], TITLES.get(name, name.replace("_", " "))
-    if options["name"] in LEARNED:  # their answer is the same for any target
+    options, title = settings["explainers"][name], row_title(name)
+    if EXPLAINERS[options["name"]].models:  # their answer is the same for any target
         target = targets(settings)[0]
         if options["name"] == "joint":  # what is explained makes it itself
             yield ConfiguredExplainer(name, title, _built(name, options, settings, scene.images.train.images), target)
@@ -211,7 +212,9 @@ def _built(name: str, options: Settings, settings: Settings, train: Tensor) -> E
     own = {key: value for key, value in options.items() if key != "name"}
     if settings["model"]["name"] == "joint" and own.get("layer"):  # layers are the classifier's
         own["layer"] = f"{'joint.' if settings['map'] == 'fixed' else ''}classifier.{own['layer']}"
-    return explainers.build(options["name"], name=name, seed=settings["seed"], train=train, **own)
+    made = EXPLAINERS[options["name"]](**own, label=name, seed=settings["seed"], train=train)  # type: ignore[call-arg]
+    assert isinstance(made, Explainer)
+    return made
 
 
 def _fitted(name: str, options: Settings, scene: ExplanationContext, needs: Settings) -> Explainer:

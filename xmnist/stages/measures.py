@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from xmnist.config.declarations import EXPLAINERS
 from xmnist.config.derived import Settings, evaluation, learned, listed, variant
-from xmnist.config.schema import IMAGES, OF_MAPS
+from xmnist.config.schema import DECODERS, OF_MAPS
 from xmnist.data.base import Split
 from xmnist.metrics import aopc, classification, localisation, pompom, similarity
 from xmnist.metrics.interventions import reset_from_the_top, rewritten
@@ -80,7 +81,7 @@ def measure(scene: ExplanationContext) -> EvaluationResult:
         _reconstructions(scene, found, settings["metrics"]["reconstruction"]["evaluation_accuracy"])
     of_maps = {name: options for name, options in settings["metrics"].items() if name in OF_MAPS}
     for name, options in settings["explainers"].items():
-        if of_maps and options["name"] not in IMAGES:
+        if of_maps and EXPLAINERS[options["name"]].answer != "image":
             _maps(scene, found, name, of_maps)
     return found
 
@@ -260,7 +261,7 @@ def _classification(scene: ExplanationContext, found: EvaluationResult) -> Table
 
 def _reconstructions(scene: ExplanationContext, found: EvaluationResult, judged: bool) -> None:
     settings = scene.settings
-    names = {name: options["name"] for name, options in settings["explainers"].items() if options["name"] in IMAGES}
+    names = {name: options["name"] for name, options in settings["explainers"].items() if options["name"] in DECODERS}
 
     def add(name: str, needs: Settings | None) -> None:
         found.attempt("reconstruction", name, "model", lambda: _reconstruction(scene, name, needs, judged))

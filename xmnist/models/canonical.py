@@ -288,3 +288,30 @@ class _SeparateWindows(nn.Module):
 
 def _pair(size: int | tuple[int, ...]) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+
+def with_relus(classifier: nn.Module) -> nn.Module:
+    """The unrolled classifier with ReLUs as the only activations that cut, so that captum's rules reach all of them.
+
+    Sigmoid and tanh, which cut nothing off, keep their own derivative.
+
+    Raises:
+        InputError: it has others, or cannot be unrolled.
+    """
+    network = unrolled(classifier)
+    check_activations(network, (nn.ReLU, nn.LeakyReLU, nn.Sigmoid, nn.Tanh))
+    for name, module in list(network.named_modules()):
+        if isinstance(module, nn.LeakyReLU):
+            network.add_submodule(name, _Leaky(module.negative_slope))
+    return network
+
+
+class _Leaky(nn.ReLU):
+    """A leaky ReLU that captum takes for a ReLU: what comes back is cut off at 0 here too."""
+
+    def __init__(self, slope: float) -> None:
+        super().__init__()
+        self.slope = slope
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return nn.functional.leaky_relu(inputs, self.slope)

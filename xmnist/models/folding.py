@@ -9,7 +9,7 @@ from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from zennit.layer import Sum
 
-from xmnist.explainers.canonical import bypass, check_rules, flattens, source, sum_of, unrolled
+from xmnist.models.canonical import bypass, check_rules, flattens, source, sum_of, unrolled
 from xmnist.models.layers import Normalize, gate, plain
 from xmnist.runtime.errors import InputError
 
