@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from xmnist.metrics import tables
+from xmnist.config.declarations import METRICS
 from xmnist.metrics.statistics import holm, interval, paired_test
 
 
@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("explainer")
     parser.add_argument("--table", choices=("aopc", "pompom", "localisation"), default="aopc")
     args = parser.parse_args()
-    values = tables.scores(args.table, pd.read_csv(args.run / f"{args.table}.csv"))
+    values = METRICS[args.table].scores(pd.read_csv(args.run / f"{args.table}.csv"))
     names = list(dict.fromkeys(values.index.get_level_values(0)))
     if args.explainer not in names:
         parser.error(f"no explainer '{args.explainer}' in this run (there are {', '.join(names)})")

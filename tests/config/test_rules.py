@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from networks import SIZE, explainer, images
 from xmnist.metrics import similarity
-from xmnist.metrics.interventions import rewritten
 from xmnist.models import classifiers, layers
 from xmnist.models.canonical import unrolled
 from xmnist.models.folding import folded
+from xmnist.models.interventions import rewritten
 from xmnist.models.layers import Normalize
 from xmnist.runtime.errors import InputError
 

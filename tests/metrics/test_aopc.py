@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from xmnist.config.schema import METRICS
+from xmnist.config.declarations import METRICS
 from xmnist.metrics import aopc
 from xmnist.models.layers import blurred
 
@@ -98,7 +98,7 @@ def test_the_uniform_fill_has_a_value_of_its_own_for_each_pixel_by_seed() -> Non
 
 
 def test_what_the_config_allows_is_what_there_is() -> None:
-    rule = METRICS["aopc"]["fill"]
+    rule = METRICS["aopc"].keys["fill"].rule
     assert all(rule.convert(fill) == fill for fill in aopc.FILLS)
     assert rule.text.startswith("one of ") and len(rule.text.split(", or")[0].split(", ")) == len(aopc.FILLS)
 

@@ -4,7 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from xmnist.config.declarations import METRICS
 from xmnist.metrics import tables
+from xmnist.metrics.aopc import Aopc
+
+AOPC = Aopc(patch=4, fill="black", steps=None, batch_size=9, precision="fp32")
 
 
 def rows(**means: float) -> pd.DataFrame:
@@ -21,7 +25,7 @@ def rows(**means: float) -> pd.DataFrame:
 
 def test_scores_are_means_over_patches_and_fills_for_each_image() -> None:
     table = rows(random=0.1, lrp=0.5)
-    found = tables.scores("aopc", table)
+    found = METRICS["aopc"].scores(table)
     assert len(found) == 80 and list(found) == ["aopc", "abpc"]
     by_hand = table[(table["explainer"] == "lrp") & (table["image"] == 7)]["aopc"].mean()
     assert found.loc[("lrp", 7), "aopc"] == pytest.approx(by_hand)
@@ -29,7 +33,7 @@ def test_scores_are_means_over_patches_and_fills_for_each_image() -> None:
 
 def test_a_method_is_told_from_random_where_it_differs() -> None:
     names = {"random": "explainer", "same": "explainer", "lrp": "explainer"}
-    found = tables.summary({"aopc": rows(random=0.1, same=0.1, lrp=0.5)}, {}, names, seed=0).set_index("name")
+    found = tables.summary([AOPC], {"aopc": rows(random=0.1, same=0.1, lrp=0.5)}, {}, names, seed=0).set_index("name")
     assert math.isnan(found.loc["random", "aopc_p"]) and found.loc["same", "aopc_p"] > 0.05 > found.loc["lrp", "aopc_p"]
     assert found.loc["lrp", "aopc_low"] < found.loc["lrp", "aopc"] < found.loc["lrp", "aopc_high"]
     text = tables.markdown(found.reset_index())
@@ -48,16 +52,16 @@ def test_sizes_of_gaps_and_the_last_layer_stand_for_axioms() -> None:
             for n in (1, 2)
         ]
     )
-    found = tables.scores("axioms", table)
+    found = METRICS["axioms"].scores(table)
     assert found.loc[("lrp", 1)].to_dict() == {"completeness_gap": 3.0, "reset_ssim": 0.2}
     read_again = table.assign(layer=table["layer"].replace("", math.nan))
-    assert len(tables.scores("axioms", read_again.fillna({"layer": ""}))) == 2
+    assert len(METRICS["axioms"].scores(read_again.fillna({"layer": ""}))) == 2
 
 
 def test_failures_stand_in_their_cells() -> None:
     names = {"random": "explainer", "lrp": "explainer", "cam": "explainer"}
     failures = {("aopc", "cam"): "no such layer", ("pompom", "lrp"): "a | b"}
-    found = tables.summary({"aopc": rows(random=0.1, lrp=0.5)}, failures, names, seed=0)
+    found = tables.summary([AOPC, METRICS["pompom"]()], {"aopc": rows(random=0.1, lrp=0.5)}, failures, names, seed=0)
     text = tables.markdown(found)
     assert "failed: no such layer" in text and "failed: a \\| b" in text
     assert len({line.count(" | ") for line in text.splitlines() if line.startswith("| ")}) == 1

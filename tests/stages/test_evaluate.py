@@ -22,9 +22,11 @@ from helpers import TINY
 from xmnist import data
 from xmnist.cli import main
 from xmnist.config import derived, resolution
-from xmnist.config.declarations import controls
+from xmnist.config.declarations import METRICS, controls
 from xmnist.data.base import Data, Info, Split
 from xmnist.explainers.controls import Sobel
+from xmnist.metrics import axioms
+from xmnist.metrics.aopc import Aopc
 from xmnist.models.joint import Explainer as UNet
 from xmnist.models.joint import FixedMapClassifier, Joint
 from xmnist.models.layers import freeze
@@ -231,7 +233,7 @@ def test_sensitivity_is_1_for_maps_that_see_every_pixel_and_0_for_blind_ones(tin
 
     def found(name: str, network: Module, pixels: int = 5) -> Tensor:
         subject = Answer(name, name, None, "predicted")  # type: ignore[arg-type]
-        return measures._sensitivity(network, subject, images, targets, pixels, seed=0)
+        return axioms.sensitivity(network, subject, images, targets, pixels, seed=0)
 
     assert found("all", network).tolist() == [1.0] * 4 == found("all", network, 1000).tolist()
     assert found("none", network).tolist() == found("others", network).tolist() == [0.0] * 4
@@ -256,7 +258,8 @@ def test_a_joint_model_keeps_its_map_or_makes_it_anew(settings: Settings, tiny_d
     seen = scene(network, images, own)
     maps = torch.rand(3, 1, 28, 28)
     subject = ConfiguredExplainer("some", "some", None, "predicted")  # type: ignore[arg-type]
-    rows = measures._aopc(seen, subject, maps, patch=14, fill="black", steps=2, batch_size=4, precision="fp32")["aopc"]
+    metric = Aopc(patch=14, fill="black", steps=2, batch_size=4, precision="fp32")
+    rows = metric.measure(measures.context(seen, subject), maps)["aopc"]
     assert sorted(set(rows["map"])) == ["fixed", "recomputed"] and len(rows) == 6
     from xmnist.metrics.aopc import patch_order
 
@@ -280,8 +283,8 @@ def test_the_least_relevant_patches_first_are_those_of_the_negative_map(settings
     seen = scene(classifier, tiny_data.test[:4], own)  # type: ignore[arg-type]
     maps, subject = torch.rand(4, 1, 28, 28).round(), ConfiguredExplainer("some", "some", None, "predicted")  # type: ignore[arg-type]
     one, other = (
-        measures._aopc(
-            seen, subject, sign * maps, patch=[7], fill=["uniform"], steps=5, batch_size=9, precision="fp32"
+        Aopc(patch=[7], fill=["uniform"], steps=5, batch_size=9, precision="fp32").measure(
+            measures.context(seen, subject), sign * maps
         )["aopc"]
         for sign in (1, -1)
     )
@@ -293,9 +296,13 @@ def test_aopc_in_bfloat16_is_nearly_that_in_float32(settings: Settings, tiny_dat
     classifier = freeze(networks.new_classifier(own, Info((1, 28, 28), ("a", "b", "c"))))
     seen = scene(classifier, tiny_data.test[:4], own)  # type: ignore[arg-type]
     subject, maps = ConfiguredExplainer("some", "some", None, "predicted"), torch.rand(4, 1, 28, 28)  # type: ignore[arg-type]
-    options = {"patch": 7, "fill": "black", "steps": None, "batch_size": 9}
+    context = measures.context(seen, subject)
     fine, coarse = (
-        torch.tensor(measures._aopc(seen, subject, maps, **options, precision=name)["aopc"]["aopc"].to_numpy())  # type: ignore[arg-type]
+        torch.tensor(
+            Aopc(patch=7, fill="black", steps=None, batch_size=9, precision=name)
+            .measure(context, maps)["aopc"]["aopc"]
+            .to_numpy()
+        )
         for name in ("fp32", "bf16")
     )
     assert 0 < (fine - coarse).abs().max() < 2e-2
@@ -320,7 +327,8 @@ def test_a_joint_models_map_is_measured_for_the_target_like_any_other(
     evaluated: Evaluated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    monkeypatch.setitem(measures.OF, "aopc", lambda scene, subject, maps, **_: asked.append(subject.target) or {})
+    seen = lambda self, context, maps: asked.append(context.explainer.target) or {}  # noqa: E731
+    monkeypatch.setattr(Aopc, "measure", seen)
     evaluated("model=joint", "metric=aopc", "model.width=4", "explainer=[joint,saliency]", "target=label")
     assert asked == ["label"] * 5
 
@@ -346,7 +354,8 @@ def test_what_fails_stands_in_its_cell_and_the_others_go_on(
     words = ("explainer=saliency", "metric=[aopc,pompom]")
     with monkeypatch.context() as patched:
         patched.setattr(Sobel, "attribute", lambda self, network, images, targets: images * torch.nan)
-        patched.setitem(measures.OF, "pompom", lambda scene, subject, maps: 1 / (subject.name != "otsu") and {})
+        fails = lambda self, context, maps: 1 / (context.explainer.name != "otsu") and {}  # noqa: E731
+        patched.setattr(METRICS["pompom"], "measure", fails)
         with pytest.raises(MeasurementError, match=r"aopc of sobel failed: explainer sobel: NaN .* and 2 more"):
             evaluated(*words)
     run = Run("evaluate", settings(*QUICK, *words, stage="evaluate"))
@@ -356,7 +365,7 @@ def test_what_fails_stands_in_its_cell_and_the_others_go_on(
     assert summary.loc["otsu", "pompom"] == "failed: ZeroDivisionError: division by zero"
     assert float(summary.loc["saliency", "aopc"]) and summary.loc["sobel", "pompom"].startswith("failed: ")
     assert "| Sobel" in (run.path / "summary.md").read_text() and "failed: " in (run.path / "summary.md").read_text()
-    assert "1 / (subject.name" in (run.path / "evaluate.log").read_text()  # the traceback
+    assert "1 / (context.explainer.name" in (run.path / "evaluate.log").read_text()  # the traceback
     assert evaluated(*words).status()["state"] == "done"  # nothing of the failure is left
     assert "failed" not in (run.path / "summary.csv").read_text()
 
@@ -427,7 +436,7 @@ BAD = [
         ("metrics.aopc.fill=purple",),
         "metrics.aopc.fill must be one of black, white, gray, mean, uniform, gaussian_blur",
     ),
-    (("metric=[]",), "metric must name one or more of classification, reconstruction, aopc, pompom"),
+    (("metric=[]",), "metric must name one or more of aopc, axioms, classification"),
     (("select=indices", "select.indices=[]"), "select.indices must be a list of different ones"),
     (("metric=aopc", "explainer=cladec"), "metric=aopc measures maps, but no explainer here gives one: cladec"),
     (

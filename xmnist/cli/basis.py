@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from xmnist.config.declarations import MODELS, decoder_names
 from xmnist.config.derived import Settings, trained
-from xmnist.config.schema import DECODERS, EXPLAINED_BY, INCIDENTAL
+from xmnist.config.schema import INCIDENTAL
 from xmnist.runs import commands, index, similar, store
 from xmnist.runs.index import Found
 from xmnist.runs.query import text_of
@@ -42,7 +43,7 @@ class Basis:
             return InputError(f"{self.word} was trained on other files than those in dataset.path now: train it again")
         key = key.removesuffix(".name")
         other = ""
-        if self.model in DECODERS and not similar.decides("classifier", key):
+        if self.model in decoder_names() and not similar.decides("classifier", key):
             base = store.run_id("train", trained(self.run.settings, "classifier"))[-8:]
             other = f" for another decoder of the same classifier: run={base}, or"
         return InputError(
@@ -111,6 +112,6 @@ def _with_explainers(stage: str, words: Sequence[str]) -> list[str]:
     """The words, with explainers that fit the model where none are named: the usual ones are ClaDec's."""
     model = next((word.partition("=")[2] for word in words if word.startswith("model=")), "")
     named = any(re.match(r"\+*(explainer|experiment)[=@]", word) for word in words)
-    if stage not in ("explain", "evaluate") or named or model not in EXPLAINED_BY:
+    if stage not in ("explain", "evaluate") or named or not (declared := MODELS.get(model)) or not declared.explainers:
         return list(words)
-    return [*words, f"explainer=[{','.join(EXPLAINED_BY[model])}]"]
+    return [*words, f"explainer=[{','.join(declared.explainers)}]"]

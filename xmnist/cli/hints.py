@@ -5,9 +5,9 @@ import shlex
 import sys
 from collections.abc import Iterator
 
-from xmnist.config.declarations import EXPLAINERS
-from xmnist.config.derived import listed, trained
-from xmnist.config.schema import EXPLAINED_BY, REFERENCE
+from xmnist.config.components import listed
+from xmnist.config.declarations import EXPLAINERS, MODELS, reference_of
+from xmnist.config.derived import trained
 from xmnist.runs.store import Run
 from xmnist.runtime import processes
 
@@ -82,12 +82,12 @@ def _after_training(run: Run, this: str, model: str) -> Iterator[list[str]]:
         yield ["train", this, "layer=dense"]
         return
     yield ["explain", this]
-    if model in REFERENCE and len(listed(settings["layer"])) == 1:
-        reference = Run("train", trained(settings, REFERENCE[model]))
+    if model in reference_of() and len(listed(settings["layer"])) == 1:
+        reference = Run("train", trained(settings, reference_of()[model]))
         if reference.status().get("state") != "done":
             base = Run("train", trained(settings, "classifier")).id
-            yield ["train", f"run={base}", f"model={REFERENCE[model]}", f"layer={settings['layer']}"]
-    if model not in EXPLAINED_BY:
+            yield ["train", f"run={base}", f"model={reference_of()[model]}", f"layer={settings['layer']}"]
+    if not MODELS[model].explainers:
         yield ["evaluate", this, "metric=reconstruction"]
     elif model == "joint":
         yield ["evaluate", this, "metric=aopc"]

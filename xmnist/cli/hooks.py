@@ -26,9 +26,9 @@ from xmnist.cli import sweeps
 from xmnist.cli.basis import Basis
 from xmnist.cli.suggestions import meant
 from xmnist.config import resolution
-from xmnist.config.declarations import EXPLAINERS
+from xmnist.config.declarations import EXPLAINERS, METRICS, loss_weights
 from xmnist.config.derived import foreign
-from xmnist.config.schema import GROUPS, METRICS, OWN, STAGES, WEIGHTS
+from xmnist.config.schema import GROUPS, OWN, STAGES
 from xmnist.runs import store
 from xmnist.runtime import machine, processes, progress
 from xmnist.runtime.errors import TRACEBACK, DamageError, InputError, exit_code, report, unknown
@@ -214,7 +214,7 @@ def _of_another_stage(word: str, stage: str) -> str:
 
 
 def _of_joint(key: str) -> str:
-    return f"{key} belongs to model=joint" if key in WEIGHTS else ""
+    return f"{key} belongs to model=joint" if key in loss_weights() else ""
 
 
 def _of_another_option(key: str, words: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
 """Keys that somebody meant who typed something else. No torch."""
 
-from xmnist.config.declarations import EXPLAINERS
-from xmnist.config.schema import COMMON, GROUPS, METRICS, TRAINING, WEIGHTS
+from xmnist.config.declarations import EXPLAINERS, METRICS, loss_weights
+from xmnist.config.schema import COMMON, GROUPS, TRAINING
 from xmnist.runtime.errors import nearest
 
 ALIASES = {
@@ -21,13 +21,13 @@ ALIASES = {
 def meant(word: str) -> str | None:
     """The dotted key of which somebody typed a part, or what another tool calls it; None if nobody knows."""
     word = word.lower().replace("-", "_")
-    known = {key: key for key in (*COMMON, *WEIGHTS, "explainer", "metric", *GROUPS)}
+    known = {key: key for key in (*COMMON, *loss_weights(), "explainer", "metric", *GROUPS)}
     for where, rules in (
         ("trainer", TRAINING),
         *((group, options) for group in GROUPS for options in GROUPS[group].values()),
     ):
         known = {key: f"{where}.{key}" for key in rules} | known
-    for where, tables in (("metrics", METRICS), ("explainers", {each.name: each.keys for each in EXPLAINERS.values()})):
-        known = {key: f"{where}.{name}.{key}" for name, rules in tables.items() for key in rules} | known
+    for where, declared in (("metrics", METRICS.values()), ("explainers", EXPLAINERS.values())):
+        known = {key: f"{where}.{each.name}.{key}" for each in declared for key in each.keys} | known
     near = nearest(word, known)
     return ALIASES.get(word) or known.get(word) or (known[near] if near else None)

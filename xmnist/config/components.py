@@ -76,6 +76,11 @@ class Component:
         return hash((type(self), repr(self.options())))
 
 
+def listed(value: Any) -> list[Any]:
+    """What a key holds that takes one value or a list."""
+    return value if isinstance(value, list) else [value]
+
+
 def checked(where: str, given: Any, rules: Mapping[str, Rule], partial: bool = False) -> Options:
     """Values by their rules, in normal form, in the order of the rules.
 
@@ -182,7 +187,8 @@ class Group(Generic[C]):
         """
         if name in self._declared:
             raise InputError(f"{self.word} '{name}' is there already, declared in {self._declared[name].__module__}")
-        made = dataclass(frozen=True, kw_only=True, eq=False)(kind)
+        done = "__dataclass_fields__" in vars(kind)
+        made = kind if done else dataclass(frozen=True, kw_only=True, eq=False)(kind)
         for key, value in ({"name": name, "title": name.replace("_", " ")} | about).items():
             setattr(made, key, value)
         made.keys = keys_of(made)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from xmnist.config.components import Component, Group
+from xmnist.config.rules import Rule, nothing
 
 Answer = Literal["heatmap", "image", "map", "difference"]
 """What explainers answer with: a heatmap of any values, an image, a map in [0, 1], or what two images differ in, in
@@ -39,3 +40,117 @@ EXPLAINERS = Group[ExplainerDeclaration]("explainer", "xmnist.explainers")
 def controls() -> list[str]:
     """The names of the model-independent controls."""
     return [each.name for each in EXPLAINERS.values() if each.control]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One score: what it says, and which of two values is the better one, if either is.
+
+    `best` says so in other words where the best value is known.
+    """
+
+    name: str
+    help: str = ""
+    better: Literal["higher", "lower"] | None = None
+    best: str = ""
+
+    @property
+    def meaning(self) -> str:
+        """What a table says below itself."""
+        told = self.best or (f"{self.better} is better" if self.better else "")
+        return "; ".join(part for part in (self.help, told) if part)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MetricDeclaration(Component):
+    """A metric of stage `evaluate`.
+
+    Attributes:
+        columns: its scores; a failure stands in the cell of the first.
+        measures: what it looks at: the maps of explainers, decoders, or the classifier itself.
+        needs_masks: whether the data set must have ground truth.
+        tested: whether each explainer is tested against a random map.
+        table: where its rows are, one for each observation.
+        help: a line of what it measures.
+    """
+
+    columns: ClassVar[tuple[Column, ...]] = ()
+    measures: ClassVar[Literal["maps", "decoders", "classifier"]] = "maps"
+    needs_masks: ClassVar[bool] = False
+    tested: ClassVar[bool] = False
+    table: ClassVar[str] = ""
+    help: ClassVar[str] = ""
+
+    @property
+    def judges(self) -> bool:
+        """Whether a fresh classifier of what each decoder makes of the images has a part in it."""
+        return False
+
+
+METRICS = Group[MetricDeclaration]("metric", "xmnist.metrics")
+
+
+def columns() -> dict[str, Column]:
+    """All scores that are known here, by name."""
+    return {column.name: column for metric in METRICS.values() for column in metric.columns}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ModelDeclaration(Component):
+    """A kind of model that is trained.
+
+    Attributes:
+        alpha: what the weight of its classification loss may be.
+        weights: the other weights of its loss that stand beside `alpha`, and what they may be.
+        part: the part of `trainer` that changes it for this kind.
+        decodes: whether it turns a layer of a classifier, which must be there, back into images.
+        reference: the kind that has the same decoder and is trained on reconstruction alone.
+        explainers: what is drawn where nobody names any, if the usual ones do not fit.
+        main: the scores that sum up a run, the main one first.
+    """
+
+    alpha: ClassVar[Rule] = nothing()
+    weights: ClassVar[dict[str, Rule]] = {}
+    part: ClassVar[Literal["decoder", "joint"] | None] = None
+    decodes: ClassVar[bool] = False
+    reference: ClassVar[str] = ""
+    explainers: ClassVar[tuple[str, ...]] = ()
+    main: ClassVar[tuple[str, ...]] = ("accuracy",)
+
+
+MODELS = Group[ModelDeclaration]("model", "xmnist.models.kinds")
+
+
+def row_title(name: str) -> str:
+    """What the rows of pictures call an explainer, in one or two lines."""
+    titles = {preset: title for each in EXPLAINERS.values() for preset, title in each.presets.items()}
+    declared = EXPLAINERS.get(name) or MODELS.get(name)
+    return declared.title if declared else titles.get(name, name.replace("_", " "))
+
+
+def explainer_title(name: str) -> str:
+    """An explainer or model as people call it, by its name: Grad-CAM, or ClaDec, alpha 0.25 for `cladec,alpha=0.25`."""
+    method, *parts = name.split(",")
+    return ", ".join([row_title(method).replace("\n", " "), *(part.replace("=", " ") for part in parts)])
+
+
+def is_control(name: str) -> bool:
+    """Whether an explainer is a model-independent control."""
+    declared = EXPLAINERS.get(name.split(",")[0])
+    return declared is not None and declared.control
+
+
+def decoder_names() -> list[str]:
+    """The kinds of models that turn a layer of a classifier back into images, those with an alpha first."""
+    own = reference_of()
+    return [*own, *own.values()]
+
+
+def reference_of() -> dict[str, str]:
+    """The decoders whose alpha weighs their loss -> what their reference, which has none, is called."""
+    return {kind.name: kind.reference for kind in MODELS.values() if kind.reference}
+
+
+def loss_weights() -> dict[str, Rule]:
+    """The weights of losses that stand beside `alpha`."""
+    return {key: rule for kind in MODELS.values() for key, rule in kind.weights.items()}

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from xmnist.config.declarations import EXPLAINERS
-from xmnist.config.schema import DECODERS, FEWER, OF_MAPS, OWN, PHASES, REFERENCE, TRAINING
+from xmnist.config.components import listed
+from xmnist.config.declarations import EXPLAINERS, METRICS, decoder_names, reference_of
+from xmnist.config.schema import FEWER, OWN, PHASES, TRAINING
 from xmnist.runtime.errors import InputError
 
 JOINT_TRAINING = {key: rule for key, rule in TRAINING.items() if key != "lr"} | PHASES
@@ -16,11 +17,6 @@ Settings = dict[str, Any]
 def foreign(stage: str) -> list[str]:
     """The keys that belong to other stages; an experiment may hold them for these."""
     return sorted({key for keys in OWN.values() for key in keys} - set(OWN.get(stage, ())))
-
-
-def listed(value: Any) -> list[Any]:
-    """What a key holds that takes one value or a list."""
-    return value if isinstance(value, list) else [value]
 
 
 def dotted(settings: Settings, prefix: str = "") -> Settings:
@@ -74,13 +70,13 @@ def trained(settings: Settings, model: str, alpha: float | None = None, layer: s
 
 def alphas(settings: Settings) -> list[float]:
     """The alphas of ClaDecs, variational or not: none for other models, one or more."""
-    return listed(settings["alpha"]) if settings["model"]["name"] in REFERENCE else []
+    return listed(settings["alpha"]) if settings["model"]["name"] in reference_of() else []
 
 
 def learned(settings: Settings, method: str) -> list[Settings]:
     """The `train` runs that a learned explainer answers from: one for each layer and alpha."""
     model = EXPLAINERS[method].models[0]
-    each = alphas(settings) if model in REFERENCE else [None]
+    each = alphas(settings) if model in reference_of() else [None]
     return [trained(settings, model, alpha, layer) for layer in listed(settings["layer"]) for alpha in each]
 
 
@@ -98,7 +94,7 @@ def needed(settings: Settings) -> list[Settings]:
         return [trained(settings, "joint", settings["alpha"])]
     methods = [options["name"] for options in settings["explainers"].values()]
     made = {model for method in methods for model in EXPLAINERS[method].models}
-    others = [run for model, reference in REFERENCE.items() for each in (model, reference) if each in made
+    others = [run for model, reference in reference_of().items() for each in (model, reference) if each in made
               for run in learned(settings, each)]  # fmt: skip
     judges = settings.get("metrics", {}).get("reconstruction", {}).get("evaluation_accuracy", False)
     judged = [run for run in others if judges and run["model"]["name"] in methods]
@@ -114,7 +110,7 @@ def stands_on(settings: Settings, stage: str) -> list[Settings]:
     model = settings["model"]["name"]
     if model == "evaluation":
         return [trained(settings, "classifier"), judged(settings)]
-    if model not in DECODERS:
+    if model not in decoder_names():
         return []
     several = isinstance(settings["layer"], list) or isinstance(settings["alpha"], list)
     return [trained(settings, "classifier"), *(learned(settings, model) if several else [])]
@@ -124,7 +120,7 @@ def selects(settings: Settings) -> bool:
     """Whether a run of another stage works on chosen test images; metrics of other than maps take them all."""
     if settings.get("image", {}).get("path"):
         return False
-    return "metrics" not in settings or any(name in OF_MAPS for name in settings["metrics"])
+    return "metrics" not in settings or any(METRICS[name].measures == "maps" for name in settings["metrics"])
 
 
 def evaluation(decoder: Settings) -> Settings:

@@ -16,27 +16,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from xmnist.config import sizing
-from xmnist.config.declarations import EXPLAINERS, controls
-from xmnist.config.derived import JOINT_TRAINING, Settings, foreign, listed, phases
+from xmnist.config.components import listed
+from xmnist.config.declarations import EXPLAINERS, METRICS, MODELS, controls, decoder_names, loss_weights, reference_of
+from xmnist.config.derived import JOINT_TRAINING, Settings, foreign, phases
 from xmnist.config.rules import Rule
-from xmnist.config.schema import (
-    ALPHA,
-    COMMON,
-    DECODERS,
-    FEWER,
-    GROUPS,
-    METRICS,
-    OF_MAPS,
-    ONLY,
-    OWN,
-    OWN_IMAGE,
-    PHASES,
-    PRETRAINED,
-    REFERENCE,
-    STAGES,
-    TRAINING,
-    WEIGHTS,
-)
+from xmnist.config.schema import COMMON, FEWER, GROUPS, ONLY, OWN, OWN_IMAGE, PHASES, PRETRAINED, STAGES, TRAINING
 from xmnist.data import files, fingerprint, layouts
 from xmnist.data.names import numbered
 from xmnist.data.tree import SUFFIXES
@@ -90,14 +74,14 @@ def resolve(cfg: DictConfig, stage: str = "train") -> Settings:
         return found
     top = {k: v for k, v in top.items() if k not in foreign(stage)}
     joint = isinstance(top.get("model"), dict) and top["model"].get("name") == "joint"
-    for key in WEIGHTS:
+    for key in loss_weights():
         if key in top and not joint:
             here = f"; here it is model.{key}" if isinstance(top.get("model"), dict) and key in top["model"] else ""
             raise InputError(f"{key} belongs to model=joint{here}")
     for group in ("explainer", "metric"):
         if group in top:
             raise InputError(f"a file of group {group} must begin with the line # @package {group}s.NAME")
-    rules = COMMON | own | (WEIGHTS if joint else {})
+    rules = COMMON | own | (loss_weights() if joint else {})
     more = (
         "alpha",
         "trainer",
@@ -106,9 +90,9 @@ def resolve(cfg: DictConfig, stage: str = "train") -> Settings:
     )
     out = _check_all(top, groups, rules, more)
     try:
-        out["alpha"] = ALPHA[out["model"]["name"]].convert(top["alpha"])
+        out["alpha"] = MODELS[out["model"]["name"]].alpha.convert(top["alpha"])
     except (ValueError, TypeError, OverflowError):
-        what = ALPHA[out["model"]["name"]].text
+        what = MODELS[out["model"]["name"]].alpha.text
         raise InputError(f"alpha must be {what} with model={out['model']['name']}, got {top['alpha']!r}") from None
     given = dict(top["trainer"]) if isinstance(top["trainer"], dict) else {"name": top["trainer"]}
     parts = {
@@ -129,10 +113,10 @@ def resolve(cfg: DictConfig, stage: str = "train") -> Settings:
                 f"model=evaluation judges one layer's decoder; for each: -m layer={','.join(out['layer'])}"
             )
         of = out["model"]["of"]
-        out["model"] = {key: out["model"][key] for key in ("name", "of", *GROUPS["model"][of])}  # the rest is another's
-        out["alpha"] = out["alpha"] if of in REFERENCE else None
-        if out["alpha"] is None and of in REFERENCE:
-            raise InputError(f"alpha must be {ALPHA[of].text} with model.of={of}, got null")
+        out["model"] = {key: out["model"][key] for key in ("name", "of", *MODELS[of].keys)}  # the rest is another's
+        out["alpha"] = out["alpha"] if of in reference_of() else None
+        if out["alpha"] is None and of in reference_of():
+            raise InputError(f"alpha must be {MODELS[of].alpha.text} with model.of={of}, got null")
     if stage == "evaluate":
         out["metrics"] = _checked_metrics(top.get("metrics"))
     if stage == "train":
@@ -306,10 +290,10 @@ def _with_explainers(settings: Settings, given: Any) -> Settings:
     if settings["map"] != "recomputed" and settings["model"]["name"] != "joint":
         raise InputError(f"map={settings['map']} needs model=joint, but this is model={settings['model']['name']}")
     if (
-        not {model for method in methods for model in EXPLAINERS[method].models} & {*REFERENCE}
+        not {model for method in methods for model in EXPLAINERS[method].models} & {*reference_of()}
         and settings["model"]["name"] != "joint"
     ):
-        references = [name for name in REFERENCE.values() if name in methods]
+        references = [name for name in reference_of().values() if name in methods]
         model = {**settings["model"], "name": references[0]} if references else {"name": "classifier"}
         settings = {**settings, "model": model, "alpha": None}
     if isinstance(settings["target"], list) and len(settings["target"]) == 1:
@@ -329,7 +313,7 @@ def _chosen(group: str, given: Any, known: Collection[str]) -> Settings:
 def _checked_metrics(given: Any) -> Settings:
     found = {}
     for name, options in _chosen("metric", given, METRICS).items():
-        found[name] = _check_named(f"metrics.{name}", options, METRICS, "metric")
+        found[name] = METRICS.made(f"metrics.{name}", options).plain()
         if found[name]["name"] != name:
             raise InputError(f"metrics.{name}.name must be {name}, got '{found[name]['name']}'")
     return found
@@ -343,18 +327,18 @@ def _measured(settings: Settings) -> Settings:
     """
     metrics, given = settings["metrics"], settings["explainers"]
     maps = {n: options for n, options in given.items() if EXPLAINERS[options["name"]].answer != "image"}
-    decoded = {n: options for n, options in given.items() if options["name"] in DECODERS}
+    decoded = {n: options for n, options in given.items() if options["name"] in decoder_names()}
     several = isinstance(settings["layer"], list)  # a ladder, in which what layers drop is drawn
     images = decoded | {
         n: options
         for n, options in given.items()
-        if several and EXPLAINERS[options["name"]].models and options["name"] not in DECODERS
+        if several and EXPLAINERS[options["name"]].models and options["name"] not in decoder_names()
     }
-    of_maps = [name for name in metrics if name in OF_MAPS]
+    of_maps = [name for name in metrics if METRICS[name].measures == "maps"]
     if of_maps and not maps:
         raise InputError(f"metric={of_maps[0]} measures maps, but no explainer here gives one: {', '.join(given)}")
     if "reconstruction" in metrics and not decoded:
-        raise InputError(f"metric=reconstruction measures decoders: it needs explainer={' or '.join(DECODERS)}")
+        raise InputError(f"metric=reconstruction measures decoders: it needs explainer={' or '.join(decoder_names())}")
     if of_maps and settings["controls"]:
         maps = {name: option("explainer", name) for name in controls()} | maps
     kept = (maps if of_maps else {}) | (images if "reconstruction" in metrics else {})
@@ -381,15 +365,15 @@ def describe(stage: str, chosen: Mapping[str, str], explainers: Mapping[str, str
     for group, name in chosen.items():
         lines |= {f"{group}.{key}": rule.text for key, rule in GROUPS[group][name].items()}
     lines |= _described(chosen["model"], explainers) if "model" in chosen else {}
-    lines |= {f"metrics.{name}.{key}": rule.text for name in metrics for key, rule in METRICS[name].items()}
+    lines |= {f"metrics.{name}.{key}": own.rule.text for name in metrics for key, own in METRICS[name].keys.items()}
     width = max(map(len, lines))
     return "\n".join(f"{key:<{width}}  {what}" for key, what in lines.items())
 
 
 def _described(model: str, explainers: Mapping[str, str]) -> dict[str, str]:
     """What the keys take that belong to models and explainers."""
-    lines = {"alpha": ALPHA[model].text}
-    lines |= {key: rule.text for key, rule in WEIGHTS.items() if model == "joint"}
+    lines = {"alpha": MODELS[model].alpha.text}
+    lines |= {key: rule.text for key, rule in loss_weights().items() if model == "joint"}
     for name, method in explainers.items():
         lines |= {f"explainers.{name}.{key}": own.rule.text for key, own in EXPLAINERS[method].keys.items()}
     lines |= {f"trainer.{key}": rule.text for key, rule in TRAINING.items()}

@@ -3,7 +3,10 @@
 import re
 from typing import Any
 
+from xmnist.config.declarations import MODELS
 from xmnist.config.rules import (
+    LAYER,
+    SEED,
     Rule,
     choice,
     list_of,
@@ -16,22 +19,20 @@ from xmnist.config.rules import (
     text,
     three,
     whole,
+    yes_or_no,
 )
 from xmnist.data import files
 
-YES_NO = Rule("true or false", lambda value: raise_unless(isinstance(value, bool), value))
-NOTHING = Rule("null", lambda value: raise_unless(value is None, value))
+YES_NO = yes_or_no()
 DEVICE = Rule(
     "one of auto, cpu, cuda, cuda:N, mps",
     lambda value: raise_unless(re.fullmatch(r"auto|cpu|mps|cuda(:(0|[1-9][0-9]?))?", value) is not None, value),
 )
-SEED = whole(0, 2**31 - 1)
 
 EXPERIMENT = Rule(
     "an experiment's name: letters, digits, _ and -",
     lambda value: raise_unless(re.fullmatch(r"[\w-]+", value) is not None, value),
 )
-LAYER = text("a layer of the classifier, by its name or dotted path")
 LAYERS = one_or_more(LAYER)
 LAYERS = Rule(f"{LAYERS.text}, or all", LAYERS.convert)
 
@@ -96,8 +97,6 @@ _SIZES = {"train": maybe(whole(20)), "test": maybe(whole(1)), "validation": numb
 _RESIZED = {**_SIZES, "size": maybe(whole(8, 512))}
 _OF = {"label": maybe(_CLASS)}
 _RANDOM = {"count": maybe(whole(1)), **_OF, "seed": SEED}
-DECODER = {"decoder": choice("published", "dense128", "conv64", "auto"), "reconstruction": choice("sse", "mse")}
-_VAE = {"latent": whole(2, 10_000), "beta": number(0)}
 TRAINING = {
     "epochs": or_auto(whole(1)),
     "batch_size": or_auto(whole(1)),
@@ -202,16 +201,6 @@ GROUPS: dict[str, dict[str, dict[str, Rule]]] = {
         "resnet10": {"width": whole(1, 4096)},
         **{f"resnet{depth}": {"stem": choice("small", "large"), **PRETRAINED} for depth in (18, 34, 50, 101, 152)},
     },
-    "model": {
-        **{"classifier": {}, "cladec": DECODER, "refae": DECODER},
-        **{"cladec_vae": _VAE, "refvae": _VAE},
-        "evaluation": {"of": choice("cladec", "refae", "cladec_vae", "refvae"), **DECODER, **_VAE},
-        "joint": {
-            "loss": choice("unsupervised", "hybrid"),
-            **{"width": whole(1, 1024), "depth": whole(1, 8), "init_bias": number()},
-            "gates": maybe(list_of(text("a layer of the classifier, by its dotted path"))),
-        },
-    },
     "select": {
         "per_class": {"count": whole(1), **_OF},
         "mixed": {"correct": whole(0), "wrong": whole(0), **_OF, "seed": SEED},
@@ -223,22 +212,7 @@ GROUPS: dict[str, dict[str, dict[str, Rule]]] = {
 }
 """Group -> option's `name` -> the keys that it takes."""
 
-ALPHA = {
-    **{"classifier": NOTHING, "cladec": one_or_more(number(0, 1)), "refae": NOTHING},
-    **{"cladec_vae": one_or_more(number(0, 1)), "refvae": NOTHING},
-    "evaluation": maybe(number(0, 1)),
-    "joint": three(number(0, 1)),
-}
-"""What `alpha` may be for each model."""
-
-REFERENCE = {"cladec": "refae", "cladec_vae": "refvae"}
-"""Decoders of a classifier, whose alpha weighs its loss -> what their reference is called, which has no alpha."""
-
-DECODERS = (*REFERENCE, *REFERENCE.values())
-"""The models that explain a classifier, which must be there."""
-
-WEIGHTS = {"beta": number(0, 1), "gamma": number(0)}
-"""What only the joint model's loss has."""
+GROUPS["model"] = {kind.name: {name: key.rule for name, key in kind.keys.items()} for kind in MODELS.values()}
 
 COMMON = {
     "layer": LAYERS,
@@ -264,7 +238,8 @@ FEWER = {
 """What of `COMMON` those stages use that fit and explain nothing."""
 
 ONLY = {
-    **{group: maybe(one_or_more(choice(*GROUPS[group]))) for group in ("dataset", "model")},
+    "dataset": maybe(one_or_more(choice(*GROUPS["dataset"]))),
+    "model": maybe(one_or_more(choice(*MODELS))),
     "experiment": maybe(one_or_more(EXPERIMENT)),
 }
 """What `only` holds in stage `report`: which runs it is of."""
@@ -316,36 +291,3 @@ OWN = {
     "evaluate": (*_EXPLAINING, "metric", "metrics", "controls"),
 }
 """What only stages other than `train` use; an experiment may hold it for them."""
-
-METRICS: dict[str, dict[str, Rule]] = {
-    "classification": {},
-    "reconstruction": {"evaluation_accuracy": YES_NO},
-    "aopc": {
-        **{
-            "patch": one_or_more(whole(1)),
-            "steps": maybe(whole(0)),
-            "batch_size": whole(1),
-            "precision": choice("fp32", "bf16"),
-        },
-        "fill": one_or_more(choice("black", "white", "gray", "mean", "uniform", "gaussian_blur")),
-    },
-    "pompom": {},
-    "localisation": {},
-    "axioms": {"count": whole(1), "pixels": whole(1)},
-}
-"""Metric -> the keys that it takes, under `metrics.NAME`."""
-
-MASKED = ("pompom", "localisation")
-"""Metrics that need ground truth."""
-
-OF_MAPS = ("aopc", *MASKED, "axioms")
-"""Metrics that measure maps."""
-
-_MAPS = ("saliency", "integrated_gradients", "gradcam", "lrp")
-EXPLAINED_BY = {
-    "refae": (*_MAPS, "refae"),
-    "cladec_vae": (*_MAPS, "refvae", "cladec_vae"),
-    "refvae": (*_MAPS, "refvae"),
-    "joint": ("joint", *_MAPS),
-}
-"""Models that the usual explainers do not fit -> those that are drawn where none are named."""

@@ -4,14 +4,23 @@ Source: Samek et al., "Evaluating the visualization of what a deep neural networ
 arXiv 1509.06321, section III-B.
 """
 
-from collections.abc import Callable
+from __future__ import annotations
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated
 
-from xmnist.models.layers import blurred
+from xmnist.config.components import listed
+from xmnist.config.declarations import Column
+from xmnist.config.rules import choice, maybe, one_or_more, whole
+from xmnist.metrics import panels, tables
+from xmnist.metrics.base import MapContext, MapMetric, Tables, column_of, metric
+from xmnist.metrics.panels import Lines, Panel, line
+from xmnist.runtime.errors import InputError
+from xmnist.runtime.lazy import F, Tensor, np, pd, torch
 from xmnist.runtime.seeds import derive_seed
+
+if TYPE_CHECKING:
+    from xmnist.data.base import Info
 
 Predict = Callable[[Tensor, Tensor], Tensor]
 """Images (B, C, H, W) and the rows (B,) of the images that they were made of, to logits (B, K)."""
@@ -57,17 +66,22 @@ def _uniform(images: Tensor, seed: int) -> Tensor:
     return torch.rand(images.shape, generator=generator).to(images)
 
 
+def _blur(images: Tensor, seed: int) -> Tensor:
+    from xmnist.models.layers import blurred
+
+    return blurred(images)
+
+
 FILLS: dict[str, Callable[[Tensor, int], Tensor]] = {
     "black": lambda images, _: images.new_zeros(1, 1, 1, 1),
     "white": lambda images, _: images.new_ones(1, 1, 1, 1),
     "gray": lambda images, _: images.new_full((1, 1, 1, 1), 0.5),
     "mean": lambda images, _: images.mean((2, 3), keepdim=True),
     "uniform": _uniform,
-    "gaussian_blur": lambda images, _: blurred(images),
+    "gaussian_blur": _blur,
 }
 
 
-@torch.no_grad()
 def curves(
     predict: Predict,
     images: Tensor,
@@ -105,7 +119,8 @@ def curves(
         pixels = covered.expand(-1, 1, down, patch, right, patch).reshape(-1, 1, down * patch, right * patch)
         pixels = pixels[..., :height, :width]
         made = torch.where(pixels, fill[rows] if len(fill) > 1 else fill, images[rows])
-        found.append(predict(made, rows).softmax(1).gather(1, targets[rows, None])[:, 0])
+        with torch.no_grad():
+            found.append(predict(made, rows).softmax(1).gather(1, targets[rows, None])[:, 0])
     out = torch.cat(found).view(count, levels).cpu().double()
     if not out.isfinite().all():
         raise ValueError("the network answers NaN or Inf to covered images")
@@ -119,3 +134,117 @@ def aopc(curves: Tensor) -> Tensor:
     """
     drops = curves[:, :1] - curves
     return drops.cumsum(1) / torch.arange(1, drops.shape[1] + 1, device=drops.device)
+
+
+@metric(
+    "aopc",
+    title="AOPC",
+    columns=[
+        Column("aopc", "how much of the class's probability is lost, most relevant patches first", "higher"),
+        Column("abpc", "the same, less what is lost with the least relevant patches first", "higher"),
+        Column(
+            "aopc_recomputed",
+            "aopc with the joint model's map made anew for each covered image; aopc keeps it fixed",
+            "higher",
+        ),
+        Column("abpc_recomputed", "abpc with the joint model's map made anew for each covered image", "higher"),
+    ],
+    help="faithfulness: the drop of the probability as patches are covered, most relevant first",
+    tested=True,
+)
+class Aopc(MapMetric):
+    """How the probability of the explained class falls as patches of the image are covered, most relevant first."""
+
+    patch: Annotated[int | list[int], one_or_more(whole(1)), "side in pixels"]
+    steps: Annotated[int | None, maybe(whole(0)), "how many patches; null: all"]
+    batch_size: Annotated[int, whole(1), "images at a time"]
+    precision: Annotated[str, choice("fp32", "bf16"), "what is multiplied in"]
+    fill: Annotated[str | list[str], one_or_more(choice(*FILLS)), "what covers"]
+
+    def check(self, info: Info, device: str) -> None:
+        from xmnist.runtime import devices
+
+        largest, limit = max(listed(self.patch)), min(info.shape[1:])
+        if largest > limit:
+            raise InputError(f"metrics.aopc.patch={largest} is larger than the image: at most {limit}")
+        devices.find_precision(self.precision, devices.find_device(device))
+
+    def measure(self, context: MapContext, maps: Tensor) -> Tables:
+        images, targets, seed = context.images, context.targets, context.seed
+        found: dict[str, list[pd.DataFrame]] = {"aopc": [], "aopc_curves": []}
+        orders = {
+            side: {"morf": patch_order(maps, side, seed), "lerf": patch_order(-maps, side, seed)}
+            for side in listed(self.patch)
+        }
+        for name in listed(self.fill):
+            covering = filling(name, images, seed)
+            for side, both in orders.items():
+                for kind, predict in self._predictions(context).items():
+                    where = {**({"map": kind} if kind else {}), "patch": side, "fill": name}
+                    falls = {
+                        order: curves(predict, images, targets, patches, side, covering, self.steps, self.batch_size)
+                        for order, patches in both.items()
+                    }
+                    each = {order: aopc(values) for order, values in falls.items()}
+                    last = {order: column_of(values[:, -1]) for order, values in each.items()}
+                    own = {"aopc": last["morf"], "aopc_lerf": last["lerf"], "abpc": last["morf"] - last["lerf"]}
+                    found["aopc"].append(pd.DataFrame({**where, "image": context.numbers, **own}))
+                    for order, values in falls.items():
+                        means = {"f": column_of(values.mean(0)), "aopc": column_of(each[order].mean(0))}
+                        step = np.arange(values.shape[1])
+                        found["aopc_curves"].append(pd.DataFrame({**where, "order": order, "step": step, **means}))
+        return {name: pd.concat(parts) for name, parts in found.items()}
+
+    def _predictions(self, context: MapContext) -> dict[str, Predict]:
+        """What answers to covered images; a joint model does so with the map of the whole image, and with one anew."""
+        from xmnist.models.joint import Joint
+        from xmnist.models.layers import batched
+        from xmnist.runtime import devices
+
+        network, device = context.network, context.images.device
+        lowered = devices.autocast(devices.find_precision(self.precision, device), device)
+        if not isinstance(network, Joint):
+            return {"": lowered(lambda covered, _: network(covered).float())}
+        own = batched(network.explainer, context.images)
+        return {
+            "fixed": lowered(lambda covered, rows: network.gated(covered, own[rows]).float()),
+            "recomputed": lowered(lambda covered, _: network(covered).float()),
+        }
+
+    @classmethod
+    def scores(cls, rows: pd.DataFrame) -> pd.DataFrame:
+        if "map" not in rows:
+            return super().scores(rows)
+        own = {kind: super(Aopc, cls).scores(part) for kind, part in rows.groupby("map")}
+        return own["fixed"].join(own["recomputed"].add_suffix("_recomputed"))
+
+    def details(self, rows: pd.DataFrame, names: Sequence[str], seed: int) -> dict[str, tuple[pd.DataFrame, str]]:
+        """AOPC of every explainer, patch size and fill, with intervals and tests; corrected over the explainers."""
+        found = tables.by_patch_and_fill(rows, names, seed)
+        return {"aopc_table": (found, tables.grid(found, "aopc"))}
+
+    def charts(self, tables: Tables, summary: pd.DataFrame, subject: panels.Subject) -> dict[str, panels.Chart]:
+        """AOPC(L) and mean f(x_k): rows are patch sizes, columns fills, lines explainers."""
+        curves, out = tables["aopc_curves"], dict[str, panels.Chart]()
+        for kind in list(dict.fromkeys(curves["map"])) if "map" in curves else [""]:
+            rows = curves[(curves["order"] == "morf") & (curves["map"] == kind if kind else True)]
+            for column, name, y in (
+                ("aopc", "aopc", "AOPC(L) (higher is better)"),
+                ("f", "mean_f", "mean f(x) (lower is better)"),
+            ):
+                shown = [
+                    [
+                        Panel(
+                            f"{side}x{side} patches, {str(fill).replace('_', ' ')}",
+                            "patches covered, most relevant first",
+                            y,
+                            [line(str(n), p["step"], p[column]) for n, p in part.groupby("explainer", sort=False)],
+                            methods=True,
+                        )
+                        for fill, part in of_side.groupby("fill", sort=False)
+                    ]
+                    for side, of_side in rows.groupby("patch", sort=False)
+                ]
+                title = f"{subject.chosen}\njoint model's map {kind}" if kind else subject.chosen
+                out[f"{name}_{kind}" if kind == "recomputed" else name] = Lines(shown, title)
+        return out

@@ -1,12 +1,16 @@
 """How well a classifier does; torchmetrics does the work."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
+from xmnist.config.declarations import Column
+from xmnist.metrics import panels
+from xmnist.metrics.base import Metric, Tables, column_of, metric
+from xmnist.metrics.panels import Bars, Confusion, Lines, Panel, Series
+from xmnist.runtime.lazy import F, Tensor, pd, torch
 
 
 def classification(logits: Tensor, labels: Tensor) -> dict[str, float]:
@@ -115,3 +119,85 @@ def _precision_recall(name: str, scores: Tensor, there: Tensor) -> Curve:
         return Curve(name, torch.empty(0), torch.empty(0), float("nan"))
     precision, recall, _ = tm.binary_precision_recall_curve(scores, there)
     return Curve(name, recall, precision, tm.binary_average_precision(scores, there).item())
+
+
+@metric(
+    "classification",
+    columns=[Column("accuracy", better="higher"), Column("loss", better="lower")],
+    help="the classifier itself: confusion matrix, precision, recall, F1, ROC, average precision",
+    measures="classifier",
+    table="classifier",
+)
+class Classification(Metric):
+    """What the classifier gets right, class by class, on all test images."""
+
+    measures: ClassVar = "classifier"
+
+    def measure(self, logits: Tensor, labels: Tensor, classes: Sequence[str]) -> Tables:
+        """Rows of each image (`classifier`) and class (`classification`), the confusion matrix, and points of curves.
+
+        Args:
+            logits, labels: (N, K) and (N,).
+            classes: names (K,).
+        """
+        found = report(logits, labels, classes)
+        losses = F.cross_entropy(logits, labels, reduction="none")
+        each = {"accuracy": column_of((logits.argmax(1) == labels).float()), "loss": column_of(losses)}
+        confusion = pd.DataFrame(found.confusion.numpy(), columns=list(classes))
+        confusion.insert(0, "true", list(classes), allow_duplicates=True)
+        return {
+            "classification": pd.DataFrame(found.rows),
+            "classifier": pd.DataFrame({"model": "classifier", "image": range(len(labels)), **each}),
+            "confusion": confusion,
+            "classification_curves": pd.concat(
+                pd.DataFrame(
+                    {"curve": kind, "class": c.name, "mean": place == len(classes), "area": c.area}
+                    | {"x": c.x.numpy(), "y": c.y.numpy()}
+                )
+                for kind, curves in (("roc", found.roc), ("precision_recall", found.precision_recall))
+                for place, c in enumerate(map(corners, curves))
+            ),
+        }
+
+    def charts(self, tables: Tables, summary: pd.DataFrame, subject: panels.Subject) -> dict[str, panels.Chart]:
+        """Confusion matrix, figures by class, ROC and precision-recall curves."""
+        rows, title = tables["classification"].set_index("class"), subject.title
+        places, names = list(range(len(rows))), [str(name) for name in rows.index]
+        by_class = [
+            Panel(score, "higher is better", "", [Series(score, places, list(rows[column]))], names)
+            for column, score in (
+                ("precision", "precision"),
+                ("recall", "recall"),
+                ("f1", "F1"),
+                ("ap", "average precision"),
+            )
+        ]
+        curves = tables["classification_curves"]
+        roc, pr = (_lines(curves[curves["curve"] == kind], area) for kind, area in _AREAS.items())
+        shown = tables["confusion"].drop(columns="true")
+        return {
+            "confusion": Confusion(shown.to_numpy(), [str(name) for name in shown], title),
+            "classes": Bars(by_class, title),
+            "roc": Lines([[Panel("ROC", "false positive rate", "true positive rate", roc, square=True)]], title),
+            "precision_recall": Lines([[Panel("precision and recall", "recall", "precision", pr, square=True)]], title),
+        }
+
+
+_AREAS = {"roc": "AUC", "precision_recall": "AP"}
+"""What the area under each curve is called."""
+
+
+def _lines(rows: pd.DataFrame, area: str) -> list[Series]:
+    """A line a class; of more than twenty only the mean of all."""
+    each = [(str(name), bool(part["mean"].iloc[0]), part) for name, part in rows.groupby(["class", "mean"], sort=False)]
+    shown = each if len(each) <= 21 else [one for one in each if one[1]]
+    return [
+        Series(
+            f"{part['class'].iloc[0]}: {area} {part['area'].iloc[0]:.4f}",
+            part["x"].tolist(),
+            part["y"].tolist(),
+            None,
+            mean and len(shown) > 1,
+        )
+        for _, mean, part in shown
+    ]

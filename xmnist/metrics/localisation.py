@@ -4,7 +4,16 @@ All three take the map's size |z|, of any sign, (N, 1, H, W), and masks (N, 1, H
 (N,) in [0, 1], 1 the best, and NaN for an image without an object.
 """
 
-from torch import Tensor
+from __future__ import annotations
+
+import logging
+
+from xmnist.config.declarations import Column
+from xmnist.metrics.base import MapContext, MapMetric, Tables, column_of, metric
+from xmnist.runtime.errors import InputError
+from xmnist.runtime.lazy import Tensor, pd
+
+log = logging.getLogger(__name__)
 
 
 def mass_inside(maps: Tensor, masks: Tensor) -> Tensor:
@@ -47,3 +56,35 @@ def pointing_game(maps: Tensor, masks: Tensor) -> Tensor:
 
 def _of_objects(values: Tensor, masks: Tensor) -> Tensor:
     return values.where(masks.flatten(1).any(1), values.new_tensor(float("nan")))
+
+
+@metric(
+    "localisation",
+    columns=[
+        Column("mass", "share of the map inside the object", "higher"),
+        Column("rank", "share of the object's pixels among as many largest values", "higher"),
+        Column("pointing", "how often the largest value is inside the object", "higher"),
+    ],
+    help="share of a map inside the object             (data with ground truth)",
+    needs_masks=True,
+    tested=True,
+)
+class Localisation(MapMetric):
+    """Relevance mass, relevance rank and pointing game."""
+
+    def check_chosen(self, masks: Tensor | None) -> None:
+        assert masks is not None
+        count, size = int((~masks.flatten(1).any(1)).sum()), "x".join(map(str, masks.shape[2:]))
+        if count == len(masks):
+            raise InputError(
+                f"none of the {count} chosen images has a pixel of an object at {size} pixels: select others"
+            )
+        if count:
+            told = "%d of %d chosen images have no pixel of an object: localisation leaves them out"
+            log.warning(told, count, len(masks))
+
+    def measure(self, context: MapContext, maps: Tensor) -> Tables:
+        assert context.masks is not None
+        by_name = {"mass": mass_inside, "rank": rank_inside, "pointing": pointing_game}
+        found = {name: column_of(score(maps, context.masks)) for name, score in by_name.items()}
+        return {"localisation": pd.DataFrame({"image": context.numbers} | found)}

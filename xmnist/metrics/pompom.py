@@ -1,6 +1,10 @@
 """How much of the image outside the object a map takes up."""
 
-from torch import Tensor
+from __future__ import annotations
+
+from xmnist.config.declarations import Column
+from xmnist.metrics.base import metric
+from xmnist.runtime.lazy import Tensor
 
 EPS = 1e-6
 """Above this a value counts as positive; it also keeps the quotient finite."""
@@ -22,3 +26,15 @@ def pompom(maps: Tensor, masks: Tensor) -> Tensor:
     largest = size.amax(1, keepdim=True)
     scaled = size / largest.where(largest > 0, 1)
     return (outside & (scaled > EPS)).sum(1) / (outside.sum(1) + EPS)
+
+
+@metric(
+    "pompom",
+    title="POMPOM",
+    columns=[Column("pompom", "share of the pixels beside the object where the map is positive", "lower")],
+    help="share of positive map pixels beside the object (data with ground truth)",
+    needs_masks=True,
+    tested=True,
+)
+def _pompom(maps: Tensor, masks: Tensor) -> dict[str, Tensor]:
+    return {"pompom": pompom(maps, masks)}

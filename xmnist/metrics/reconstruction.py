@@ -1,8 +1,19 @@
 """How much of an image, and of its class, a reconstruction keeps."""
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from xmnist.config.declarations import Column
+from xmnist.config.rules import yes_or_no
+from xmnist.metrics import panels
+from xmnist.metrics.base import Metric, Tables, column_of, metric
+from xmnist.metrics.panels import Lines, Panel, Series
+from xmnist.runtime.lazy import F, Tensor, nn, pd, torch
+
+if TYPE_CHECKING:
+    from xmnist.data.base import Split
 
 
 def reconstruction(
@@ -40,3 +51,98 @@ def reconstruction(
         "accuracy": (seen == labels).float(),
         "agreement": (seen == logits.argmax(1)).float(),
     }
+
+
+SHOWN = ("reconstruction_sse", "classification_loss", "accuracy", "evaluation_accuracy")
+"""The scores that are drawn."""
+
+
+@metric(
+    "reconstruction",
+    columns=[
+        Column("reconstruction_sse", "squared error, summed over pixels", "lower"),
+        Column("reconstruction_mse", "squared error, averaged over pixels", "lower"),
+        Column("reconstruction_bce", "binary cross-entropy, summed over pixels", "lower"),
+        Column("kl", "divergence of a variational model's code from N(0, 1); what its weight beta keeps small"),
+        Column("classification_loss", "of the explained classifier on the reconstructions", "lower"),
+        Column(
+            "total_loss",
+            "(1 - alpha) * reconstruction + alpha * classification; of a variational model plus beta * kl",
+        ),
+        Column("accuracy", better="higher"),
+        Column("agreement", "how often the predicted class of the reconstruction is that of the image", "higher"),
+        Column("evaluation_accuracy", "of a fresh classifier, trained and tested on the reconstructions", "higher"),
+    ],
+    help="information retained by cladec and refae (or their VAEs), for each alpha; evaluation accuracy",
+)
+class Reconstruction(Metric):
+    """What decoders keep of all test images, and of their classes."""
+
+    measures: ClassVar = "decoders"
+    evaluation_accuracy: Annotated[bool, yes_or_no(), "train a fresh classifier on the reconstructions of each"]
+
+    @property
+    def judges(self) -> bool:
+        return self.evaluation_accuracy
+
+    def measure(
+        self,
+        parts: Iterable[Split],
+        logits: Tensor,
+        look: Callable[[Split, Tensor], tuple[Tensor, dict[str, Tensor]]],
+        judge: nn.Module,
+    ) -> Tables:
+        """Rows of each test image.
+
+        Args:
+            parts: the test images, a few at a time.
+            logits: the explained classifier's (N, K), on all of them.
+            look: reconstructs images, and finds the columns of each.
+            judge: a fresh classifier of the reconstructions.
+        """
+        from xmnist.models.layers import batched
+
+        start, rows = 0, []
+        for part in parts:
+            made, found = look(part, logits[start : start + len(part)])
+            if self.evaluation_accuracy:
+                found["evaluation_accuracy"] = (batched(judge, made).argmax(1) == part.labels).float()
+            images = range(start, start + len(part))
+            rows.append(pd.DataFrame({"image": images} | {key: column_of(values) for key, values in found.items()}))
+            start += len(part)
+        return {"reconstruction": pd.concat(rows)}
+
+    def charts(self, tables: Tables, summary: pd.DataFrame, subject: panels.Subject) -> dict[str, panels.Chart]:
+        """Bars of the scores; of several layers, a line from layer to layer."""
+        if subject.layers:
+            return {"depth": _ladder(summary, subject)}
+        return {"reconstruction": panels.bars(summary, "model", SHOWN, subject.decoded)}
+
+
+def unchanged(part: Split, logits: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """The images themselves, which lose nothing, in the place of reconstructions."""
+    found = reconstruction(part.images, part.images, part.labels, logits, logits, 0.0, "sse")
+    return part.images, {name: values for name, values in found.items() if name != "total_loss"}
+
+
+def _ladder(summary: pd.DataFrame, subject: panels.Subject) -> Lines:
+    """What decoders of each layer keep; the classifier itself is a level line."""
+    layers, series = subject.layers, dict[str, list[tuple[int, pd.Series]]]()
+    for _, row in summary[summary["kind"] == "model"].iterrows():
+        parts = str(row["name"]).split(",")
+        where = [part.removeprefix("layer=") for part in parts if part.startswith("layer=")]
+        name = ",".join(part for part in parts if not part.startswith("layer="))
+        places = [layers.index(where[0])] if where else range(len(layers))
+        series.setdefault(name, []).extend((place, row) for place in places)
+    shown = []
+    known = {column.name: column for column in Reconstruction.columns}
+    for column in (column for column in SHOWN if column in summary):
+        lines = []
+        for name, rows in series.items():
+            there = [(place, row) for place, row in rows if isinstance(row[column], float) and pd.notna(row[column])]
+            bounds = [row[f"{column}_low"] for _, row in there], [row[f"{column}_high"] for _, row in there]
+            values = [row[column] for _, row in there]
+            lines.append(Series(name, [place for place, _ in there], values, bounds, name == "classifier"))
+        title = f"{column.replace('_', ' ')} ({known[column].better} is better)"
+        shown.append(Panel(title, subject.across, "", lines, layers, methods=True))
+    return Lines([shown[:2], shown[2:]] if len(shown) > 2 else [shown], subject.decoded, markers=True)

@@ -1,7 +1,8 @@
 """How alike two maps of the same image are."""
 
-import torch
-from torch import Tensor
+from __future__ import annotations
+
+from xmnist.runtime.lazy import Tensor, torch
 
 
 def rank_correlation(maps: Tensor, others: Tensor) -> Tensor:
@@ -27,7 +28,7 @@ def structural_similarity(maps: Tensor, others: Tensor) -> Tensor:
 
     one, two = (m / m.abs().flatten(1).amax(1).clamp_min(1e-30)[:, None, None, None] for m in (maps, others))
     found = structural_similarity_index_measure(one, two, reduction="none", data_range=(-1.0, 1.0))
-    assert isinstance(found, Tensor)
+    assert isinstance(found, torch.Tensor)
     return found.reshape(len(maps))
 
 

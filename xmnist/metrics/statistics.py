@@ -1,11 +1,15 @@
 """How sure a figure is: intervals and paired tests over images; scipy does the work."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-from numpy.typing import NDArray
+from xmnist.runtime.lazy import np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000

@@ -1,85 +1,23 @@
 """Tables of what was measured: means with intervals and tests, as CSV for machines and Markdown for people."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
-
+from xmnist.config.declarations import columns, explainer_title
 from xmnist.metrics.statistics import holm, interval, paired_test
-from xmnist.runs.titles import explainer_title
+from xmnist.runtime.lazy import np, pd
 from xmnist.runtime.seeds import derive_seed
+
+if TYPE_CHECKING:
+    from xmnist.metrics.base import Metric
 
 CONTROL = "random"
 """The explainer that the others are tested against."""
 
 LEVEL = 0.05
-
-MEANING = {
-    "accuracy": "higher is better",
-    "loss": "lower is better",
-    "reconstruction_sse": "squared error, summed over pixels; lower is better",
-    "reconstruction_mse": "squared error, averaged over pixels; lower is better",
-    "classification_loss": "of the explained classifier on the reconstructions; lower is better",
-    "reconstruction_bce": "binary cross-entropy, summed over pixels; lower is better",
-    "kl": "divergence of a variational model's code from N(0, 1); what its weight beta keeps small",
-    "total_loss": "(1 - alpha) * reconstruction + alpha * classification; of a variational model plus beta * kl",
-    "agreement": "how often the predicted class of the reconstruction is that of the image",
-    "evaluation_accuracy": "of a fresh classifier, trained and tested on the reconstructions",
-    "aopc": "how much of the class's probability is lost, most relevant patches first; higher is better",
-    "abpc": "the same, less what is lost with the least relevant patches first; higher is better",
-    "aopc_recomputed": "aopc with the joint model's map made anew for each covered image; aopc keeps it fixed",
-    "abpc_recomputed": "abpc with the joint model's map made anew for each covered image",
-    "pompom": "share of the pixels beside the object where the map is positive; lower is better",
-    "mass": "share of the map inside the object; higher is better",
-    "rank": "share of the object's pixels among as many largest values; higher is better",
-    "pointing": "how often the largest value is inside the object; higher is better",
-    "completeness_gap": "size of sum(map) - (f(x) - f(x0)); 0 where the axiom holds",
-    "conservation_gap": "size of sum(map) - f(x); 0 where the axiom holds",
-    "sensitivity_a": "share of single pixels that matter and are in the map; 1 is best",
-    "invariance_gap": "how much the map differs for the same function, written another way; 0 is best",
-    "reset_rank_correlation": "with the map of a network whose weights are all reset; near 0 is best",
-    "reset_ssim": "structural similarity with the map of that network; near 0 is best",
-}
-"""Score -> what it says."""
-
-BEST: dict[str, Literal["greater", "less"]] = {
-    **dict.fromkeys(("accuracy", "agreement", "evaluation_accuracy", "aopc", "abpc", "aopc_recomputed"), "greater"),
-    **dict.fromkeys(("abpc_recomputed", "mass", "rank", "pointing", "sensitivity_a"), "greater"),
-    **dict.fromkeys(("loss", "reconstruction_sse", "reconstruction_mse", "reconstruction_bce"), "less"),
-    **dict.fromkeys(
-        ("classification_loss", "pompom", "completeness_gap", "conservation_gap", "invariance_gap"), "less"
-    ),
-}
-"""Score -> which of two values is better; others, such as `total_loss` of different alphas, have no better one."""
-
-_COLUMNS = {
-    "classifier": ["accuracy", "loss"],
-    "aopc": ["aopc", "abpc"],
-    "pompom": ["pompom"],
-    "localisation": ["mass", "rank", "pointing"],
-    "reconstruction": [
-        *("reconstruction_sse", "reconstruction_mse", "reconstruction_bce", "kl"),
-        *("classification_loss", "total_loss"),
-        *("accuracy", "agreement", "evaluation_accuracy"),
-    ],
-}
-_TESTED = ("aopc", "pompom", "localisation")
-
-
-def scores(table: str, rows: pd.DataFrame) -> pd.DataFrame:
-    """One value an image and score, by name and image: means over patch sizes and fills, sizes of gaps."""
-    name = "model" if "model" in rows else "explainer"
-    if table == "axioms":
-        gaps = rows[rows["layer"] == rows.groupby("axiom")["layer"].transform("last")]  # after all layers are reset
-        wide = gaps.assign(value=gaps["value"].where(~gaps["axiom"].str.endswith("_gap"), gaps["value"].abs()))
-        return wide.pivot(index=[name, "image"], columns="axiom", values="value")
-    columns = [column for column in _COLUMNS[table] if column in rows]
-    if "map" not in rows:
-        return rows.groupby([name, "image"], sort=False)[columns].mean()
-    parts = {kind: part.groupby([name, "image"], sort=False)[columns].mean() for kind, part in rows.groupby("map")}
-    return parts["fixed"].join(parts["recomputed"].add_suffix("_recomputed"))
 
 
 def summarised(values: pd.DataFrame, names: Iterable[str], seed: int, tested: bool) -> pd.DataFrame:
@@ -109,26 +47,32 @@ def _against(values: pd.Series, control: pd.Series, name: str) -> float:
 
 
 def summary(
-    tables: Mapping[str, pd.DataFrame], failures: Mapping[tuple[str, str], str], names: Mapping[str, str], seed: int
+    metrics: Sequence[Metric],
+    tables: Mapping[str, pd.DataFrame],
+    failures: Mapping[tuple[str, str], str],
+    names: Mapping[str, str],
+    seed: int,
 ) -> pd.DataFrame:
     """One row a model or explainer: `kind`, `name`, and each score with its interval and test.
 
     Args:
+        metrics: what was measured.
         tables: rows by table, as they were measured.
-        failures: why a metric (first) has no figure of a name (second); it stands in their cell.
+        failures: why a metric (first) has no score of a name (second); it stands in their cell.
         names: each name's kind.
     """
     out = pd.DataFrame({"kind": list(names.values())}, index=list(names))
+    by_table = {metric.table: metric for metric in metrics}
     for table, rows in tables.items():
-        if table in ("classification", "aopc_curves"):
-            continue
-        found = summarised(scores(table, rows), names, seed, table in _TESTED)
-        known = [column for column in found if column in out]  # the classifier's accuracy, by two metrics
-        for column in known:
-            out[column] = out[column].fillna(found[column])
-        out = out.join(found.drop(columns=known))
-    for (metric, name), reason in failures.items():
-        first = "accuracy" if metric == "classification" else _COLUMNS.get(metric, ["sensitivity_a"])[0]
+        if metric := by_table.get(table):
+            found = summarised(metric.scores(rows), names, seed, metric.tested)
+            known = [column for column in found if column in out]  # the classifier's accuracy, by two metrics
+            for column in known:
+                out[column] = out[column].fillna(found[column])
+            out = out.join(found.drop(columns=known))
+    firsts = {metric.name: metric.columns[0].name for metric in metrics}
+    for (failed, name), reason in failures.items():
+        first = firsts[failed]
         if first not in out:
             out[first] = None
         out[first] = out[first].astype(object)
@@ -149,10 +93,16 @@ def by_patch_and_fill(rows: pd.DataFrame, names: Iterable[str], seed: int) -> pd
     return pd.concat(out)
 
 
+def scores_in(table: pd.DataFrame) -> list[str]:
+    """The columns of a summary that are scores: each has an interval, or a deviation, or is known to be one."""
+    known = columns()
+    return [name for name in table if name in known or {f"{name}_low", f"{name}_sd"} & set(table)]
+
+
 def over_seeds(summaries: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
     """Mean and standard deviation over seeds of every score, and which seeds these are; failed cells are left out."""
     first = next(iter(summaries.values()))
-    found = [column for column in first if column in MEANING]
+    found = scores_in(first)
     values = pd.concat([table.assign(seed=seed) for seed, table in summaries.items()])
     values[found] = values[found].apply(pd.to_numeric, errors="coerce")
     groups = values.groupby(["kind", "name"], sort=False)
@@ -166,14 +116,21 @@ def markdown(table: pd.DataFrame) -> str:
     """A summary for people: a table of the models and one of the explainers, and what the columns say."""
     parts, shown = [], list[str]()
     for kind, rows in table.groupby("kind", sort=False):
-        columns = [score for score in table if score in MEANING and rows[score].notna().any()]
-        header = [str(kind), *(column.replace("_", " ") for column in columns)]
+        own = [score for score in scores_in(table) if rows[score].notna().any()]
+        header = [str(kind), *(column.replace("_", " ") for column in own)]
         parts.append(
-            _aligned([header, *([_named(r["name"]), *(_cell(r, c) for c in columns)] for _, r in rows.iterrows())])
+            _aligned([header, *([_named(r["name"]), *(_cell(r, c) for c in own)] for _, r in rows.iterrows())])
         )
-        shown += [column for column in columns if column not in shown]
-    meanings = [f"- {column.replace('_', ' ')}: {MEANING[column]}" for column in shown]
+        shown += [column for column in own if column not in shown]
+    meanings = meanings_of(shown)
     return "\n\n".join([*parts, "\n".join([_legend(table), *meanings])]) + "\n"
+
+
+def meanings_of(scores: Iterable[str]) -> list[str]:
+    """A line for each score that there is something to say of."""
+    known = columns()
+    told = {score: known[score].meaning if score in known else "" for score in scores}
+    return [f"- {score.replace('_', ' ')}: {meaning}" for score, meaning in told.items() if meaning]
 
 
 def _named(name: str) -> str:
@@ -211,7 +168,7 @@ def comparison(table: pd.DataFrame, scores: Sequence[str]) -> str:
     header = [*names, "seeds", *scores, "Pareto front"]
     rows = [[*(r[n] for n in names), r["seeds"], *(_cell(r, s) for s in scores), "yes" if r["pareto"] else ""]
             for _, r in table.iterrows()]  # fmt: skip
-    meanings = [f"- {score}: {MEANING[score]}" for score in scores]
+    meanings = meanings_of(scores)
     legend = "95 % bootstrap interval over images"
     if any("+" in seeds for seeds in table["seeds"]):
         legend += "; of several seeds: from the lowest to the highest one"

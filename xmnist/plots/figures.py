@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from xmnist.metrics.panels import Bars, Chart, Lines, Panel, Series
 from xmnist.plots.styles import COLOURS, DASHES, QUIET, Style, style, styles
 
 log = logging.getLogger(__name__)
@@ -132,32 +133,14 @@ def curves(history: Sequence[Mapping[str, float]], title: str, path: Path) -> No
     _save(figure, path)
 
 
-@dataclass(frozen=True)
-class Series:
-    """One line of a panel: y over x (P,), and its interval where there is one; `quiet` if only compared with."""
-
-    name: str
-    x: Sequence[float]
-    y: Sequence[float]
-    interval: tuple[Sequence[float], Sequence[float]] | None = None
-    quiet: bool = False
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One set of axes; `ticks` names the places 0, 1, ... of x where these are no numbers.
-
-    With `methods`, series and ticks are methods or models, which have names and styles of their own.
-    """
-
-    title: str
-    x: str
-    y: str
-    series: Sequence[Series]
-    ticks: Sequence[str] | None = None
-    square: bool = False
-    logarithmic: bool = False
-    methods: bool = False
+def draw(chart: Chart, path: Path) -> None:
+    """Draw what a metric wants drawn."""
+    if isinstance(chart, Lines):
+        lines(chart.panels, chart.title, path, chart.markers)
+    elif isinstance(chart, Bars):
+        bars(chart.panels, chart.title, path)
+    else:
+        confusion(chart.counts, chart.classes, chart.title, path)
 
 
 @styled

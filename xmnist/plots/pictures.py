@@ -6,15 +6,15 @@ from itertools import combinations
 import torch
 from torch import Tensor, nn
 
+from xmnist.config.declarations import MODELS, reference_of
 from xmnist.config.derived import Settings, plain
-from xmnist.config.schema import REFERENCE
 from xmnist.data.base import Data, Split
 from xmnist.models import decoders
 from xmnist.models.joint import Joint
 from xmnist.models.layers import batched
 from xmnist.plots import grids, latent_space
 from xmnist.runs.store import Run
-from xmnist.runs.titles import NAMES, phase_title, title
+from xmnist.runs.titles import phase_title, title
 from xmnist.training.objectives import Latent, Task
 
 EXAMPLES = 8
@@ -41,9 +41,9 @@ def examples(
         for name, images in found
     ]
     names = [settings["model"]["name"] for settings, _ in made]
-    if len(names) == 2 and REFERENCE.get(names[1]) == names[0]:
+    if len(names) == 2 and reference_of().get(names[1]) == names[0]:
         dropped = (found[1][1] - found[2][1]).mean(1, keepdim=True).cpu().numpy()
-        rows.append(grids.Row(f"{NAMES[names[0]]} −\n{NAMES[names[1]]}", dropped, None, "difference"))
+        rows.append(grids.Row(f"{MODELS[names[0]].title} −\n{MODELS[names[1]].title}", dropped, None, "difference"))
     truth = [classes[i] for i in test.labels[shown].tolist()]
     notes = padding(task.model for _, task in made)
     run.draw("examples", lambda file: grids.grid(rows, truth, title(run.settings), file, notes=notes))
@@ -130,5 +130,5 @@ def choose(labels: Tensor, predicted: Tensor, count: int = EXAMPLES) -> Tensor:
 
 
 def _row_title(settings: Settings, layers: bool) -> str:
-    lines = [NAMES[settings["model"]["name"]], *([f"layer {settings['layer']}"] if layers else [])]
+    lines = [MODELS[settings["model"]["name"]].title, *([f"layer {settings['layer']}"] if layers else [])]
     return "\n".join([*lines, *([f"alpha {plain(settings['alpha'])}"] if settings["alpha"] is not None else [])])

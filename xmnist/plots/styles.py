@@ -4,8 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from xmnist.config.declarations import EXPLAINERS, controls
-from xmnist.runs.titles import explainer_title
+from xmnist.config.declarations import EXPLAINERS, controls, explainer_title
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#7a4fbf")
 """Told apart by colour-blind eyes too."""

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from xmnist.config import derived
-from xmnist.config.derived import Settings, listed
+from xmnist.config.components import listed
+from xmnist.config.derived import Settings
 from xmnist.runs import index, inspection, store
 from xmnist.runs.index import Found
 from xmnist.runtime.errors import InputError, one_line

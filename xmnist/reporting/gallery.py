@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from xmnist.config.declarations import EXPLAINERS
-from xmnist.config.derived import Settings, learned, listed, variant
+from xmnist.config.components import listed
+from xmnist.config.declarations import EXPLAINERS, explainer_title, is_control
+from xmnist.config.derived import Settings, learned, variant
 from xmnist.reporting.collected import each, stands_on, told_apart
 from xmnist.runs import store, titles
 from xmnist.runs.index import Found
@@ -175,7 +176,7 @@ def _rows(settings: Settings, arrays: Mapping[str, Any]) -> dict[str, Row]:
     """The rows of a run, without what is in them, by the name of their array."""
     out = {}
     for name, options in settings["explainers"].items():
-        method, title = options["name"], titles.explainer_title(name)
+        method, title = options["name"], explainer_title(name)
         declared = EXPLAINERS.get(method)
         kind, models = (declared.answer, declared.models) if declared else ("heatmap", ())
         own = {key: value for key, value in options.items() if key != "batch_size"}
@@ -219,7 +220,7 @@ def described(several: Sequence[Network]) -> list[dict[str, Any]]:
         drawn = [
             {
                 **{key: getattr(row, key) for key in ("name", "title", "kind", "layer", "alpha")},
-                **({"control": True} if titles.is_control(row.name) else {}),
+                **({"control": True} if is_control(row.name) else {}),
                 **{
                     key: [row.cells.get(image["index"], {}).get(key) for image in columns]
                     for key in ("tile", "scale", "seen", "gap")

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from xmnist.config.declarations import is_control
 from xmnist.reporting.cards import LEARNT
 from xmnist.reporting.collected import apart, stands_on
 from xmnist.reporting.standings import Table
@@ -62,7 +63,7 @@ def overview(several: Sequence[Found], tables: Sequence[Table]) -> Overview:
     best, ranks = list[Best](), dict[str, list[str]]()
     for number, table in enumerate(tables, 1):
         values = _values(table)
-        names = [name for name in values if not titles.is_control(name)]
+        names = [name for name in values if not is_control(name)]
         if names and table.run:
             best.append(_best(table, table.run, number, values, names[0]))
             if explained := stands_on(table.run):
@@ -96,6 +97,6 @@ def _best(table: Table, run: Found, number: int, values: dict[str, float], name:
     """The best explainer of a table: controls do not compete, but one that is as good is named."""
     sure = dict(table.rows)[name][table.columns.index("aopc")].best
     first = next(iter(values))
-    control = first if titles.is_control(first) else ""
+    control = first if is_control(first) else ""
     title = titles.explained_title(run.settings, decoded=False)
     return Best(run, title, name, values[name], sure, control, number)

@@ -14,12 +14,12 @@ import jinja2
 from PIL import Image
 
 from xmnist import __version__
+from xmnist.config.declarations import explainer_title
 from xmnist.metrics import tables
 from xmnist.reporting.collected import content
 from xmnist.reporting.standings import Cell
 from xmnist.runs import commands
 from xmnist.runs.index import Found
-from xmnist.runs.titles import explainer_title
 
 ASSETS = Path(__file__).parent / "assets"
 

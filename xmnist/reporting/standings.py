@@ -7,16 +7,14 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from xmnist.metrics import tables
+from xmnist.config.declarations import METRICS, columns
+from xmnist.metrics.base import Metric
 from xmnist.metrics.statistics import holm, paired_test
-from xmnist.metrics.tables import BEST, LEVEL, MEANING
+from xmnist.metrics.tables import LEVEL, scores_in
 from xmnist.reporting import across_seeds
 from xmnist.reporting.collected import apart, each, read
 from xmnist.runs import titles
 from xmnist.runs.index import Found
-
-MEASURED = ("reconstruction", "aopc", "pompom", "localisation", "axioms")
-"""The tables of observations that `summary.csv` is made of."""
 
 
 @dataclass
@@ -77,8 +75,9 @@ def _tables(run: Found) -> list[Table]:
         table = _table(str(kind), part, titles.explained_title(run.settings, decoded=False), run)
         rows = dict(table.rows)
         for place, score in enumerate(table.columns):
-            if score in observed and score in BEST:
-                for name in _best(observed[score], list(rows), BEST[score]):
+            known = columns().get(score)
+            if score in observed and known and known.better:
+                for name in _best(observed[score], list(rows), known.better):
                     rows[name][place].best = table.marked = True
         out.append(table)
     return [*out, _by_patch_and_fill(run)] if (run.path / "aopc_table.csv").is_file() else out
@@ -86,22 +85,24 @@ def _tables(run: Found) -> list[Table]:
 
 def _table(kind: str, part: pd.DataFrame, of: str, run: Found | None) -> Table:
     """The rows of a summary that are of one kind, with the scores that they have."""
-    columns = [score for score in MEANING if score in part and part[score].notna().any()]
-    rows = [(str(row["name"]), [_cell(row, score) for score in columns]) for _, row in part.iterrows()]
-    return Table(f"{kind.capitalize()}s: {of}", kind, run, columns, rows, {score: MEANING[score] for score in columns})
+    shown, known = [score for score in scores_in(part) if part[score].notna().any()], columns()
+    rows = [(str(row["name"]), [_cell(row, score) for score in shown]) for _, row in part.iterrows()]
+    meanings = {score: known[score].meaning for score in shown if score in known}
+    return Table(f"{kind.capitalize()}s: {of}", kind, run, shown, rows, meanings)
 
 
 def _observed(run: Found) -> dict[str, pd.DataFrame]:
     """One value an image and name, by score: images as rows, names as columns."""
     out: dict[str, pd.DataFrame] = {}
-    for name in MEASURED:
-        if (run.path / f"{name}.csv").is_file():
-            values = tables.scores(name, read(run.path / f"{name}.csv"))
+    for name in run.settings.get("metrics", {}):
+        metric = METRICS.get(name)
+        if metric and issubclass(metric, Metric) and (run.path / f"{metric.table}.csv").is_file():
+            values = metric.scores(read(run.path / f"{metric.table}.csv"))
             out |= {str(score): values[score].unstack(0) for score in values}
     return out
 
 
-def _best(values: pd.DataFrame, names: Sequence[str], better: Literal["greater", "less"]) -> list[str]:
+def _best(values: pd.DataFrame, names: Sequence[str], better: Literal["higher", "lower"]) -> list[str]:
     """The name whose mean is best, of those that compete, if a paired test says of each other one that it is better.
 
     Decoders compete with those of the same layer, and not with the classifier, whose images nothing was made of.
@@ -115,9 +116,10 @@ def _best(values: pd.DataFrame, names: Sequence[str], better: Literal["greater",
         means = values[group].mean().dropna()
         if len(means) < 2:
             continue
-        best = str(means.idxmax() if better == "greater" else means.idxmin())
+        side: Literal["greater", "less"] = "greater" if better == "higher" else "less"
+        best = str(means.idxmax() if better == "higher" else means.idxmin())
         both = (values[[best, other]].dropna().to_numpy() for other in means.index if other != best)
-        if all(p < LEVEL for p in holm([paired_test(pair[:, 0], pair[:, 1], better) for pair in both])):
+        if all(p < LEVEL for p in holm([paired_test(pair[:, 0], pair[:, 1], side) for pair in both])):
             out.append(best)
     return out
 
@@ -140,23 +142,23 @@ def _number(value: Any) -> float | None:
 def _by_patch_and_fill(run: Found) -> Table:
     table, observed = read(run.path / "aopc_table.csv"), read(run.path / "aopc.csv")
     where = [column for column in ("map", "patch", "fill") if column in table]
-    names, columns = list(dict.fromkeys(table["explainer"])), list[str]()
+    names, heads = list(dict.fromkeys(table["explainer"])), list[str]()
     cells: dict[str, list[Cell]] = {name: [] for name in names}
     marked = False
     parts = {key: rows for key, rows in observed.groupby(where, sort=False)}
     for key, part in table.groupby(where, sort=False):
         *kind, patch, fill = key if isinstance(key, tuple) else (key,)
-        columns.append(" ".join([*map(str, kind), f"{patch}x{patch}", str(fill).replace("_", " ")]))
+        heads.append(" ".join([*map(str, kind), f"{patch}x{patch}", str(fill).replace("_", " ")]))
         by_name = part.set_index("explainer")
         values = parts[key].pivot(index="image", columns="explainer", values="aopc")
-        best = _best(values, names, BEST["aopc"])
+        best = _best(values, names, "higher")
         for name in names:
             cells[name].append(_cell(by_name.loc[name], "aopc") if name in by_name.index else Cell())
             cells[name][-1].best = name in best
         marked |= bool(best)
-    meanings = {"AOPC": MEANING["aopc"]}
+    meanings = {"AOPC": columns()["aopc"].meaning}
     title = f"AOPC by patch size and fill: {titles.explained_title(run.settings, decoded=False)}"
-    return Table(title, "explainer", run, columns, list(cells.items()), meanings, marked)
+    return Table(title, "explainer", run, heads, list(cells.items()), meanings, marked)
 
 
 def over_seeds(several: Sequence[Found]) -> list[Table]:

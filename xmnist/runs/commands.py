@@ -8,10 +8,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from xmnist.config.declarations import loss_weights
 from xmnist.config.derived import JOINT_TRAINING, Settings, plain
 from xmnist.config.resolution import conf_dir, option
 from xmnist.config.rules import quoted
-from xmnist.config.schema import COMMON, TRAINING, WEIGHTS
+from xmnist.config.schema import COMMON, TRAINING
 from xmnist.config.sizing import fitted_trainer
 
 
@@ -26,7 +27,7 @@ def words(settings: Settings) -> list[str]:
         file = option(group, name)
         out += _changed(f"{group}.", settings[group], file.get("model", file))
         if group == "model":
-            out += _changed("", {key: settings[key] for key in ("alpha", *WEIGHTS) if key in settings}, file)
+            out += _changed("", {key: settings[key] for key in ("alpha", *loss_weights()) if key in settings}, file)
     own, usual = settings["trainer"], option("trainer", "default")
     trainer = fitted_trainer(usual | {"joint": {}}, settings["dataset"]) | {"joint": usual["joint"]}
     out += _changed("trainer.", own, trainer)

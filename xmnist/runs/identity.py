@@ -5,8 +5,10 @@ import json
 import re
 from pathlib import Path
 
-from xmnist.config.derived import Settings, alphas, judged, listed, needed, plain, selects, trained, training
-from xmnist.config.schema import PRETRAINED, REFERENCE, WEIGHTS
+from xmnist.config.components import listed
+from xmnist.config.declarations import loss_weights, reference_of
+from xmnist.config.derived import Settings, alphas, judged, needed, plain, selects, trained, training
+from xmnist.config.schema import PRETRAINED
 
 UNSEEN = ("workers", "stream")
 """Keys of data sets that say how they are read, and change no result."""
@@ -49,7 +51,7 @@ def identity(settings: Settings, stage: str = "train") -> Settings:
         if settings["model"]["name"] == "evaluation":
             return out | {"judges": identity(judged(settings))}
         if settings["model"]["name"] == "joint":
-            return out | {key: settings[key] for key in ("alpha", *WEIGHTS)}
+            return out | {key: settings[key] for key in ("alpha", *loss_weights())}
         if settings["model"]["name"] != "classifier":
             own = {"layer": settings["layer"], "alpha": settings["alpha"]}
             own |= {"neurons": settings["neurons"]} if settings.get("neurons") else {}
@@ -123,7 +125,7 @@ def label(settings: Settings, stage: str = "train") -> str:
         if neurons := settings.get("neurons"):
             parts.append(f"neurons={short([plain(n) for n in listed(neurons)])}")
         parts += [f"latent={model['latent']}"] if "latent" in model else []
-    found = [settings["alpha"]] if model["name"] == "evaluation" and model["of"] in REFERENCE else alphas(settings)
+    found = [settings["alpha"]] if model["name"] == "evaluation" and model["of"] in reference_of() else alphas(settings)
     if model["name"] == "joint":
         parts.append(f"loss={model['loss']}")
         found = settings["alpha"]

@@ -12,9 +12,9 @@ from typing import Any
 
 from filelock import FileLock
 
-from xmnist.config.declarations import controls
+from xmnist.config.declarations import MODELS, columns, controls, reference_of
 from xmnist.config.derived import Settings
-from xmnist.config.schema import DECODERS, REFERENCE, RUNS
+from xmnist.config.schema import RUNS
 from xmnist.runs import store
 from xmnist.runtime import reading
 from xmnist.runtime.errors import InputError, one_line, unknown
@@ -29,13 +29,6 @@ FIGURES = ("metrics.json", "summary.csv", "selection.csv")
 
 NAME = re.compile(r"-[0-9a-f]{8}$")
 """How a run's name ends."""
-
-DECODED = ("reconstruction_sse", "accuracy")
-MAIN = {**dict.fromkeys(DECODERS, DECODED), "joint": ("accuracy", "explanation_loss")}
-"""The figures that sum up a `train` run, the main one first; for other models it is the accuracy."""
-
-LOWER = re.compile("loss|gap|sse|mse|bce|kl|pompom")
-"""Scores that are better the lower they are."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +144,8 @@ def figures(path: Path, stage: str, model: str | None) -> dict[str, float]:
     nested = [_numbers(value) for value in metrics.values() if isinstance(value, dict)]
     if stage == "export":
         return {"images": sum(nested[0].values())} if nested else {}
-    names = MAIN.get(model or "", ("accuracy",))
+    declared = MODELS.get(model or "")
+    names = declared.main if declared else ("accuracy",)
     best = min(nested or [_numbers(metrics)], key=lambda row: row.get(names[0], math.inf))
     return {name: best[name] for name in names if name in best and names[0] in best}
 
@@ -159,12 +153,12 @@ def figures(path: Path, stage: str, model: str | None) -> dict[str, float]:
 def _best_score(path: Path) -> dict[str, float]:
     """The best explainer's AOPC in a summary, or else the best by its first score."""
     rows = {row.get("name") or "": _numbers(row) for row in reading.csv_rows(path)}
-    columns = [column for row in rows.values() for column in row]
-    column = "aopc" if "aopc" in columns else next(iter(columns), "")
+    there = [column for row in rows.values() for column in row]
+    column = "aopc" if "aopc" in there else next(iter(there), "")
     scores = {name: row[column] for name, row in rows.items() if column in row}
-    compared = (*controls(), "classifier", *REFERENCE.values())
+    known, compared = columns().get(column), (*controls(), "classifier", *reference_of().values())
     kept = {name: score for name, score in scores.items() if name.split(",")[0] not in compared} or scores
-    best = (min if LOWER.search(column) else max)(kept, key=lambda name: kept[name], default="")
+    best = (min if known and known.better == "lower" else max)(kept, key=lambda name: kept[name], default="")
     return {column if best == "classifier" else f"{column} of {best}": kept[best]} if kept else {}
 
 

@@ -4,8 +4,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from xmnist.config.declarations import loss_weights
 from xmnist.config.derived import dotted, plain
-from xmnist.config.schema import COMMON, GROUPS, RUNS, WEIGHTS
+from xmnist.config.schema import COMMON, GROUPS, RUNS
 from xmnist.runs.index import STATES, Found
 from xmnist.runtime.errors import InputError, report, unknown
 
@@ -15,7 +16,7 @@ AGES = ("older", "newer")
 TOLD = ("state", "stage", "dataset", "model")
 """Filters that are a run's fields."""
 
-WORDS = (*TOLD, *AGES, "out_dir", "explainer", "metric", "alpha", *GROUPS, *COMMON, *WEIGHTS)
+WORDS = (*TOLD, *AGES, "out_dir", "explainer", "metric", "alpha", *GROUPS, *COMMON, *loss_weights())
 """Keys that are known without looking at any run."""
 
 CLOSED = {"state": STATES, "stage": RUNS, **{group: tuple(names) for group, names in GROUPS.items()}}

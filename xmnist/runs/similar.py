@@ -8,11 +8,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from xmnist.config.declarations import MODELS, decoder_names, loss_weights
 from xmnist.config.derived import Settings, dotted, phases, trainer_part, training
-from xmnist.config.schema import DECODERS, TRAINING, WEIGHTS
+from xmnist.config.schema import TRAINING
 from xmnist.runs.query import text_of
 from xmnist.runs.store import Run
-from xmnist.runs.titles import NAMES
 from xmnist.runtime import reading
 from xmnist.runtime.progress import duration
 
@@ -41,7 +41,7 @@ def decides(model: str, key: str) -> bool:
     if group == "trainer":
         part = "decoder" if model == "evaluation" else trainer_part(model)  # that of what it judges
         return rest in TRAINING or (part is not None and rest.startswith(f"{part}."))
-    own = ("layer", "neurons") if model in DECODERS else tuple(WEIGHTS)
+    own = ("layer", "neurons") if model in decoder_names() else tuple(loss_weights())
     return group in ("dataset", "classifier", "seed", *(("model", "alpha", *own) if model != "classifier" else ()))
 
 
@@ -102,7 +102,7 @@ def told(settings: Settings, images: int, typed: str, near: Sequence[Like]) -> s
         took = images * epochs(settings) / like.speed if like.speed else 0.0
         meant = [key for key in like.differences if _stands_in(key, typed)]
         if like.differences and len(meant) < len(like.differences) and took > LONG:
-            name = NAMES[settings["model"]["name"]]
+            name = MODELS[settings["model"]["name"]].title
             has = " ".join(f"{key}={text_of(value)}" for key, (value, _) in like.differences.items())
             far = "" if like.here else " on the machine of that one"
             return (

@@ -19,7 +19,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from xmnist.config import resolution
-from xmnist.config.derived import listed, stands_on
+from xmnist.config.components import listed
+from xmnist.config.derived import stands_on
 from xmnist.data import fingerprint
 from xmnist.runs.identity import place, run_id
 from xmnist.runtime import interrupts, processes, reading

@@ -10,19 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from xmnist import data
-from xmnist.config.declarations import EXPLAINERS
-from xmnist.config.derived import Settings, learned, listed, needed, plain, selects, trained, variant
-from xmnist.config.schema import DECODERS, REFERENCE
+from xmnist.config.components import listed
+from xmnist.config.declarations import EXPLAINERS, decoder_names, reference_of, row_title
+from xmnist.config.derived import Settings, learned, needed, plain, selects, trained, variant
 from xmnist.data import own as own_images
 from xmnist.data import pixels, selection
 from xmnist.data.base import Data, Split
 from xmnist.data.names import numbered
 from xmnist.data.own import Own
 from xmnist.explainers.base import Explainer
-from xmnist.models.joint import FixedMapClassifier, Joint
+from xmnist.explainers.configured import ConfiguredExplainer, with_its_map
 from xmnist.models.layers import batched
 from xmnist.runs.store import Run
-from xmnist.runs.titles import row_title
 from xmnist.runtime import devices, progress
 from xmnist.runtime.errors import InputError
 from xmnist.stages import missing
@@ -68,41 +67,6 @@ class ExplanationContext:
         return self.logits[self.rows].argmax(1) if target == "predicted" else self.chosen.labels
 
 
-@dataclass(frozen=True)
-class ConfiguredExplainer:
-    """One explainer, set up; with `fixed`, the map of a joint network that it explains is that of each image.
-
-    `layer` is the one that a learned explainer answers from, if there is one.
-    """
-
-    name: str
-    title: str
-    explainer: Explainer
-    target: str
-    fixed: bool = False
-    layer: str = ""
-
-    def __call__(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-        """The answers for all images."""
-        parts = [self.explainer(*part) for part in self.parts(network, images, targets)]
-        return torch.cat(parts)
-
-    def gap(self, network: nn.Module, images: Tensor, targets: Tensor, answers: Tensor) -> Tensor | None:
-        """What the sum of each map (N,) misses of what it should add up to, where the method has such a sum."""
-        places = answers.split(1) if self.fixed else [answers]
-        parts = zip(self.parts(network, images, targets), places, strict=True)
-        gaps = [self.explainer.completeness_gap(*part, own) for part, own in parts]
-        return None if gaps[0] is None else torch.cat([gap for gap in gaps if gap is not None])
-
-    def parts(self, network: nn.Module, images: Tensor, targets: Tensor) -> Iterator[tuple[nn.Module, Tensor, Tensor]]:
-        """Networks, and the images and targets that each is explained for."""
-        if not self.fixed:
-            yield network, images, targets
-            return
-        for image, own in zip(images.split(1), targets.split(1), strict=True):
-            yield _seen_through(network, image), image, own
-
-
 def check(settings: Settings) -> None:
     """Find out, before anything is written, whether these explainers can explain what they are to.
 
@@ -122,7 +86,7 @@ def check(settings: Settings) -> None:
     numbered(settings["select"], info.classes)
     network, example = networks.new_explained(settings, info).eval(), torch.zeros(1, *info.shape)
     if settings["map"] == "fixed":
-        network = _seen_through(network, example)
+        network = with_its_map(network, example)
     for name, options in settings["explainers"].items():
         if not EXPLAINERS[options["name"]].models:
             _built(name, options, settings, example).check(network, example)
@@ -144,7 +108,7 @@ def scene(settings: Settings, typed: str = "") -> ExplanationContext:
     for each in needed(settings):
         networks.check_needed(each)
     missing.announce(needed(settings), typed)
-    for kinds in (("classifier", "joint"), DECODERS, ("evaluation",)):  # each stands on those before
+    for kinds in (("classifier", "joint"), decoder_names(), ("evaluation",)):  # each stands on those before
         runs = [run for run in needed(settings) if run["model"]["name"] in kinds]
         side_by_side.side_by_side(runs)
         for run in runs:
@@ -200,13 +164,6 @@ def targets(settings: Settings) -> list[str]:
     return listed(settings["target"])
 
 
-def _seen_through(network: nn.Module, image: Tensor) -> nn.Module:
-    """A joint network with the map that it makes of one image (1, C, H, W)."""
-    assert isinstance(network, Joint)
-    with torch.no_grad():
-        return FixedMapClassifier(network, network.explainer(image))
-
-
 def _built(name: str, options: Settings, settings: Settings, train: Tensor) -> Explainer:
     """The explainer of these options; `train` are the training images."""
     own = {key: value for key, value in options.items() if key != "name"}
@@ -219,7 +176,7 @@ def _built(name: str, options: Settings, settings: Settings, train: Tensor) -> E
 
 def _fitted(name: str, options: Settings, scene: ExplanationContext, needs: Settings) -> Explainer:
     """A learned explainer of these options, with the networks of finished `train` runs."""
-    own = {} if options["name"] in REFERENCE.values() else {"layer": needs["layer"]}
+    own = {} if options["name"] in reference_of().values() else {"layer": needs["layer"]}
     if options["name"] == "difference":
         own["reference"] = _network(scene, trained(needs, "refae"))
     own["fitted"] = _network(scene, needs)

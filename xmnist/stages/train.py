@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from xmnist.config.declarations import decoder_names, reference_of
 from xmnist.config.derived import Settings, learned, trained, variant
-from xmnist.config.schema import DECODERS, REFERENCE
 from xmnist.runs import store
 from xmnist.runs.store import Run
 from xmnist.runtime import devices, distributed, processes, progress
@@ -37,7 +37,7 @@ def main(settings: Settings, typed: str | None = None) -> dict[str, Any]:
         missing.announce(_ahead(settings), typed or "", own=True)
         if _is_multi_run(settings):
             return _train_each(settings, typed).metrics()
-        if settings["model"]["name"] in REFERENCE and not settings["force"]:  # else each job does its run again
+        if settings["model"]["name"] in reference_of() and not settings["force"]:  # else each job does its run again
             side_by_side.side_by_side(_family(settings))
         return networks.train(settings, typed).metrics()
 
@@ -45,7 +45,7 @@ def main(settings: Settings, typed: str | None = None) -> dict[str, Any]:
 def _ahead(settings: Settings) -> list[Settings]:
     """What will be trained: the classifier that decoders explain, and each of these."""
     members = _members(settings)
-    return [*([trained(settings, "classifier")] if settings["model"]["name"] in DECODERS else []), *members]
+    return [*([trained(settings, "classifier")] if settings["model"]["name"] in decoder_names() else []), *members]
 
 
 def _family(settings: Settings) -> list[Settings]:
@@ -66,7 +66,7 @@ def _members(settings: Settings) -> list[Settings]:
 
 def _is_multi_run(settings: Settings) -> bool:
     lists = isinstance(settings["alpha"], list) or isinstance(settings["layer"], list)
-    return settings["model"]["name"] in DECODERS and lists
+    return settings["model"]["name"] in decoder_names() and lists
 
 
 def _train_each(settings: Settings, typed: str | None) -> Run:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from xmnist import data
+from xmnist.config.declarations import MODELS, decoder_names, reference_of
 from xmnist.config.derived import Settings, judged, phases, trained, training
-from xmnist.config.schema import DECODERS, PRETRAINED, REFERENCE
+from xmnist.config.schema import PRETRAINED
 from xmnist.data.base import Data, Info
 from xmnist.data.files import BUILT_IN
 from xmnist.models import classifiers, decoders, joint, pretrained, summary, vae
@@ -20,7 +21,7 @@ from xmnist.plots import figures, pictures
 from xmnist.runs import store
 from xmnist.runs.commands import words
 from xmnist.runs.store import Run
-from xmnist.runs.titles import NAMES, network_title, title
+from xmnist.runs.titles import network_title, title
 from xmnist.runtime import devices, distributed, environment, processes, progress, reading
 from xmnist.runtime.errors import InputError
 from xmnist.runtime.seeds import derive_seed
@@ -46,11 +47,11 @@ def check(settings: Settings) -> None:
         network, example = new_explained(settings, info).eval(), torch.empty(1, *info.shape)
         if isinstance(network, joint.Joint):
             joint.check_gates(network, example)
-        if model["name"] in DECODERS:
+        if model["name"] in decoder_names():
             _check_decoder(settings, tuple(Encoder(network, settings["layer"])(example).shape[1:]), info)
     if model["name"] == "joint" and model["loss"] == "hybrid" and not info.masks:
         raise InputError(f"model.loss=hybrid needs a data set with masks, which {settings['dataset']['name']} has not")
-    if model["name"] in DECODERS:
+    if model["name"] in decoder_names():
         explained = check_needed(trained(settings, "classifier"))
         if not explained.finished():
             _check_beginning(explained.settings, info)
@@ -95,8 +96,8 @@ def check_needed(settings: Settings) -> Run:
     run = Run("train", settings)
     if not run.finished() and not settings["train_missing"]:
         raise InputError(
-            f"the {NAMES[settings['model']['name']]} that this needs is not there and train_missing=false; it would be "
-            f"trained by: {command(settings)}"
+            f"the {MODELS[settings['model']['name']].title} that this needs is not there and train_missing=false; it "
+            f"would be trained by: {command(settings)}"
         )
     return run
 
@@ -234,7 +235,7 @@ def _task(settings: Settings, images: Data, device: torch.device) -> objectives.
         ),
         "refvae": lambda explained: objectives.refvae(explained, fresh(), images, **options),
     }
-    explained = load_explained(settings, images, device) if name in DECODERS else None
+    explained = load_explained(settings, images, device) if name in decoder_names() else None
     torch.manual_seed(derive_seed(settings["seed"], f"initial weights of {name}"))
     return build[name](explained)
 
@@ -345,13 +346,13 @@ def draw_examples(run: Run, images: Data, models: list[tuple[Run, objectives.Tas
 def _reference(run: Run, images: Data) -> list[tuple[Run, objectives.Task]]:
     """The finished RefAE or RefVAE to a ClaDec's run, if there is one that can be read."""
     settings = run.settings
-    if settings["model"]["name"] not in REFERENCE:
+    if settings["model"]["name"] not in reference_of():
         return []
-    reference = Run("train", trained(settings, REFERENCE[settings["model"]["name"]]))
+    reference = Run("train", trained(settings, reference_of()[settings["model"]["name"]]))
     try:
         if not reference.finished():
             return []
         return [(reference, fitted(reference, images, images.test.images.device))]
     except InputError as error:
-        log.warning("the picture is drawn without a %s: %s", NAMES[reference.settings["model"]["name"]], error)
+        log.warning("the picture is drawn without a %s: %s", MODELS[reference.settings["model"]["name"]].title, error)
         return []

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from networks import Residual, explainer
-from xmnist.metrics.interventions import reset_from_the_top, rewritten
 from xmnist.models import classifiers
+from xmnist.models.interventions import reset_from_the_top, rewritten
 from xmnist.models.joint import Explainer, Joint
 
 SHAPE = (1, 16, 16)

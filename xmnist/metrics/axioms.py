@@ -1,0 +1,120 @@
+"""Whether explanations keep the axioms that they were derived from, and notice when the network is another one."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from xmnist.config.declarations import Column
+from xmnist.config.rules import whole
+from xmnist.explainers.configured import ConfiguredExplainer
+from xmnist.metrics import panels
+from xmnist.metrics.base import MapContext, MapMetric, Tables, column_of, metric
+from xmnist.metrics.panels import Lines, Panel, line
+from xmnist.runtime.lazy import F, Tensor, nn, pd, torch
+from xmnist.runtime.seeds import derive_seed
+
+TOUCHED = 1e-6
+"""The share of a map's largest value from which on it says something of a pixel, and of a logit that it has changed."""
+
+
+@metric(
+    "axioms",
+    columns=[
+        Column("sensitivity_a", "share of single pixels that matter and are in the map", "higher", "1 is best"),
+        Column("completeness_gap", "size of sum(map) - (f(x) - f(x0))", "lower", "0 where the axiom holds"),
+        Column("conservation_gap", "size of sum(map) - f(x)", "lower", "0 where the axiom holds"),
+        Column(
+            "invariance_gap",
+            "how much the map differs for the same function, written another way",
+            "lower",
+            "0 is best",
+        ),
+        Column(
+            "reset_rank_correlation", "with the map of a network whose weights are all reset", best="near 0 is best"
+        ),
+        Column("reset_ssim", "structural similarity with the map of that network", best="near 0 is best"),
+    ],
+    help="completeness, sensitivity(a), implementation invariance, cascading parameter randomisation",
+)
+class Axioms(MapMetric):
+    """Completeness or conservation, sensitivity(a), implementation invariance, cascading parameter randomisation."""
+
+    count: Annotated[int, whole(1), "of the selected images"]
+    pixels: Annotated[int, whole(1), "sensitivity(a): tried in each image"]
+
+    def measure(self, context: MapContext, maps: Tensor) -> Tables:
+        from xmnist.metrics import similarity
+        from xmnist.models.interventions import reset_from_the_top, rewritten
+
+        network, seed, explainer = context.network, context.seed, context.explainer
+        images, targets, maps = context.images[: self.count], context.targets[: self.count], maps[: self.count]
+        numbers, found = context.numbers[: self.count], list[pd.DataFrame]()
+
+        def add(axiom: str, values: Tensor, layer: str = "") -> None:
+            found.append(pd.DataFrame({"axiom": axiom, "layer": layer, "image": numbers, "value": column_of(values)}))
+
+        gap = explainer.gap(network, images, targets, maps)
+        if gap is not None:
+            add(f"{explainer.explainer.axiom}_gap", gap)
+        add("sensitivity_a", sensitivity(network, explainer, images, targets, self.pixels, seed))
+        twin = explainer(rewritten(network, tuple(images.shape[1:]), seed), images, targets)
+        add("invariance_gap", similarity.relative_difference(maps, twin))
+        for layer, reset in reset_from_the_top(network, seed):
+            others = explainer(reset, images, targets)
+            add("reset_rank_correlation", similarity.rank_correlation(maps, others), layer)
+            add("reset_ssim", similarity.structural_similarity(maps, others), layer)
+        return {"axioms": pd.concat(found)}
+
+    @classmethod
+    def scores(cls, rows: pd.DataFrame) -> pd.DataFrame:
+        """As for all metrics; sizes of gaps, and similarities after all layers are reset."""
+        last = rows[rows["layer"] == rows.groupby("axiom")["layer"].transform("last")]
+        wide = last.assign(value=last["value"].where(~last["axiom"].str.endswith("_gap"), last["value"].abs()))
+        return wide.pivot(index=["explainer", "image"], columns="axiom", values="value")
+
+    def charts(self, tables: Tables, summary: pd.DataFrame, subject: panels.Subject) -> dict[str, panels.Chart]:
+        """How similar maps stay to the original ones under cascading parameter randomisation."""
+        rows = tables["axioms"]
+        layers = list(dict.fromkeys(rows.loc[rows["axiom"] == "reset_ssim", "layer"]))
+        shown = []
+        for axiom, y in (("reset_rank_correlation", "rank correlation"), ("reset_ssim", "SSIM")):
+            part = rows[rows["axiom"] == axiom]
+            means = part.groupby(["explainer", "layer"], sort=False)["value"].mean()
+            lines = [
+                line(name, list(range(len(layers) + 1)), [1.0, *(means[name, layer] for layer in layers)])
+                for name in dict.fromkeys(part["explainer"])
+            ]
+            title, x = f"{y} with the map of the trained network", "randomised layers, from the top"
+            shown.append(Panel(title, x, f"{y} (near 0 is better)", lines, ["none", *layers], methods=True))
+        title = f"{subject.title}, {rows['image'].nunique()} test images"
+        return {"randomisation": Lines([shown], title, markers=True)}
+
+
+def sensitivity(
+    network: nn.Module, subject: ConfiguredExplainer, images: Tensor, targets: Tensor, pixels: int, seed: int
+) -> Tensor:
+    """Sensitivity(a): the share (N,) of pixels that change the logit of a black image and are in its map.
+
+    Each of up to `pixels` random pixels of an image is put into a black one by itself, and explained; NaN if none
+    changes the logit.
+
+    Source: Sundararajan et al., "Axiomatic attribution for deep networks", arXiv 1703.01365, section 2.1.
+    """
+    from xmnist.models.layers import batched
+
+    count, where = len(images), (images != 0).any(1).flatten(1)
+    pixels = min(pixels, where.shape[1])
+    generator = torch.Generator().manual_seed(derive_seed(seed, "pixels of sensitivity(a)"))
+    drawn = (torch.rand(where.shape, generator=generator).to(images) + where).argsort(1, descending=True)[:, :pixels]
+    alone = F.one_hot(drawn, where.shape[1]).view(-1, 1, *images.shape[2:])  # (N * pixels, 1, H, W)
+    own = targets.repeat_interleave(pixels)
+    probes = images.repeat_interleave(pixels, 0) * alone
+    both = []
+    for explained, part, classes in subject.parts(network, probes, own):
+        logits = torch.cat([batched(explained, part), explained(torch.zeros_like(part[:1]))])
+        both.append(torch.stack([logits[:-1].gather(1, classes[:, None])[:, 0], logits[-1, classes]]))
+    after, before = torch.cat(both, 1)
+    maps = subject(network, probes, own).abs().flatten(1)
+    told = (maps * alone.flatten(1)).sum(1) > TOUCHED * maps.amax(1)
+    matters = (after - before).abs() > TOUCHED * before.abs().clamp_min(1)
+    return (told & matters).view(count, -1).sum(1) / matters.view(count, -1).sum(1)

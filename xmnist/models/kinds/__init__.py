@@ -1,0 +1,1 @@
+"""Kinds of models that are trained. Room `training` has an objective for each."""

@@ -1,0 +1,24 @@
+"""The network that is explained, and a fresh one that judges decoders. No torch."""
+
+from typing import Annotated
+
+from xmnist.config.declarations import ModelDeclaration
+from xmnist.config.rules import choice, maybe, number, whole
+from xmnist.models.kinds.base import model
+from xmnist.models.kinds.cladec import DecoderName, Reconstruction
+
+
+@model("classifier", title="classifier")
+class Classifier(ModelDeclaration):
+    """A classifier."""
+
+
+@model("evaluation", title="evaluation classifier", alpha=maybe(number(0, 1)))
+class Evaluation(ModelDeclaration):
+    """A fresh classifier of what a decoder makes of the images."""
+
+    of: Annotated[str, choice("cladec", "refae", "cladec_vae", "refvae"), "whose pictures it is trained on"]
+    decoder: DecoderName
+    reconstruction: Reconstruction
+    latent: Annotated[int, whole(2, 10_000)]
+    beta: Annotated[float, number(0)]

@@ -1,0 +1,30 @@
+"""The joint explainer-classifier, trained in three phases. No torch."""
+
+from typing import Annotated
+
+from xmnist.config.declarations import ModelDeclaration
+from xmnist.config.rules import choice, list_of, maybe, number, text, three, whole
+from xmnist.models.kinds.base import HEATMAPS, model
+
+
+@model(
+    "joint",
+    title="joint model",
+    alpha=three(number(0, 1)),
+    weights={"beta": number(0, 1), "gamma": number(0)},
+    part="joint",
+    explainers=("joint", *HEATMAPS),
+    main=("accuracy", "explanation_loss"),
+)
+class JointModel(ModelDeclaration):
+    """A classifier and an explainer, whose map multiplies the classifier's features."""
+
+    loss: Annotated[str, choice("unsupervised", "hybrid"), "hybrid also keeps the map inside the data set's masks"]
+    width: Annotated[int, whole(1, 1024), "channels of the U-Net at full resolution"]
+    depth: Annotated[int, whole(1, 8), "how often it halves the image"]
+    init_bias: Annotated[float, number(), "the map starts around tanh of it"]
+    gates: Annotated[
+        list[str] | None,
+        maybe(list_of(text("a layer of the classifier, by its dotted path"))),
+        "layers whose feature maps the map multiplies; null: the classifier's own",
+    ]
