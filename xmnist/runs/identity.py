@@ -5,8 +5,9 @@ import json
 import re
 from pathlib import Path
 
+from xmnist.config.declarations import CLASSIFIERS
 from xmnist.config.derived import Settings, alphas, judged, listed, needed, plain, selects, trained, training
-from xmnist.config.schema import PRETRAINED, REFERENCE, WEIGHTS
+from xmnist.config.schema import REFERENCE, WEIGHTS
 
 UNSEEN = ("workers", "stream")
 """Keys of data sets that say how they are read, and change no result."""
@@ -38,7 +39,8 @@ def identity(settings: Settings, stage: str = "train") -> Settings:
     if stage == "train":
         keys = ("model", "seed")
         trainer = {k: v for k, v in training(settings).items() if k != "precision"}  # as for the device: it is told
-        out = {k: settings[k] for k in keys} | {"classifier": _begun(settings["classifier"]), "trainer": trainer}
+        classifier = CLASSIFIERS.made("classifier", settings["classifier"]).identity()
+        out = {k: settings[k] for k in keys} | {"classifier": classifier, "trainer": trainer}
         dataset = settings["dataset"]
         resized = dataset.get("size") or dataset["name"] == "folder"
         unseen = UNSEEN if resized else (*UNSEEN, "size")  # a name without it is that of before there was this key
@@ -86,13 +88,6 @@ def _drawn(settings: Settings, stage: str) -> Settings:
     own = {key: settings[key] for key in keys if key in settings and settings[key] != usual.get(key)}
     image = settings.get("image", {})
     return own | ({"image": [image["sha256"], image["invert"]]} if image.get("path") else {})
-
-
-def _begun(classifier: Settings) -> Settings:
-    """A classifier, with what the file holds that its training begins with, if any, not with where it lies."""
-    own = {k: v for k, v in classifier.items() if k not in PRETRAINED}
-    weights = classifier.get("weights_sha256") or classifier.get("weights")
-    return own | ({"weights": weights} if weights else {})
 
 
 def _lasting(options: Settings) -> Settings:

@@ -6,11 +6,11 @@ from typing import Any
 import pandas as pd
 
 from xmnist import data
+from xmnist.config.declarations import CLASSIFIERS
 from xmnist.config.derived import Settings, alphas, listed, plain, selects
 from xmnist.config.schema import MASKED
 from xmnist.metrics import tables
 from xmnist.models.layers import batched
-from xmnist.models.named import LAYERS
 from xmnist.plots import charts, grids, pictures
 from xmnist.reporting import across_seeds
 from xmnist.runs import store, titles
@@ -170,7 +170,7 @@ def _charts(scene: ExplanationContext, found: EvaluationResult, summary: pd.Data
         full = titles.explained_title(scene.settings)
         if isinstance(layers := scene.settings["layer"], list):
             told = f", alpha {plain(alphas(scene.settings)[0])}" if len(alphas(scene.settings)) == 1 else ""
-            ordered = set(layers) <= set(LAYERS[scene.settings["classifier"]["name"]])
+            ordered = set(layers) <= set(CLASSIFIERS[scene.settings["classifier"]["name"]].layers)
             across = f"layer, {'from the image on' if ordered else 'in the order given'}"
             out["depth"] = charts.ladder(summary, layers, columns, full + told, across)
         else:
