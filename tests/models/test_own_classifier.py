@@ -17,6 +17,7 @@ from xmnist.config.declarations import CLASSIFIERS
 from xmnist.config.rules import whole
 from xmnist.models import base
 from xmnist.models.base import Shape, classifier
+from xmnist.runs import store
 from xmnist.runs.store import Run
 from xmnist.runtime.errors import InputError
 from xmnist.stages import train
@@ -56,6 +57,9 @@ def test_a_class_is_trained_and_its_layers_are_looked_at_by_their_dotted_paths(t
     train.main(own)
     run = Run("train", own)
     assert run.path.name.startswith("classifier=own,seed=0") and "layers.0" in (run.path / "model.txt").read_text()
+    del CLASSIFIERS._declared["own"]
+    assert store.described(run.path, "train") == own  # also where it is not known
+    classifier("own")(Own)
     decoder = resolved(tmp_path, "model=cladec", "model.decoder=auto", "layer=layers.0", width=3)
     networks.check(decoder)
     with pytest.raises(InputError, match=r"no layer 'conv'.*layers, layers.0, layers.1, head"):

@@ -39,8 +39,7 @@ def identity(settings: Settings, stage: str = "train") -> Settings:
     if stage == "train":
         keys = ("model", "seed")
         trainer = {k: v for k, v in training(settings).items() if k != "precision"}  # as for the device: it is told
-        classifier = CLASSIFIERS.made("classifier", settings["classifier"]).identity()
-        out = {k: settings[k] for k in keys} | {"classifier": classifier, "trainer": trainer}
+        out = {k: settings[k] for k in keys} | {"classifier": _classifier(settings["classifier"]), "trainer": trainer}
         dataset = settings["dataset"]
         resized = dataset.get("size") or dataset["name"] == "folder"
         unseen = UNSEEN if resized else (*UNSEEN, "size")  # a name without it is that of before there was this key
@@ -88,6 +87,11 @@ def _drawn(settings: Settings, stage: str) -> Settings:
     own = {key: settings[key] for key in keys if key in settings and settings[key] != usual.get(key)}
     image = settings.get("image", {})
     return own | ({"image": [image["sha256"], image["invert"]]} if image.get("path") else {})
+
+
+def _classifier(chosen: Settings) -> Settings:
+    """What of a classifier can change a result; all of one that is not known here, whose runs can still be listed."""
+    return CLASSIFIERS.made("classifier", chosen).identity() if chosen["name"] in CLASSIFIERS else chosen
 
 
 def _lasting(options: Settings) -> Settings:

@@ -74,7 +74,7 @@ def _elsewhere(run: Run) -> tuple[Settings, dict[str, Any]]:
     settings = {**run.settings, "out_dir": "outputs"} | ({"data_dir": "data"} if "data_dir" in run.settings else {})
     if "path" in settings.get("dataset", {}):
         settings["dataset"] = {**settings["dataset"], "path": Path(settings["dataset"]["path"]).name}
-    if "classifier" in settings:
+    if settings.get("classifier", {}).get("name") in CLASSIFIERS:
         settings["classifier"] = CLASSIFIERS.made("classifier", settings["classifier"]).elsewhere().plain()
     status = {key: value for key, value in run.status().items() if key not in ("host", "pid")}
     status["command"] = commands.public(shlex.split(status.get("command") or ""))
