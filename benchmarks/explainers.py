@@ -15,7 +15,7 @@ from benchmarks.timing import Ratio, side_by_side
 from xmnist.cli import hooks
 from xmnist.config.declarations import EXPLAINERS
 from xmnist.config.resolution import conf_dir
-from xmnist.models import classifiers
+from xmnist.models import base
 from xmnist.models.layers import freeze, place
 
 BATCH = 100
@@ -54,7 +54,8 @@ CALLS: dict[str, Call] = {
 def ratios(rounds: int, images: int) -> Iterator[Ratio]:
     """Each method with its default options, in batches of 100."""
     torch.manual_seed(0)
-    network = freeze(place(classifiers.build("vgg_small", (1, 28, 28), 10, dropout=0.5), torch.device("cpu")))
+    network = base.made({"name": "vgg_small", "dropout": 0.5}).build((1, 28, 28), 10)
+    freeze(place(network, torch.device("cpu")))
     for name, call in CALLS.items():
         count = min(images, IMAGES.get(name, 1000))
         x, targets = torch.rand(count, 1, 28, 28), torch.randint(10, (count,))

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from benchmarks.timing import Ratio, side_by_side
 from xmnist.data.base import Data, Info, Split
-from xmnist.models import classifiers, decoders
+from xmnist.models import base, decoders
 from xmnist.models.layers import freeze, place
 from xmnist.runtime import devices
 from xmnist.training import loop, objectives
@@ -45,7 +45,7 @@ def _data(images: int) -> Data:
 def classifier() -> nn.Module:
     """A fresh `vgg_small`."""
     torch.manual_seed(0)
-    return place(classifiers.build("vgg_small", (1, 28, 28), 10, dropout=0.5), CPU)
+    return place(base.made({"name": "vgg_small", "dropout": 0.5}).build((1, 28, 28), 10), CPU)
 
 
 def _task(name: str, data: Data, precision: str) -> objectives.Task:

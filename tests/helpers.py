@@ -19,6 +19,7 @@ from torch import nn
 
 from xmnist.cli import hooks, main
 from xmnist.config.resolution import conf_dir
+from xmnist.models import base
 
 TINY = ("+experiment=smoke", "dataset.train=200", "dataset.test=100")
 """The smoke experiment on even less data: a training takes about a second."""
@@ -112,6 +113,11 @@ def composed(*overrides: str, stage: str = "train") -> DictConfig:
     hooks.register(stage, ["dataset=mnist"])
     with initialize_config_dir(conf_dir(), version_base="1.3"):
         return compose(stage, list(overrides), return_hydra_config=False)
+
+
+def build(name: str, shape: tuple[int, int, int], classes: int, **options: Any) -> nn.Module:
+    """A freshly initialised classifier."""
+    return base.made({"name": name, **options}).build(shape, classes)
 
 
 def size_of(model: nn.Module) -> int:

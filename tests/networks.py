@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from helpers import build
 from xmnist.config.declarations import EXPLAINERS
 from xmnist.explainers.base import Explainer
-from xmnist.models import classifiers
 from xmnist.models.layers import Normalize
 
 SIZE = 16
@@ -82,7 +82,7 @@ class Functional(nn.Module):
 
 
 def _built(name: str, **options: Any) -> Callable[[int], nn.Module]:
-    return lambda channels: classifiers.build(name, (channels, SIZE, SIZE), 3, **options)
+    return lambda channels: build(name, (channels, SIZE, SIZE), 3, **options)
 
 
 NETWORKS: dict[str, Callable[[int], nn.Module]] = {

@@ -20,7 +20,7 @@ ROOMS = (
 
 CLIMBING = {
     *(("config.resolution", f"data{name}") for name in ("", ".files", ".fingerprint", ".layouts", ".names", ".tree")),
-    *(("config.resolution", "models.named"), ("config.schema", "data.files"), ("config.sizing", "data.layouts")),
+    *(("config.schema", "data.files"), ("config.sizing", "data.layouts")),
     ("plots.pictures", "training.objectives"),
 }
 """Imports that still go up."""
@@ -94,5 +94,7 @@ def test_the_command_line_the_page_runs_and_configs_import_no_torch() -> None:
     """Nor matplotlib: whatever answers before anything is computed is there at once."""
     own = [m for m in MODULES if top(m) in ("cli", "reporting", "runs", "config", "") or m == "stages.report"]
     lines = [f"import xmnist.{module}".rstrip(".") for module in sorted(own) if module != "__main__"]
+    lines += ["from xmnist.config.declarations import COMPONENTS, EXPLAINERS"]
+    lines += ["assert all(map(len, (EXPLAINERS, *COMPONENTS.values())))"]  # all declarations are read
     lines += ["import sys", "sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)"]
     assert subprocess.run([sys.executable, "-c", "\n".join(lines)]).returncode == 0

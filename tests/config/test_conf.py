@@ -10,15 +10,15 @@ import pytest
 import torch
 import yaml
 
-from helpers import OPTIONS, TINY
+from helpers import OPTIONS, TINY, build
 from xmnist import data
 from xmnist.cli import hooks
 from xmnist.config import derived, resolution, schema
-from xmnist.config.declarations import EXPLAINERS, MODELS
+from xmnist.config.declarations import COMPONENTS, EXPLAINERS, MODELS, rules_of
 from xmnist.config.resolution import conf_dir
 from xmnist.data import cluttered, files, folder, glyphs, polygons, selection
 from xmnist.data.downloaded import SOURCES
-from xmnist.models import classifiers, decoders, joint
+from xmnist.models import decoders, joint
 from xmnist.models.layers import Encoder
 from xmnist.training import loop, losses, objectives
 
@@ -55,9 +55,9 @@ def test_every_method_has_a_file_of_its_name_and_every_file_a_method() -> None:
     assert {name for name, method in names.items() if name != method} == {"simple_taylor", "lrp_shifted"}
 
 
-@pytest.mark.parametrize("group", sorted(schema.GROUPS))
+@pytest.mark.parametrize("group", sorted((*COMPONENTS, *schema.GROUPS)))
 def test_every_option_has_a_file_and_every_file_an_option(group: str) -> None:
-    assert {name for g, name in FILES if g == group} == set(schema.GROUPS[group])
+    assert {name for g, name in FILES if g == group} == set(rules_of(group))
 
 
 @pytest.mark.parametrize("dataset", sorted(set(schema.GROUPS["dataset"]) - {"folder"}))
@@ -66,7 +66,7 @@ def test_every_dataset_meets_classifier_and_decoder(settings: Settings, dataset:
     resolved = settings(f"dataset={dataset}", f"layer={layer}")
     info = data.info(resolved["dataset"])
     with torch.device("meta"):
-        model = classifiers.build(shape=info.shape, classes=len(info.classes), **resolved["classifier"])
+        model = build(shape=info.shape, classes=len(info.classes), **resolved["classifier"])
         code = Encoder(model.eval(), layer)(torch.empty(2, *info.shape))
         assert model(torch.empty(2, *info.shape)).shape == (2, len(info.classes))
         if info.shape == (1, 28, 28) or layer == "conv":
@@ -91,9 +91,6 @@ def test_the_schemas_name_the_arguments_of_what_they_describe() -> None:
     assert set(rules["dataset"]["cluttered_mnist"]) - {"validation"} == clutter
     glyph = set(rules["dataset"]["glyphs"])
     assert set(rules["dataset"]["cluttered_glyphs"]) == set(rules["dataset"]["cluttered_mnist"]) | glyph
-    for name, kind in classifiers.CLASSIFIERS.items():
-        own = set(rules["classifier"][name]) - set(schema.PRETRAINED)
-        assert own | {"shape", "classes"} == parameters(kind) - {"depth"}
     network = parameters(joint.Explainer) | parameters(joint.Joint) | parameters(objectives.joint)
     assert set(rules["model"]["joint"]) <= network
     for name, select in selection.SELECTIONS.items():
@@ -119,7 +116,6 @@ def test_choices_are_those_of_the_code(rule: schema.Rule, table: dict[str, objec
 def test_tables_cover_all_names() -> None:
     assert set(schema.GROUPS["dataset"]) == set(data.MODULES)
     assert set(SOURCES) | set(files.BUILT_IN) | {"cluttered_mnist", "folder"} == set(data.MODULES)
-    assert set(schema.GROUPS["classifier"]) == set(classifiers.CLASSIFIERS)
 
 
 def test_the_paper_trainer_has_the_published_settings(settings: Settings) -> None:

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from helpers import build
 from networks import SIZE, explainer, images
 from xmnist.metrics import similarity
-from xmnist.models import classifiers, layers
+from xmnist.models import layers
 from xmnist.models.canonical import unrolled
 from xmnist.models.folding import folded
 from xmnist.models.interventions import rewritten
@@ -169,7 +170,7 @@ def test_a_normalisation_that_leads_elsewhere_is_refused() -> None:
 def test_a_rewritten_network_with_clamped_biases_is_the_same_function(name: str) -> None:
     torch.manual_seed(0)
     options = {"dropout": 0.2} | ({"nonpositive_bias": True} if name == "lenet_avgpool" else {})
-    model = classifiers.build(name, (1, 28, 28), 3, **options).double().eval()
+    model = build(name, (1, 28, 28), 3, **options).double().eval()
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
             module.bias.data.uniform_(-0.1, 0.1)
@@ -181,7 +182,7 @@ def test_a_rewritten_network_with_clamped_biases_is_the_same_function(name: str)
 
 
 def test_a_plain_copy_of_a_layer_is_torchs_own() -> None:
-    model = classifiers.build("lenet_avgpool", (1, 28, 28), 3, dropout=0.2, nonpositive_bias=True)
+    model = build("lenet_avgpool", (1, 28, 28), 3, dropout=0.2, nonpositive_bias=True)
     conv = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
     twin = layers.plain(conv)
     twin.bias.data.fill_(1.0)  # type: ignore[union-attr]
@@ -193,7 +194,7 @@ def test_a_plain_copy_of_a_layer_is_torchs_own() -> None:
 def test_ties_in_maximum_pooling_are_broken_alike_in_any_batch(method: str) -> None:
     """Bright digits on black: whole windows have one value, but for the rounding of the convolution before."""
     torch.manual_seed(0)
-    model = classifiers.build("vgg_xml", (1, 28, 28), 3, dropout=0.5, width=8, batch_norm=True).eval()
+    model = build("vgg_xml", (1, 28, 28), 3, dropout=0.5, width=8, batch_norm=True).eval()
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.uniform_(-0.1, 0.1)  # type: ignore[union-attr]

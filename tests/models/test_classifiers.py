@@ -3,14 +3,13 @@ from itertools import pairwise
 import pytest
 import torch
 
-from helpers import size_of
-from xmnist.models import classifiers
+from helpers import build, size_of
 from xmnist.models.layers import Encoder, fit_normalisation
 from xmnist.runtime.errors import InputError
 
 
 def small(shape: tuple[int, int, int] = (1, 28, 28), classes: int = 10) -> torch.nn.Module:
-    return classifiers.build("vgg_small", shape, classes, dropout=0.5).eval()
+    return build("vgg_small", shape, classes, dropout=0.5).eval()
 
 
 def test_vgg_small_has_the_published_size() -> None:
@@ -65,7 +64,7 @@ OTHERS = {
 
 @pytest.mark.parametrize(("name", "size"), [("lenet_avgpool", 60_074), ("dropout_cnn", 21_840)])
 def test_the_networks_of_the_two_studies_have_the_published_size(name: str, size: int) -> None:
-    assert size_of(classifiers.build(name, (1, 28, 28), 10, **OTHERS[name])) == size
+    assert size_of(build(name, (1, 28, 28), 10, **OTHERS[name])) == size
 
 
 CODES = {
@@ -83,7 +82,7 @@ CODES = {
 
 @pytest.mark.parametrize("name", CODES)
 def test_cladecs_own_networks_have_the_published_layers(name: str) -> None:
-    model = classifiers.build(name, (1, 32, 32), 10, **({"width": 64} if name == "resnet10" else OTHERS[name])).eval()
+    model = build(name, (1, 32, 32), 10, **({"width": 64} if name == "resnet10" else OTHERS[name])).eval()
     assert {layer: tuple(Encoder(model, layer)(torch.rand(1, 1, 32, 32)).shape[1:]) for layer in model.layers} == (
         CODES[name]
     )
@@ -92,14 +91,14 @@ def test_cladecs_own_networks_have_the_published_layers(name: str) -> None:
 def test_cladecs_own_networks_have_the_published_size() -> None:
     widths = [1, 32, 64, 128, 128, 256, 256, 512, 512]
     convolutions = sum(9 * a * b + 4 * b for a, b in pairwise(widths))  # with four numbers a channel of BatchNorm
-    assert size_of(classifiers.build("vgg11", (1, 32, 32), 10, dropout=0.5)) == convolutions + 512 * 10 + 10
+    assert size_of(build("vgg11", (1, 32, 32), 10, dropout=0.5)) == convolutions + 512 * 10 + 10
     pairs = [(3, 64), *((64, 64),) * 2, (64, 128), (128, 128), (128, 256), (256, 256), (256, 512), (512, 512)]
     convolutions = sum(9 * a * b + 4 * b for a, b in pairs)
-    assert size_of(classifiers.build("resnet10", (3, 32, 32), 10, width=64)) == convolutions + 512 * 10
+    assert size_of(build("resnet10", (3, 32, 32), 10, width=64)) == convolutions + 512 * 10
 
 
 def test_a_shortcut_of_resnet10_averages_and_adds_channels_of_zeros() -> None:
-    block = classifiers.build("resnet10", (1, 8, 8), 10, width=1).eval().block2
+    block = build("resnet10", (1, 8, 8), 10, width=1).eval().block2
     with torch.no_grad():
         block.conv2.weight.zero_()
     features = torch.arange(9.0).view(1, 1, 3, 3)
@@ -110,7 +109,7 @@ def test_a_shortcut_of_resnet10_averages_and_adds_channels_of_zeros() -> None:
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (1, 30, 26)])
 @pytest.mark.parametrize("name", OTHERS)
 def test_every_classifier_takes_other_sizes_and_names_its_layers(name: str, shape: tuple[int, int, int]) -> None:
-    model = classifiers.build(name, shape, 7, **OTHERS[name]).eval()
+    model = build(name, shape, 7, **OTHERS[name]).eval()
     images = torch.rand(2, *shape)
     assert model(images).shape == (2, 7)
     assert isinstance(model.layers, tuple)
@@ -123,15 +122,15 @@ def test_every_classifier_takes_other_sizes_and_names_its_layers(name: str, shap
     ("name", "least"), [("lenet_avgpool", 10), ("dropout_cnn", 16), ("cam_net", 4), ("vgg11", 16), ("resnet10", 8)]
 )
 def test_the_smallest_images_that_they_take(name: str, least: int) -> None:
-    model = classifiers.build(name, (1, least, least), 3, **OTHERS[name]).eval()
+    model = build(name, (1, least, least), 3, **OTHERS[name]).eval()
     assert model(torch.rand(1, 1, least, least)).shape == (1, 3)
     with pytest.raises(InputError, match=f"classifier={name} needs images of at least {least}x{least} pixels"):
-        classifiers.build(name, (1, least - 1, least), 3, **OTHERS[name])
+        build(name, (1, least - 1, least), 3, **OTHERS[name])
 
 
 @pytest.mark.parametrize("clamped", [True, False])
 def test_no_bias_of_lenet_rises_above_0_unless_it_may(clamped: bool) -> None:
-    model = classifiers.build("lenet_avgpool", (1, 28, 28), 10, dropout=0.0, nonpositive_bias=clamped)
+    model = build("lenet_avgpool", (1, 28, 28), 10, dropout=0.0, nonpositive_bias=clamped)
     optimizer = torch.optim.SGD(model.parameters(), 1.0)
     for _ in range(3):
         optimizer.zero_grad()

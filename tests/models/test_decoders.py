@@ -3,11 +3,10 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from helpers import size_of
-from xmnist.config import schema
+from helpers import build, size_of
+from xmnist.config.declarations import CLASSIFIERS
 from xmnist.config.resolution import option
-from xmnist.config.schema import PRETRAINED
-from xmnist.models import classifiers, decoders, layers
+from xmnist.models import decoders, layers
 from xmnist.models.layers import Encoder, freeze, place
 from xmnist.runtime.errors import InputError
 from xmnist.training import losses
@@ -33,7 +32,7 @@ def test_where_no_published_decoder_fits_one_is_built(code: tuple[int, ...], ima
 
 
 def test_refae_has_the_published_size() -> None:
-    encoder = Encoder(classifiers.build("vgg_small", (1, 28, 28), 10, dropout=0.5), "dense")
+    encoder = Encoder(build("vgg_small", (1, 28, 28), 10, dropout=0.5), "dense")
     decoder = decoders.build("dense128", (128,), (1, 28, 28))
     assert size_of(encoder) - size_of(encoder.classifier.get_submodule("logits")) + size_of(decoder) == 570_625
 
@@ -84,7 +83,7 @@ def test_gradients_are_the_same_with_one_and_with_two_threads(
     name: str, code: tuple[int, ...], precision: torch.dtype, threads: None
 ) -> None:
     """Else a decoder that is trained beside others, on fewer threads, would not be the one that is trained alone."""
-    network = freeze(place(classifiers.build("vgg_small", (1, 28, 28), 10, dropout=0.5), torch.device("cpu")))
+    network = freeze(place(build("vgg_small", (1, 28, 28), 10, dropout=0.5), torch.device("cpu")))
     decoder = place(decoders.build(name, code, (1, 28, 28)), torch.device("cpu"))
     codes, labels = torch.rand(64, *code), torch.randint(10, (64,))
     images = torch.rand(64, 1, 28, 28)
@@ -101,11 +100,10 @@ IMAGES = [(1, 28, 28), (3, 32, 32), (1, 30, 46), (3, 64, 64)]
 
 
 @pytest.mark.parametrize("image", IMAGES, ids=str)
-@pytest.mark.parametrize("name", sorted(classifiers.CLASSIFIERS))
+@pytest.mark.parametrize("name", CLASSIFIERS)
 def test_there_is_a_decoder_for_every_layer_of_every_classifier(name: str, image: tuple[int, int, int]) -> None:
-    options = {key: option("classifier", name)[key] for key in schema.GROUPS["classifier"][name].keys() - PRETRAINED}
     with torch.device("meta"):
-        network, images = classifiers.build(name, image, 10, **options).eval(), torch.empty(2, *image)
+        network, images = build(shape=image, classes=10, **option("classifier", name)).eval(), torch.empty(2, *image)
         for layer in network.layers:
             code = Encoder(network, layer)(images)
             assert decoders.build("auto", tuple(code.shape[1:]), image)(code).shape == images.shape

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from helpers import build
 from networks import Residual, explainer
-from xmnist.models import classifiers
 from xmnist.models.interventions import reset_from_the_top, rewritten
 from xmnist.models.joint import Explainer, Joint
 
@@ -14,7 +14,7 @@ SHAPE = (1, 16, 16)
 
 
 def joint() -> nn.Module:
-    classifier = classifiers.build("cam_net", SHAPE, 3, width=4)
+    classifier = build("cam_net", SHAPE, 3, width=4)
     return Joint(classifier, Explainer(SHAPE, 4, 2, 1.0))
 
 
@@ -23,8 +23,8 @@ def dense() -> nn.Module:
 
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
-    "cam_net": lambda: classifiers.build("cam_net", SHAPE, 3, width=4),
-    "lenet": lambda: classifiers.build("lenet_avgpool", (1, 28, 28), 3, dropout=0.2, nonpositive_bias=False),
+    "cam_net": lambda: build("cam_net", SHAPE, 3, width=4),
+    "lenet": lambda: build("lenet_avgpool", (1, 28, 28), 3, dropout=0.2, nonpositive_bias=False),
     "residual": Residual,
     "dense": dense,
     "joint": joint,

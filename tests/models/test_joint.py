@@ -16,13 +16,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import helpers
 from helpers import OPTIONS, ended, size_of, started
 from networks import explainer
 from xmnist import data
 from xmnist.config import derived, resolution
 from xmnist.config.declarations import EXPLAINERS
 from xmnist.data.base import Data, Info, Split
-from xmnist.models import classifiers, joint
+from xmnist.models import joint
 from xmnist.models.canonical import unrolled
 from xmnist.models.folding import folded
 from xmnist.runs.store import Run
@@ -50,7 +51,7 @@ NETWORKS = {
 
 
 def build(name: str = "vgg_small", shape: tuple[int, int, int] = (3, 32, 32), **options: Any) -> joint.Joint:
-    classifier = classifiers.build(name, shape, 3, **(NETWORKS.get(name, {}) | options))
+    classifier = helpers.build(name, shape, 3, **(NETWORKS.get(name, {}) | options))
     return joint.Joint(classifier, joint.Explainer(shape, 2, 2, 3.0))
 
 
@@ -128,7 +129,7 @@ def test_gates_multiply_by_the_average_of_the_map() -> None:
 
 @pytest.mark.parametrize("depth", [18, 50])
 def test_resnets_are_gated_after_the_stem_and_every_block(depth: int) -> None:
-    model = classifiers.build(f"resnet{depth}", (3, 64, 64), 2, stem="large")
+    model = helpers.build(f"resnet{depth}", (3, 64, 64), 2, stem="large")
     blocks = {18: [2, 2, 2, 2], 50: [3, 4, 6, 3]}[depth]
     assert model.gates == (
         "network.maxpool",
@@ -144,7 +145,7 @@ def test_resnets_are_gated_after_the_stem_and_every_block(depth: int) -> None:
 
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_vgg_xml_is_gated_before_each_pooling(batch_norm: bool) -> None:
-    model = classifiers.build("vgg_xml", (3, 64, 64), 2, dropout=0.3, width=32, batch_norm=batch_norm)
+    model = helpers.build("vgg_xml", (3, 64, 64), 2, dropout=0.3, width=32, batch_norm=batch_norm)
     for name in model.gates:
         block, place = name.split(".")
         assert isinstance(model.get_submodule(name), nn.ReLU)
@@ -444,7 +445,7 @@ def test_a_map_of_an_image_whose_size_is_padded_takes_no_relevance(method: str) 
     """The explainer pads what it normalises, which no rule is needed for: relevance does not come through it."""
     torch.manual_seed(0)
     shape = (1, 18, 18)
-    model = joint.Joint(classifiers.build("vgg_small", shape, 3, dropout=0.5), joint.Explainer(shape, 2, 2, 1.0), None)
+    model = joint.Joint(helpers.build("vgg_small", shape, 3, dropout=0.5), joint.Explainer(shape, 2, 2, 1.0), None)
     pixels = torch.rand(3, *shape, dtype=torch.float64)
     maps = explainer(method, size=18)(model.double().eval(), pixels, torch.tensor([0, 1, 2]))
     assert maps.isfinite().all() and maps.abs().max() > 0

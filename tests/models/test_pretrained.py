@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from helpers import TINY
+from helpers import TINY, build
 from xmnist.config import resolution
 from xmnist.data.base import Data, Info, Split
-from xmnist.models import classifiers, pretrained
+from xmnist.models import pretrained
 from xmnist.models.layers import freeze
 from xmnist.runs import commands, identity
 from xmnist.runs.store import Run
@@ -30,7 +30,7 @@ SMALL = (*TINY, "dataset.train=200", "dataset.test=20", "trainer.epochs=1", "cla
 
 
 def network(channels: int = 3, classes: int = 1000, stem: str = "large", depth: int = 18) -> nn.Module:
-    return classifiers.build(f"resnet{depth}", (channels, 32, 32), classes, stem=stem)
+    return build(f"resnet{depth}", (channels, 32, 32), classes, stem=stem)
 
 
 def filled(depth: int = 18) -> dict[str, Tensor]:
@@ -328,11 +328,11 @@ def test_a_file_that_is_not_read_again_has_its_checksum_once(
     settings: Settings, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[Path] = []
-    monkeypatch.setattr(resolution, "digest", lambda path: read.append(path) or "0" * 64)
-    resolution._digest.cache_clear()
+    monkeypatch.setattr(pretrained, "digest", lambda path: read.append(path) or "0" * 64)
+    pretrained._checksum.cache_clear()
     for _ in range(3):
         settings(*words(file, "model=classifier"))
-    resolution._digest.cache_clear()
+    pretrained._checksum.cache_clear()
     assert read == [file]
 
 

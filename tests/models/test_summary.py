@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from helpers import TINY
+from helpers import TINY, build
 from xmnist.config import resolution
+from xmnist.config.declarations import CLASSIFIERS
 from xmnist.data.base import Data, Info, Split
-from xmnist.models import classifiers, joint, named, summary
+from xmnist.models import joint, summary
 from xmnist.models.layers import Dropout, Encoder, freeze
 from xmnist.runs.store import Run
 from xmnist.training import networks
@@ -58,7 +59,7 @@ def test_a_table_has_outputs_parameters_and_remarks() -> None:
 
 
 def test_columns_stand_below_each_other() -> None:
-    model = classifiers.build("cam_net", (3, 20, 20), 4, width=4)
+    model = build("cam_net", (3, 20, 20), 4, width=4)
     lines = summary.table("", model, summary.trace(model, lambda: model(torch.zeros(1, 3, 20, 20))), {}).splitlines()
     table = lines[: lines.index("")]
     for heading in ("type", "output"):
@@ -135,11 +136,11 @@ def test_a_joint_model_has_both_parts_its_own_gates_and_phases(
 
 def test_a_deep_resnet_has_its_named_layers_and_blocks() -> None:
     with torch.device("meta"):  # in no time
-        model, image = classifiers.build("resnet152", (3, 32, 32), 10, stem="small"), torch.zeros(1, 3, 32, 32)
+        model, image = build("resnet152", (3, 32, 32), 10, stem="small"), torch.zeros(1, 3, 32, 32)
     seen = summary.trace(model, lambda: model(image))
     text = summary.table("", model, seen, {"layer": model.layers, "gate": model.gates})
     table = rows(text)
-    assert [name for name, row in table.items() if "layer" in row[-1]] == list(named.LAYERS["resnet152"])
+    assert [name for name, row in table.items() if "layer" in row[-1]] == list(CLASSIFIERS["resnet152"].layers)
     assert sum("gate" in row[-1] for row in table.values()) == 51
     assert table["network.layer3"][:3] == ["Sequential", "1024x8x8", "(40,613,888)"]
     assert table["network.layer4.2.relu"][-1] == "3 times"
@@ -163,14 +164,14 @@ def test_a_finished_run_does_without_its_table(settings: Settings) -> None:
 
 
 def test_an_encoder_of_a_container_has_its_output() -> None:
-    model = Encoder(classifiers.build("vgg_small", (1, 28, 28), 3, dropout=0.1), "conv")
+    model = Encoder(build("vgg_small", (1, 28, 28), 3, dropout=0.1), "conv")
     seen = summary.trace(model, lambda: model(torch.zeros(1, 1, 28, 28)))
     table = rows(summary.table("", model.classifier, seen, {"layer": ("conv", "dense")}))
     assert table["conv"][1] == "64x7x7" and "dense" not in table
 
 
 def test_a_gated_model_is_told_of_without_its_own_line() -> None:
-    network = classifiers.build("cam_net", (1, 16, 16), 3, width=2)
+    network = build("cam_net", (1, 16, 16), 3, width=2)
     model = joint.Joint(network, joint.Explainer((1, 16, 16), 2, 1, 3.0))
     seen = summary.trace(model, lambda: model(torch.zeros(1, 1, 16, 16)))
     assert not any("Joint" in row for row in rows(summary.table("", model, seen, {})).values())

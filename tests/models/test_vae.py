@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Normal, kl_divergence
 from torch.nn import functional as F
 
-from helpers import OPTIONS, TINY, size_of
+from helpers import OPTIONS, TINY, build, size_of
 from xmnist import data
 from xmnist.config import derived, resolution
 from xmnist.data.base import Data, Info, Split
-from xmnist.models import classifiers, vae
+from xmnist.models import vae
 from xmnist.models.layers import Encoder, freeze
 from xmnist.plots import figures, grids, latent_space, pictures
 from xmnist.runs import store
@@ -171,7 +171,7 @@ def test_the_loss_is_the_weighted_sum(alpha: float, beta: float) -> None:
 
 def explained(images: Data) -> nn.Module:
     torch.manual_seed(5)
-    return freeze(classifiers.build("vgg_small", images.info.shape, len(images.info.classes), dropout=0.5))
+    return freeze(build("vgg_small", images.info.shape, len(images.info.classes), dropout=0.5))
 
 
 def cladec_vae(images: Data, layer: str = "dense", beta: float = 1.0, alpha: float = 0.9) -> objectives.Task:
@@ -181,7 +181,7 @@ def cladec_vae(images: Data, layer: str = "dense", beta: float = 1.0, alpha: flo
 
 def refvae(images: Data) -> objectives.Task:
     torch.manual_seed(7)
-    fresh = classifiers.build("vgg_small", images.info.shape, len(images.info.classes), dropout=0.5)
+    fresh = build("vgg_small", images.info.shape, len(images.info.classes), dropout=0.5)
     return objectives.refvae(explained(images), fresh, images, layer="dense", latent=2, beta=1.0)
 
 

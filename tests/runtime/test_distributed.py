@@ -18,10 +18,10 @@ from PIL import Image
 from torch import nn
 from torch.multiprocessing import start_processes
 
-from helpers import OPTIONS, TINY, ended, started, type_
+from helpers import OPTIONS, TINY, build, ended, started, type_
 from xmnist.data.base import Columns, Data, Info, Split
 from xmnist.data.folder import load
-from xmnist.models import classifiers, joint
+from xmnist.models import joint
 from xmnist.models.layers import Dropout
 from xmnist.runtime import devices, distributed, processes
 from xmnist.runtime.errors import InputError
@@ -58,7 +58,7 @@ def fit(task: objectives.Task, held: Split, **options: Any) -> list[loop.Row]:
 
 def built(name: str, **options: Any) -> nn.Module:
     torch.manual_seed(2)
-    return classifiers.build(name, (1, SIZE, SIZE), 3, **options).double()
+    return build(name, (1, SIZE, SIZE), 3, **options).double()
 
 
 def classifier(folder: Path, train: int = 21, name: str = "vgg_small", **options: Any) -> Found:

@@ -15,11 +15,10 @@ import pytest
 import torch
 from PIL import Image
 
-from helpers import TINY, ended, started, type_, typed
+from helpers import TINY, build, ended, started, type_, typed
 from xmnist import data
 from xmnist.config import resolution
 from xmnist.data.base import Data
-from xmnist.models import classifiers
 from xmnist.plots import pictures
 from xmnist.runs.store import Run
 from xmnist.runtime.errors import InputError
@@ -108,7 +107,7 @@ def test_the_saved_weights_give_the_reported_figures(settings: Settings) -> None
     own = settings(*TINY, "model=classifier")
     reported = train.main(own)
     whole = loaded(own)
-    model = classifiers.build(shape=(1, 28, 28), classes=10, **own["classifier"]).eval()
+    model = build(shape=(1, 28, 28), classes=10, **own["classifier"]).eval()
     Run("train", own).load_into(model, "model.pt")
     right = model(whole.test.images).argmax(1) == whole.test.labels
     assert right.float().mean().item() == pytest.approx(reported["accuracy"])
@@ -288,7 +287,7 @@ def test_an_interrupted_process_is_resumed_by_the_same_command(
 
 
 def other_network() -> dict[str, torch.Tensor]:
-    return classifiers.build("vgg_small", (3, 32, 32), 7, dropout=0.5).state_dict()
+    return build("vgg_small", (3, 32, 32), 7, dropout=0.5).state_dict()
 
 
 def test_a_checkpoint_of_another_network_in_a_finished_run_is_refused(

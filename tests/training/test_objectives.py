@@ -2,16 +2,15 @@ import pytest
 import torch
 from torch import nn
 
-from helpers import OPTIONS
+from helpers import OPTIONS, build
 from xmnist.data.base import Columns, Data
-from xmnist.models import classifiers
 from xmnist.models.layers import fit_normalisation, freeze
 from xmnist.training import loop, objectives
 
 
 def explained(data: Data) -> nn.Module:
     torch.manual_seed(5)
-    model = classifiers.build("vgg_small", data.info.shape, len(data.info.classes), dropout=0.5)
+    model = build("vgg_small", data.info.shape, len(data.info.classes), dropout=0.5)
     fit_normalisation(model, data.train.images)
     return freeze(model)
 
@@ -97,7 +96,7 @@ def test_refae_trains_encoder_and_decoder_and_leaves_the_classifier(tiny_data: D
     model = explained(tiny_data)
     before = state(model)
     torch.manual_seed(12)
-    fresh = classifiers.build("vgg_small", (1, 28, 28), 3, dropout=0.5)
+    fresh = build("vgg_small", (1, 28, 28), 3, dropout=0.5)
     assert not torch.equal(fresh.get_submodule("dense.0").weight, model.get_submodule("dense.0").weight)
     task = objectives.refae(model, fresh, tiny_data, layer="dense", decoder="published", reconstruction="sse")
     start = state(task.model)
@@ -110,7 +109,7 @@ def test_refae_trains_encoder_and_decoder_and_leaves_the_classifier(tiny_data: D
 
 
 def test_looking_at_a_code_does_not_move_batch_statistics(tiny_data: Data) -> None:
-    fresh = classifiers.build("vgg_small", (1, 28, 28), 3, dropout=0.5)
+    fresh = build("vgg_small", (1, 28, 28), 3, dropout=0.5)
     before = state(fresh)
     objectives.refae(explained(tiny_data), fresh, tiny_data, layer="conv", decoder="published", reconstruction="mse")
     assert same(before, state(fresh))
@@ -118,7 +117,7 @@ def test_looking_at_a_code_does_not_move_batch_statistics(tiny_data: Data) -> No
 
 def test_the_classifier_task_learns(tiny_data: Data) -> None:
     torch.manual_seed(0)
-    model = classifiers.build("vgg_small", (1, 28, 28), 3, dropout=0.0)
+    model = build("vgg_small", (1, 28, 28), 3, dropout=0.0)
     task = objectives.classifier(model, tiny_data)
     before = task.test(tiny_data.train)["loss"]
     options = {**OPTIONS, "lr": 1e-3, "epochs": 12}

@@ -26,9 +26,9 @@ from xmnist.cli import sweeps
 from xmnist.cli.basis import Basis
 from xmnist.cli.suggestions import meant
 from xmnist.config import resolution
-from xmnist.config.declarations import EXPLAINERS, METRICS, loss_weights
+from xmnist.config.declarations import EXPLAINERS, METRICS, loss_weights, rules_of
 from xmnist.config.derived import foreign
-from xmnist.config.schema import GROUPS, OWN, STAGES
+from xmnist.config.schema import OWN, STAGES
 from xmnist.runs import store
 from xmnist.runtime import machine, processes, progress
 from xmnist.runtime.errors import TRACEBACK, DamageError, InputError, exit_code, report, unknown
@@ -220,7 +220,7 @@ def _of_joint(key: str) -> str:
 def _of_another_option(key: str, words: Sequence[str]) -> str:
     """Why a key is refused that another option of its group has, or that stands below another one."""
     group, _, rest = key.partition(".")
-    owners = [name for name, rules in GROUPS.get(group, {}).items() if rest in rules]
+    owners = [name for name, rules in rules_of(group).items() if rest in rules]
     if owners:
         chosen = [word.partition("=")[2] for word in words if word.startswith(f"{group}=")]
         here = f", not to {group}={chosen[-1]}" if chosen else ""

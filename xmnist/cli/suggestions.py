@@ -1,7 +1,7 @@
 """Keys that somebody meant who typed something else. No torch."""
 
-from xmnist.config.declarations import EXPLAINERS, METRICS, loss_weights
-from xmnist.config.schema import COMMON, GROUPS, TRAINING
+from xmnist.config.declarations import COMPONENTS, EXPLAINERS, METRICS, loss_weights, rules_of
+from xmnist.config.schema import COMMON, TRAINING
 from xmnist.runtime.errors import nearest
 
 ALIASES = {
@@ -21,10 +21,10 @@ ALIASES = {
 def meant(word: str) -> str | None:
     """The dotted key of which somebody typed a part, or what another tool calls it; None if nobody knows."""
     word = word.lower().replace("-", "_")
-    known = {key: key for key in (*COMMON, *loss_weights(), "explainer", "metric", *GROUPS)}
+    known = {key: key for key in (*COMMON, *loss_weights(), "explainer", "metric", *COMPONENTS)}
     for where, rules in (
         ("trainer", TRAINING),
-        *((group, options) for group in GROUPS for options in GROUPS[group].values()),
+        *((group, options) for group in COMPONENTS for options in rules_of(group).values()),
     ):
         known = {key: f"{where}.{key}" for key in rules} | known
     for where, declared in (("metrics", METRICS.values()), ("explainers", EXPLAINERS.values())):

@@ -51,7 +51,7 @@ class Component:
 
     @classmethod
     def made(cls, where: str, options: Any) -> Self:
-        """A component of these options.
+        """A component of these options; those that are missing are as its declaration says, where it does.
 
         Args:
             where: what stands before the keys in messages, such as `explainers.lrp.`.
@@ -59,7 +59,9 @@ class Component:
         Raises:
             InputError: names the first option that is unknown, missing or not allowed.
         """
-        return cls(**checked(where, options, {name: key.rule for name, key in cls.keys.items()}))
+        usual = {name: key.default for name, key in cls.keys.items() if key.default is not dataclasses.MISSING}
+        given = usual | options if isinstance(options, dict) else options
+        return cls(**checked(where, given, {name: key.rule for name, key in cls.keys.items()}))
 
     def options(self) -> Options:
         """The options as plain values, in the order of their declaration."""
@@ -187,8 +189,8 @@ class Group(Generic[C]):
         """
         if name in self._declared:
             raise InputError(f"{self.word} '{name}' is there already, declared in {self._declared[name].__module__}")
-        done = "__dataclass_fields__" in vars(kind)
-        made = kind if done else dataclass(frozen=True, kw_only=True, eq=False)(kind)
+        frozen = "__dataclass_fields__" in vars(kind)  # one that was made of a function is
+        made = kind if frozen else dataclass(frozen=True, kw_only=True, eq=False)(kind)
         for key, value in ({"name": name, "title": name.replace("_", " ")} | about).items():
             setattr(made, key, value)
         made.keys = keys_of(made)
@@ -236,14 +238,19 @@ def _rule(annotation: Any) -> Rule | None:
 def of_function(base: type[C], function: Callable[..., Any]) -> type[C]:
     """A component whose options are the keyword-only parameters of a function, which its attribute `function` calls.
 
+    Also of a class, which is called like one.
+
     Raises:
         InputError: a parameter has no type.
     """
-    own = []
-    for each in inspect.signature(function, eval_str=True).parameters.values():
+    own, called = [], function.__init__ if isinstance(function, type) else function  # type: ignore[misc]
+    known = getattr(called, "__globals__", {})
+    for each in inspect.signature(function).parameters.values():
         if each.kind is inspect.Parameter.KEYWORD_ONLY:
+            # Only these annotations are evaluated: those of tensors and networks would import torch.
+            told = eval(each.annotation, known) if isinstance(each.annotation, str) else each.annotation
             default = {} if each.default is inspect.Parameter.empty else {"default": each.default}
-            own.append((each.name, each.annotation, field(**default)))
+            own.append((each.name, told, field(**default)))
     about = {"function": staticmethod(function), "__doc__": function.__doc__, "__module__": function.__module__}
     made = dataclasses.make_dataclass(
         function.__name__, own, bases=(base,), namespace=about, kw_only=True, frozen=True, eq=False

@@ -1,9 +1,10 @@
 """What the program asks of each kind of component without computing anything with it: the bases of declarations."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
-from xmnist.config.components import Component, Group
+from xmnist.config.components import Component, Group, Options
 from xmnist.config.rules import Rule, nothing
 
 Answer = Literal["heatmap", "image", "map", "difference"]
@@ -154,3 +155,41 @@ def reference_of() -> dict[str, str]:
 def loss_weights() -> dict[str, Rule]:
     """The weights of losses that stand beside `alpha`."""
     return {key: rule for kind in MODELS.values() for key, rule in kind.weights.items()}
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ClassifierDeclaration(Component):
+    """A network whose decisions are explained.
+
+    Attributes:
+        layers: the dotted names of its modules that `layer=all` stands for, from the image on; () if none has a name.
+    """
+
+    layers: ClassVar[tuple[str, ...]] = ()
+
+    def resolved(self) -> Self:
+        """The same classifier, with all that says which one it is.
+
+        Raises:
+            InputError: what its training begins with cannot be read, or is not what the options say.
+        """
+        return self
+
+    def identity(self) -> Options:
+        """Name and options as the names of runs hold them: all that can change a result."""
+        return self.plain()
+
+    def elsewhere(self) -> Self:
+        """The same classifier without the folders of this machine."""
+        return self
+
+
+CLASSIFIERS = Group[ClassifierDeclaration]("classifier", "xmnist.models.classifiers")
+
+COMPONENTS: dict[str, Group[Any]] = {group.word: group for group in (CLASSIFIERS,)}
+"""The groups of which a command takes one component."""
+
+
+def rules_of(group: str) -> Mapping[str, Mapping[str, Rule]]:
+    """The rules of the options of every component of a group, by its name."""
+    if group not in COMPONENTS:
+        return GROUPS.get(group, {})
+    return {each.name: {name: key.rule for name, key in each.keys.items()} for each in COMPONENTS[group].values()}

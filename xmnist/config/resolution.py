@@ -8,6 +8,7 @@ import os
 import re
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import MISSING
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,25 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from xmnist.config import sizing
 from xmnist.config.components import listed
-from xmnist.config.declarations import EXPLAINERS, METRICS, MODELS, controls, decoder_names, loss_weights, reference_of
+from xmnist.config.declarations import (
+    CLASSIFIERS,
+    COMPONENTS,
+    EXPLAINERS,
+    METRICS,
+    MODELS,
+    ClassifierDeclaration,
+    controls,
+    decoder_names,
+    loss_weights,
+    reference_of,
+    rules_of,
+)
 from xmnist.config.derived import JOINT_TRAINING, Settings, foreign, phases
 from xmnist.config.rules import Rule
-from xmnist.config.schema import COMMON, FEWER, GROUPS, ONLY, OWN, OWN_IMAGE, PHASES, PRETRAINED, STAGES, TRAINING
+from xmnist.config.schema import COMMON, FEWER, GROUPS, ONLY, OWN, OWN_IMAGE, PHASES, STAGES, TRAINING
 from xmnist.data import files, fingerprint, layouts
 from xmnist.data.names import numbered
 from xmnist.data.tree import SUFFIXES
-from xmnist.models.named import LAYERS
 from xmnist.runtime.errors import InputError, meant, unknown
 from xmnist.runtime.storage import digest
 
@@ -100,10 +112,11 @@ def resolve(cfg: DictConfig, stage: str = "train") -> Settings:
         "joint": _check_keys("trainer.joint.", given.pop("joint", None) or {}, JOINT_TRAINING, partial=True),
     }
     out["trainer"] = _check_keys("trainer.", given, TRAINING) | parts
-    out["layer"] = _layers(out["layer"], LAYERS[out["classifier"]["name"]])
+    classifier = CLASSIFIERS.made("classifier", out["classifier"])
+    out["layer"] = _layers(out["layer"], classifier)
     if files.native_size(out["dataset"]["name"]) == out["dataset"].get("size", 0):
         out["dataset"]["size"] = None
-    out["classifier"], out["dataset"] = _with_checksum(out["classifier"]), _with_fingerprint(out["dataset"])
+    out["classifier"], out["dataset"] = classifier.resolved().plain(), _with_fingerprint(out["dataset"])
     out["trainer"] = sizing.fitted_trainer(out["trainer"], out["dataset"])
     if joint:
         phases(out)
@@ -170,8 +183,14 @@ def _by_number(select: Settings, dataset: Settings) -> Settings:
     return numbered(select, data.info(dataset).classes)
 
 
-def _layers(given: str | list[str], named: Sequence[str]) -> str | list[str]:
+def _layers(given: str | list[str], classifier: ClassifierDeclaration) -> str | list[str]:
     """One layer, or a list of several; those with a name from the image on, whatever the order they were given in."""
+    named = classifier.layers
+    if "all" in listed(given) and not named:
+        raise InputError(
+            f"layer=all needs named layers, and classifier={classifier.name} declares none: name modules by their "
+            f"dotted paths, such as layer=[features.0,head]"
+        )
     found = list(named) if given in ("all", ["all"]) else listed(given)
     if "all" in found:
         raise InputError(f"layer=all stands for {', '.join(named)}, and is given alone")
@@ -189,8 +208,14 @@ def _check_all(top: Settings, groups: Sequence[str], rules: Mapping[str, Rule], 
     for key in keys:
         if key not in top and key not in ("explainers", "metrics"):
             raise InputError(f"{key} is missing")
-    out = {group: _check_named(group, top[group], GROUPS[group], group) for group in groups}
+    out = {group: _checked_group(group, top[group]) for group in groups}
     return out | _check_keys("", {key: top[key] for key in rules}, rules)
+
+
+def _checked_group(group: str, given: Any) -> Settings:
+    if group in COMPONENTS:
+        return COMPONENTS[group].made(group, given).plain()
+    return _check_named(group, given, GROUPS[group], group)
 
 
 def _plain(cfg: DictConfig) -> Settings:
@@ -206,31 +231,6 @@ def _plain(cfg: DictConfig) -> Settings:
         raise InputError(str(error).splitlines()[0]) from None
     assert isinstance(plain, dict)
     return {str(k): v for k, v in plain.items()}
-
-
-def _with_checksum(classifier: Settings) -> Settings:
-    """A classifier with the checksum of the file that it begins with: content, not place, says which run it is.
-
-    Where the file is gone, one that is given is believed: a finished run is found without it.
-    """
-    path, given = classifier.get("weights"), classifier.get("weights_sha256")
-    if path in (None, "imagenet"):
-        if given:
-            raise InputError(f"classifier.weights_sha256 is that of a file in classifier.weights, which is {path}")
-        return classifier
-    if given and not Path(path).exists():
-        return classifier
-    try:
-        about = os.stat(path)
-        found = _digest(path, about.st_mtime_ns, about.st_size)
-    except OSError as error:
-        raise InputError(
-            f"classifier.weights={path}: {error.strerror}; it must be {PRETRAINED['weights'].text}; the config.yaml of "
-            f"a run that began with a file has its classifier.weights_sha256, with which it is found without the file"
-        ) from None
-    if given and given != found:
-        raise InputError(f"classifier.weights={path} has the SHA-256 {found}, not classifier.weights_sha256={given}")
-    return {**classifier, "weights_sha256": found}
 
 
 def _with_fingerprint(dataset: Settings) -> Settings:
@@ -256,11 +256,6 @@ def folder_fingerprint(path: str) -> str:
         return fingerprint.of_files(listing.root, listing.read())
     except OSError as error:
         raise InputError(f"{error.filename} cannot be read: {error.strerror}") from None
-
-
-@lru_cache
-def _digest(path: str, modified: int, size: int) -> str:
-    return digest(Path(path))
 
 
 RESERVED = (
@@ -346,8 +341,12 @@ def _measured(settings: Settings) -> Settings:
 
 
 def option(group: str, name: str) -> Settings:
-    """What the file of a group's option says."""
-    content = OmegaConf.to_container(OmegaConf.load(Path(conf_dir(), group, f"{name}.yaml")))
+    """What the file of a group's option says; of one that has none, what its declaration says."""
+    path = Path(conf_dir(), group, f"{name}.yaml")
+    if group in COMPONENTS and not path.is_file():  # a user's own
+        keys = COMPONENTS[group][name].keys.items()
+        return {"name": name} | {key: own.default for key, own in keys if own.default is not MISSING}
+    content = OmegaConf.to_container(OmegaConf.load(path))
     assert isinstance(content, dict)
     return {str(k): v for k, v in content.items()}
 
@@ -363,7 +362,7 @@ def describe(stage: str, chosen: Mapping[str, str], explainers: Mapping[str, str
     lines = {f"only.{key}": rule.text for key, rule in ONLY.items()} if stage == "report" else {}
     lines |= {key: rule.text for key, rule in (common | STAGES[stage][1]).items()}
     for group, name in chosen.items():
-        lines |= {f"{group}.{key}": rule.text for key, rule in GROUPS[group][name].items()}
+        lines |= {f"{group}.{key}": rule.text for key, rule in rules_of(group)[name].items()}
     lines |= _described(chosen["model"], explainers) if "model" in chosen else {}
     lines |= {f"metrics.{name}.{key}": own.rule.text for name in metrics for key, own in METRICS[name].keys.items()}
     width = max(map(len, lines))

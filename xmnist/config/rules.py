@@ -1,6 +1,7 @@
 """What one key of a config may hold: rules that a value is checked by, and brought into its normal form."""
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -143,6 +144,14 @@ SEED = whole(0, 2**31 - 1)
 def text(what: str) -> Rule:
     """A text that is not empty; `what` says of what kind."""
     return Rule(what, lambda value: raise_unless(isinstance(value, str) and bool(value), value))
+
+
+def sha256(of: str) -> Rule:
+    """The checksum of something, as `sha256sum` prints it."""
+    return Rule(
+        f"the SHA-256 of {of}, 64 hexadecimal digits",
+        lambda value: raise_unless(re.fullmatch("[0-9a-f]{64}", value) is not None, value),
+    )
 
 
 LAYER = text("a layer of the classifier, by its name or dotted path")

@@ -16,6 +16,7 @@ from xmnist.config.rules import (
     or_auto,
     pair,
     raise_unless,
+    sha256,
     text,
     three,
     whole,
@@ -78,20 +79,12 @@ def _convert_colour(value: Any) -> str:
     return raise_unless(value.lower() in ImageColor.colormap, value.lower())
 
 
-def _sha256(of: str) -> Rule:
-    return Rule(
-        f"the SHA-256 of {of}, 64 hexadecimal digits",
-        lambda value: raise_unless(re.fullmatch("[0-9a-f]{64}", value) is not None, value),
-    )
-
-
 RGB = Rule("a colour [red,green,blue], each from 0 to 255", _convert_rgb)
 POLYGON = Rule(
     "a polygon [p,q] of p vertices (3 to 100), each joined with the q-th next (1 <= q < p/2), or [-1,1] for a circle",
     _convert_polygon,
 )
 
-_DROPOUT = number(0, 0.99)
 _DRAWN = {"train": whole(20, 1_000_000), "test": whole(1, 1_000_000), "validation": number(0, 0.5, above=True)}
 _SIZES = {"train": maybe(whole(20)), "test": maybe(whole(1)), "validation": number(0, 0.5, above=True)}
 _RESIZED = {**_SIZES, "size": maybe(whole(8, 512))}
@@ -123,12 +116,6 @@ PHASES = {
     "stop_patience": three(maybe(whole(0)), alike=True),
 }
 """What `trainer.joint` holds for each phase, beside any other key of `trainer`; a rate of 0 freezes a part."""
-
-PRETRAINED = {
-    "weights": maybe(text("imagenet, or a file with a state dict")),
-    "weights_sha256": maybe(_sha256("the file in weights")),
-}
-"""What the training of a classifier begins with; it belongs to no network's constructor."""
 
 _MASKS = {"masks": choice("boxes", "pixels")}
 _GLYPHS = {
@@ -182,7 +169,7 @@ GROUPS: dict[str, dict[str, dict[str, Rule]]] = {
             "test": Rule("a share from 0 (not included) to 0.9, or a number of images", _convert_share),
             "objects": maybe(list_of(text("the name of an object"))),
             "background": Rule("a colour: its name, or #rrggbb", _convert_colour),
-            "fingerprint": maybe(_sha256("what is read of the folder")),
+            "fingerprint": maybe(sha256("what is read of the folder")),
             "validation": _SIZES["validation"],
             "seed": SEED,
             "aug_prob": number(0, 1),
@@ -191,15 +178,6 @@ GROUPS: dict[str, dict[str, dict[str, Rule]]] = {
             "workers": whole(0, 64),
         },
     },
-    "classifier": {
-        "vgg_small": {"dropout": _DROPOUT},
-        "lenet_avgpool": {"dropout": _DROPOUT, "nonpositive_bias": YES_NO},
-        "dropout_cnn": {"dropout": _DROPOUT},
-        "cam_net": {"width": whole(1, 4096)},
-        "vgg_xml": {"dropout": _DROPOUT, "width": whole(1, 4096), "batch_norm": YES_NO},
-        "vgg11": {"dropout": _DROPOUT},
-        "resnet10": {"width": whole(1, 4096)},
-        **{f"resnet{depth}": {"stem": choice("small", "large"), **PRETRAINED} for depth in (18, 34, 50, 101, 152)},
     },
     "select": {
         "per_class": {"count": whole(1), **_OF},
@@ -210,7 +188,7 @@ GROUPS: dict[str, dict[str, dict[str, Rule]]] = {
         "sample": _RANDOM,
     },
 }
-"""Group -> option's `name` -> the keys that it takes."""
+"""Group -> option's `name` -> the keys that it takes; those of other groups declare themselves: config/declarations."""
 
 GROUPS["model"] = {kind.name: {name: key.rule for name, key in kind.keys.items()} for kind in MODELS.values()}
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from xmnist.models.layers import Normalize, gate, initialise
+from xmnist.models.layers import Normalize, gate, initialise, names_of
 from xmnist.runtime.errors import InputError, unknown
 
 PARTS = ("classifier", "explainer")
@@ -86,12 +86,12 @@ class Joint(nn.Module):
     def __init__(self, classifier: nn.Module, explainer: nn.Module, gates: Sequence[str] | None = None) -> None:
         super().__init__()
         self.classifier, self.explainer = classifier, explainer
-        self.gates = tuple(getattr(classifier, "gates", ()) if gates is None else gates)
+        self.gates = names_of(classifier, "gates") if gates is None else tuple(gates)
         self.frozen: tuple[str, ...] = ()
         modules = {name for name, _ in classifier.named_modules() if name}
         missing = [name for name in self.gates if name not in modules]
         if missing:
-            own = getattr(classifier, "gates", None) or sorted(modules)
+            own = names_of(classifier, "gates") or sorted(modules)
             raise unknown("gate", missing[0], own, "the classifier's own; any submodule by its dotted path")
         if not self.gates:
             raise InputError("this classifier names no gates: name layers with feature maps by model.gates=[NAME,...]")

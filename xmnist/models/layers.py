@@ -1,6 +1,7 @@
 """Building blocks: input normalisation, the published initialisation, and access to a layer by its name."""
 
 import copy
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -67,6 +68,49 @@ def initialise(model: nn.Module) -> None:
             nn.init.xavier_uniform_(module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+
+
+def sequence(**parts: nn.Module) -> nn.Sequential:
+    """Named parts, one after the other, with the published initial weights."""
+    network = nn.Sequential(OrderedDict(parts))
+    initialise(network)
+    return network
+
+
+def normed_convolution(inputs: int, outputs: int, stride: int) -> nn.Sequential:
+    """A 3x3 convolution without biases, BatchNorm and ReLU."""
+    convolution = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU())
+
+
+def names_of(network: nn.Module, what: str) -> tuple[str, ...]:
+    """The dotted names that a classifier has as its `layers` or `gates`; none where it calls something else so."""
+    names = getattr(network, what, ())
+    named = isinstance(names, list | tuple) and all(isinstance(each, str) for each in names)
+    return tuple(names) if named else ()
+
+
+def _clamp(layer: nn.Conv2d | nn.Linear) -> None:
+    """Keep a layer's biases at or below 0, as LRP's theory wants them."""
+    assert layer.bias is not None
+    with torch.no_grad():
+        layer.bias.clamp_(max=0)
+
+
+class ClampedConv2d(nn.Conv2d):
+    """A convolution with no bias above 0."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        _clamp(self)
+        return super().forward(inputs)
+
+
+class ClampedLinear(nn.Linear):
+    """A linear layer with no bias above 0."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        _clamp(self)
+        return super().forward(inputs)
 
 
 class Dropout(nn.Dropout):
@@ -188,7 +232,7 @@ class Encoder(nn.Module):
         super().__init__()
         modules = {name: module for name, module in classifier.named_modules() if name}
         if layer not in modules:
-            named = list(getattr(classifier, "layers", modules))
+            named = names_of(classifier, "layers") or modules
             raise unknown("layer", layer, named, "its named layers; any other submodule by its dotted path")
         self.classifier = classifier
         self.layer = layer

@@ -1,19 +1,25 @@
 """Trained weights that a torchvision network's own training begins with."""
 
+from __future__ import annotations
+
 import io
 import logging
+import os
 import re
 import warnings
 from contextlib import redirect_stdout
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self
 
-import torch
-from torch import Tensor, nn
-
+from xmnist.config.components import Options
+from xmnist.config.rules import maybe, sha256, text
 from xmnist.data.files import socket_timeout
+from xmnist.models.base import Classifier
 from xmnist.runtime.errors import InputError, one_line
+from xmnist.runtime.lazy import Tensor, nn, torch
 from xmnist.runtime.storage import digest, load_checkpoint
 
 log = logging.getLogger(__name__)
@@ -28,15 +34,88 @@ CLASSES = ("fc.weight", "fc.bias")
 """What depends on the number of classes."""
 
 
-def begin(model: nn.Module, name: str, source: str, sha256: str | None = None) -> str:
-    """Put trained weights into a fresh `classifiers.ResNet`; returns which of its parts stay fresh, in words."""
-    found, fresh = find(model, name, source, sha256)
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pretrained(Classifier):
+    """A torchvision network as the part `network` of a classifier, whose training can begin with trained weights.
+
+    It stands first among the bases of a declaration, so that the options of the network come before its own.
+    """
+
+    weights: Annotated[
+        str | None,
+        maybe(text("imagenet, or a file with a state dict")),
+        "what its training begins with: null (drawn), imagenet (torchvision's, fetched), or a file",
+    ] = None
+    weights_sha256: Annotated[
+        str | None,
+        maybe(sha256("the file in weights")),
+        "of that file, found by itself; where the file is gone, it names the runs that began with it",
+    ] = None
+
+    def resolved(self) -> Self:
+        """The same classifier with the checksum of its file: content, not place, says which run it is.
+
+        Where the file is gone, a checksum that is given is believed: a finished run is found without it.
+        """
+        path, given = self.weights, self.weights_sha256
+        if path is None or path == IMAGENET:
+            if given:
+                raise InputError(f"classifier.weights_sha256 is that of a file in classifier.weights, which is {path}")
+            return self
+        if given and not Path(path).exists():
+            return self
+        try:
+            about = os.stat(path)
+            found = _checksum(path, about.st_mtime_ns, about.st_size)
+        except OSError as error:
+            raise InputError(
+                f"classifier.weights={path}: {error.strerror}; it must be {self.keys['weights'].rule.text}; the "
+                f"config.yaml of a run that began with a file has its classifier.weights_sha256, with which it is "
+                f"found without the file"
+            ) from None
+        if given and given != found:
+            raise InputError(
+                f"classifier.weights={path} has the SHA-256 {found}, not classifier.weights_sha256={given}"
+            )
+        return replace(self, weights_sha256=found)
+
+    def identity(self) -> Options:
+        """Name and options, with what the file holds that the training begins with, if any, not with where it lies."""
+        own = self.plain()
+        path, checksum = own.pop("weights"), own.pop("weights_sha256")
+        return own | ({"weights": checksum or path} if path else {})
+
+    def elsewhere(self) -> Self:
+        return self if self.weights is None else replace(self, weights=Path(self.weights).name)
+
+    def begins(self) -> bool:
+        return bool(self.weights)
+
+    def check_beginning(self, network: nn.Module) -> None:
+        assert self.weights is not None
+        find(network, self.name, self.weights, self.weights_sha256)
+
+    def begin(self, network: nn.Module) -> str:
+        assert self.weights is not None
+        fresh = begin(network, self.name, self.weights, self.weights_sha256)
+        return f"the weights of {self.weights}" + (f"; freshly initialised: {fresh}" if fresh else "")
+
+
+@lru_cache
+def _checksum(path: str, modified: int, size: int) -> str:
+    """The checksum of a file, which is read once while it stays as it is."""
+    return digest(Path(path))
+
+
+def begin(model: nn.Module, name: str, source: str, checksum: str | None = None) -> str:
+    """Put trained weights into a fresh ResNet; returns which of its parts stay fresh, in words."""
+    found, fresh = find(model, name, source, checksum)
     model.get_submodule("network").load_state_dict(found, strict=False)
     return fresh
 
 
-def find(model: nn.Module, name: str, source: str, sha256: str | None = None) -> tuple[dict[str, Tensor], str]:
-    """The tensors that a `classifiers.ResNet` begins with, by torchvision's names, and which of its parts stay fresh.
+def find(model: nn.Module, name: str, source: str, checksum: str | None = None) -> tuple[dict[str, Tensor], str]:
+    """The tensors that a ResNet begins with, by torchvision's names, and which of its parts stay fresh.
 
     These are all but those of another stem or for another number of classes. Where the images are gray, and those that
     the weights were trained on had colours, the first convolution's weights are added up: a gray image of three equal
@@ -46,13 +125,13 @@ def find(model: nn.Module, name: str, source: str, sha256: str | None = None) ->
         model: may be on the meta device; nothing is put into it.
         name: what torchvision calls the network, such as `resnet18`.
         source: `imagenet`, or a file.
-        sha256: what the file's checksum must be.
+        checksum: what the file's SHA-256 must be.
 
     Raises:
         InputError: there are no such weights, or they are not those of this network.
     """
     own = model.get_submodule("network").state_dict()
-    given = _imagenet(name) if source == IMAGENET else _in_file(source, name, sha256)
+    given = _imagenet(name) if source == IMAGENET else _in_file(source, name, checksum)
     try:
         return _fitted(own, given)
     except ValueError as error:
@@ -100,12 +179,12 @@ def _unfit(source: str, name: str, reason: str) -> InputError:
     )
 
 
-def _in_file(source: str, name: str, sha256: str | None) -> dict[str, Tensor]:
+def _in_file(source: str, name: str, checksum: str | None) -> dict[str, Tensor]:
     """The state dict in a file, by torchvision's names."""
     if not Path(source).is_file():
         raise _unfit(source, name, "there is no such file")
     try:
-        if sha256 is not None and digest(Path(source)) != sha256:
+        if checksum is not None and digest(Path(source)) != checksum:
             raise ValueError("it was changed after the command began, or is not the file of classifier.weights_sha256")
         with warnings.catch_warnings(action="ignore"):  # PyTorch's of odd files: an error tells of them in one line
             state: Any = load_checkpoint(Path(source), old=True)
@@ -139,7 +218,7 @@ def _unpacked(given: dict[str, Any]) -> tuple[dict[str, Tensor], list[str]]:
         state = given[inside[0]]
         others = [key for key in inside[1:] if key in AVERAGED]
         told.append(f"the weights are those of '{inside[0]}'" + (f", not of '{others[0]}'" if others else ""))
-    if not state or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
+    if not state or not all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items()):
         raise ValueError("it holds other things than named tensors")
     before = [key.removesuffix(FIRST) for key in state if re.fullmatch(rf"(.*\.)?{re.escape(FIRST)}", key)]
     starts = sorted(

@@ -6,9 +6,8 @@ import re
 from pathlib import Path
 
 from xmnist.config.components import listed
-from xmnist.config.declarations import loss_weights, reference_of
+from xmnist.config.declarations import CLASSIFIERS, loss_weights, reference_of
 from xmnist.config.derived import Settings, alphas, judged, needed, plain, selects, trained, training
-from xmnist.config.schema import PRETRAINED
 
 UNSEEN = ("workers", "stream")
 """Keys of data sets that say how they are read, and change no result."""
@@ -40,7 +39,7 @@ def identity(settings: Settings, stage: str = "train") -> Settings:
     if stage == "train":
         keys = ("model", "seed")
         trainer = {k: v for k, v in training(settings).items() if k != "precision"}  # as for the device: it is told
-        out = {k: settings[k] for k in keys} | {"classifier": _begun(settings["classifier"]), "trainer": trainer}
+        out = {k: settings[k] for k in keys} | {"classifier": _classifier(settings["classifier"]), "trainer": trainer}
         dataset = settings["dataset"]
         resized = dataset.get("size") or dataset["name"] == "folder"
         unseen = UNSEEN if resized else (*UNSEEN, "size")  # a name without it is that of before there was this key
@@ -90,11 +89,9 @@ def _drawn(settings: Settings, stage: str) -> Settings:
     return own | ({"image": [image["sha256"], image["invert"]]} if image.get("path") else {})
 
 
-def _begun(classifier: Settings) -> Settings:
-    """A classifier, with what the file holds that its training begins with, if any, not with where it lies."""
-    own = {k: v for k, v in classifier.items() if k not in PRETRAINED}
-    weights = classifier.get("weights_sha256") or classifier.get("weights")
-    return own | ({"weights": weights} if weights else {})
+def _classifier(chosen: Settings) -> Settings:
+    """What of a classifier can change a result; all of one that is not known here, whose runs can still be listed."""
+    return CLASSIFIERS.made("classifier", chosen).identity() if chosen["name"] in CLASSIFIERS else chosen
 
 
 def _lasting(options: Settings) -> Settings:

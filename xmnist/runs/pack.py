@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from xmnist.config.declarations import CLASSIFIERS
 from xmnist.config.derived import Settings
 from xmnist.runs import commands, verify
 from xmnist.runs.index import Found
@@ -73,9 +74,8 @@ def _elsewhere(run: Run) -> tuple[Settings, dict[str, Any]]:
     settings = {**run.settings, "out_dir": "outputs"} | ({"data_dir": "data"} if "data_dir" in run.settings else {})
     if "path" in settings.get("dataset", {}):
         settings["dataset"] = {**settings["dataset"], "path": Path(settings["dataset"]["path"]).name}
-    weights = settings.get("classifier", {}).get("weights")
-    if weights not in (None, "imagenet"):
-        settings["classifier"] = {**settings["classifier"], "weights": Path(weights).name}
+    if settings.get("classifier", {}).get("name") in CLASSIFIERS:
+        settings["classifier"] = CLASSIFIERS.made("classifier", settings["classifier"]).elsewhere().plain()
     status = {key: value for key, value in run.status().items() if key not in ("host", "pid")}
     status["command"] = commands.public(shlex.split(status.get("command") or ""))
     return settings, status | {"checksum": reading.checksum(status)}

@@ -1,10 +1,10 @@
 """Which runs a command line means: `KEY=VALUE` words, by any setting, by state and by age."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from xmnist.config.declarations import loss_weights
+from xmnist.config.declarations import COMPONENTS, loss_weights
 from xmnist.config.derived import dotted, plain
 from xmnist.config.schema import COMMON, GROUPS, RUNS
 from xmnist.runs.index import STATES, Found
@@ -16,10 +16,10 @@ AGES = ("older", "newer")
 TOLD = ("state", "stage", "dataset", "model")
 """Filters that are a run's fields."""
 
-WORDS = (*TOLD, *AGES, "out_dir", "explainer", "metric", "alpha", *GROUPS, *COMMON, *loss_weights())
+WORDS = (*TOLD, *AGES, "out_dir", "explainer", "metric", "alpha", *COMPONENTS, *COMMON, *loss_weights())
 """Keys that are known without looking at any run."""
 
-CLOSED = {"state": STATES, "stage": RUNS, **{group: tuple(names) for group, names in GROUPS.items()}}
+CLOSED: dict[str, Collection[str]] = {"state": STATES, "stage": RUNS, **GROUPS, **COMPONENTS}
 """Keys with a closed list of values."""
 
 

@@ -7,13 +7,13 @@ from typing import Any
 import pandas as pd
 
 from xmnist import data
+from xmnist.config.declarations import CLASSIFIERS
 from xmnist.config.derived import Settings, alphas, plain, selects
 from xmnist.metrics import tables
 from xmnist.metrics.base import MapMetric
 from xmnist.metrics.classification import Classification
 from xmnist.metrics.panels import Subject
 from xmnist.models.layers import batched
-from xmnist.models.named import LAYERS
 from xmnist.plots import figures, grids, pictures
 from xmnist.reporting import across_seeds
 from xmnist.runs import store, titles
@@ -119,7 +119,7 @@ def _subject(scene: ExplanationContext) -> Subject:
     if not isinstance(layers := settings["layer"], list):
         return Subject(title, decoded, len(scene.rows))
     told = f", alpha {plain(alphas(settings)[0])}" if len(alphas(settings)) == 1 else ""
-    ordered = set(layers) <= set(LAYERS[settings["classifier"]["name"]])
+    ordered = set(layers) <= set(CLASSIFIERS[settings["classifier"]["name"]].layers)
     across = f"layer, {'from the image on' if ordered else 'in the order given'}"
     return Subject(title, decoded + told, len(scene.rows), layers, across)
 

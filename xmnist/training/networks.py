@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from xmnist import data
 from xmnist.config.declarations import MODELS, decoder_names, reference_of
 from xmnist.config.derived import Settings, judged, phases, trained, training
-from xmnist.config.schema import PRETRAINED
 from xmnist.data.base import Data, Info
 from xmnist.data.files import BUILT_IN
-from xmnist.models import classifiers, decoders, joint, pretrained, summary, vae
-from xmnist.models.layers import Encoder, fit_normalisation, freeze, place
+from xmnist.models import base, decoders, joint, summary, vae
+from xmnist.models.layers import Encoder, fit_normalisation, freeze, names_of, place
 from xmnist.plots import figures, pictures
 from xmnist.runs import store
 from xmnist.runs.commands import words
@@ -84,7 +83,7 @@ def _check_beginning(settings: Settings, info: Info) -> None:
     if begins and (settings["force"] or resuming.saved_state(Run("train", settings)) is None):  # else it goes on
         with torch.device("meta"):
             model = new_classifier(settings, info)
-        pretrained.find(model, **resuming.beginning(settings))
+        base.made(settings["classifier"]).check_beginning(model)
 
 
 def check_needed(settings: Settings) -> Run:
@@ -172,8 +171,7 @@ def kind(settings: Settings) -> str:
 
 def new_classifier(settings: Settings, info: Info) -> nn.Module:
     """The classifier of these settings, freshly initialised."""
-    options = {key: value for key, value in settings["classifier"].items() if key not in PRETRAINED}
-    return classifiers.build(shape=info.shape, classes=len(info.classes), **options)
+    return base.made(settings["classifier"]).build(info.shape, len(info.classes))
 
 
 def new_explained(settings: Settings, info: Info) -> nn.Module:
@@ -310,11 +308,12 @@ def _write_table(run: Run, parts: list[tuple[objectives.Task, Settings]], info: 
         head += f"; a code, which is the output of layer {run.settings['layer']}: {summary.shape(code)}"
     head += f"\n{summary.count(task.model.parameters()):,} parameters in all" if task.parts else ""
     seen = summary.trace(task.model, lambda: (task.reconstruct or task.model)(pixels))
-    classifies = any(hasattr(network, "layers") for network in (task.model, *task.parts.values()))
+    several = (task.model, *task.parts.values())
+    classifies = any(names_of(network, what) for network in several for what in ("layers", "gates"))
     legend = [*([summary.MARKS] if classifies else []), summary.LEGEND]
     tables = []
     for name, network in (task.parts or {"": task.model}).items():
-        marked = {"layer": getattr(network, "layers", ()), "gate": () if name else getattr(network, "gates", ())}
+        marked = {"layer": names_of(network, "layers"), "gate": () if name else names_of(network, "gates")}
         if isinstance(task.model, joint.Joint):
             marked["gate"] = task.model.gates if name == "classifier" else ()
             learns = [str(phase) for phase, (_, options) in enumerate(parts, 1) if options["lr"][name]]

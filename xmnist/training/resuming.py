@@ -7,7 +7,7 @@ from torch import nn
 
 from xmnist.config.derived import Settings
 from xmnist.data.base import Data
-from xmnist.models import joint, pretrained
+from xmnist.models import base, joint
 from xmnist.plots import pictures
 from xmnist.runs import store, titles
 from xmnist.runs.store import Run
@@ -21,22 +21,14 @@ log = logging.getLogger(__name__)
 
 def begins(settings: Settings) -> bool:
     """Whether a training's classifier begins with trained weights; a RefAE's, and one that judges, must be fresh."""
-    return settings["model"]["name"] in ("classifier", "joint") and bool(settings["classifier"].get("weights"))
-
-
-def beginning(settings: Settings) -> dict[str, Any]:
-    """What a training begins with, as `pretrained` wants it."""
-    own = settings["classifier"]
-    return {"name": own["name"], "source": own["weights"], "sha256": own["weights_sha256"]}
+    return settings["model"]["name"] in ("classifier", "joint") and base.made(settings["classifier"]).begins()
 
 
 def _begin(settings: Settings, model: nn.Module) -> None:
     """Put the weights into a fresh classifier, or that of a joint model, that its training begins with."""
-    if not begins(settings):
-        return
-    fresh = pretrained.begin(model.classifier if isinstance(model, joint.Joint) else model, **beginning(settings))
-    told = f"; freshly initialised: {fresh}" if fresh else ""
-    log.info("the training begins with the weights of %s%s", settings["classifier"]["weights"], told)
+    if begins(settings):
+        network = model.classifier if isinstance(model, joint.Joint) else model
+        log.info("the training begins with %s", base.made(settings["classifier"]).begin(network))
 
 
 def fit(run: Run, parts: list[tuple[objectives.Task, Settings]], images: Data) -> list[loop.Row]:
