@@ -22,13 +22,15 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError
 
+from xmnist import data
 from xmnist.cli import sweeps
 from xmnist.cli.basis import Basis
 from xmnist.cli.suggestions import meant
 from xmnist.config import resolution
 from xmnist.config.declarations import EXPLAINERS
 from xmnist.config.derived import foreign
-from xmnist.config.schema import GROUPS, METRICS, OWN, STAGES, WEIGHTS
+from xmnist.config.schema import METRICS, OWN, STAGES, WEIGHTS, group_options
+from xmnist.data import files
 from xmnist.runs import store
 from xmnist.runtime import machine, processes, progress
 from xmnist.runtime.errors import TRACEBACK, DamageError, InputError, exit_code, report, unknown
@@ -80,10 +82,18 @@ def _folder(argv: Sequence[str]) -> str:
 
 
 def _default_dataset(argv: Sequence[str]) -> str:
+    """`mnist` where its files are or can be fetched, else the built-in `glyphs`.
+
+    The answer is kept in the environment, so that it is found once and the workers of a sweep give the same one.
+    """
     named = any(re.match(r"dataset[=@]", word) for word in argv)
     if named or {"--help", "-h", "-sc", "--shell-completion"} & set(argv):
         return "mnist"  # nothing is run, or the name that was typed replaces this one
-    return resolution.default_dataset(_folder(argv))
+    if "XMNIST_DEFAULT_DATASET" not in os.environ:
+        mnist = data.dataset_of(resolution.option("dataset", "mnist"))
+        there = mnist.present(_folder(argv)) or files.reachable("mnist")
+        os.environ["XMNIST_DEFAULT_DATASET"] = "mnist" if there else "glyphs"
+    return os.environ["XMNIST_DEFAULT_DATASET"]
 
 
 def warn_of_glyphs(argv: Sequence[str]) -> None:
@@ -220,7 +230,7 @@ def _of_joint(key: str) -> str:
 def _of_another_option(key: str, words: Sequence[str]) -> str:
     """Why a key is refused that another option of its group has, or that stands below another one."""
     group, _, rest = key.partition(".")
-    owners = [name for name, rules in GROUPS.get(group, {}).items() if rest in rules]
+    owners = [name for name, rules in group_options().get(group, {}).items() if rest in rules]
     if owners:
         chosen = [word.partition("=")[2] for word in words if word.startswith(f"{group}=")]
         here = f", not to {group}={chosen[-1]}" if chosen else ""

@@ -1,7 +1,7 @@
 """Keys that somebody meant who typed something else. No torch."""
 
 from xmnist.config.declarations import EXPLAINERS
-from xmnist.config.schema import COMMON, GROUPS, METRICS, TRAINING, WEIGHTS
+from xmnist.config.schema import COMMON, METRICS, TRAINING, WEIGHTS, group_options
 from xmnist.runtime.errors import nearest
 
 ALIASES = {
@@ -21,10 +21,11 @@ ALIASES = {
 def meant(word: str) -> str | None:
     """The dotted key of which somebody typed a part, or what another tool calls it; None if nobody knows."""
     word = word.lower().replace("-", "_")
-    known = {key: key for key in (*COMMON, *WEIGHTS, "explainer", "metric", *GROUPS)}
+    groups = group_options()
+    known = {key: key for key in (*COMMON, *WEIGHTS, "explainer", "metric", *groups)}
     for where, rules in (
         ("trainer", TRAINING),
-        *((group, options) for group in GROUPS for options in GROUPS[group].values()),
+        *((group, options) for group in groups for options in groups[group].values()),
     ):
         known = {key: f"{where}.{key}" for key in rules} | known
     for where, tables in (("metrics", METRICS), ("explainers", {each.name: each.keys for each in EXPLAINERS.values()})):

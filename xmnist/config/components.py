@@ -43,15 +43,22 @@ def given(default: Any = None) -> Any:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Component:
-    """What a command can name; an instance has the options that were chosen."""
+    """What a command can name; an instance has the options that were chosen.
+
+    Attributes:
+        unseen: keys that say how something is done, and change no result.
+        later: keys that came later: a name holds them only where they differ from their defaults.
+    """
 
     name: ClassVar[str] = ""
     title: ClassVar[str] = ""
     keys: ClassVar[Mapping[str, Key]] = {}
+    unseen: ClassVar[tuple[str, ...]] = ()
+    later: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def made(cls, where: str, options: Any) -> Self:
-        """A component of these options.
+        """A component of these options; those that are missing are as its declaration says, where it does.
 
         Args:
             where: what stands before the keys in messages, such as `explainers.lrp.`.
@@ -59,7 +66,9 @@ class Component:
         Raises:
             InputError: names the first option that is unknown, missing or not allowed.
         """
-        return cls(**checked(where, options, {name: key.rule for name, key in cls.keys.items()}))
+        usual = {name: key.default for name, key in cls.keys.items() if key.default is not dataclasses.MISSING}
+        given = usual | options if isinstance(options, dict) else options
+        return cls(**checked(where, given, {name: key.rule for name, key in cls.keys.items()}))
 
     def options(self) -> Options:
         """The options as plain values, in the order of their declaration."""
@@ -68,6 +77,15 @@ class Component:
     def plain(self) -> Options:
         """Name and options as plain values, as configs and run directories hold them."""
         return {"name": self.name, **self.options()}
+
+    def identity(self) -> Options:
+        """Name and options as the names of runs hold them: all that can change a result, as it was always said."""
+        untold = {key: self.keys[key].default for key in self.later}
+        return {
+            key: value
+            for key, value in self.plain().items()
+            if key not in self.unseen and not (key in untold and untold[key] == value)
+        }
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Component) and type(self) is type(other) and self.options() == other.options()
@@ -182,7 +200,8 @@ class Group(Generic[C]):
         """
         if name in self._declared:
             raise InputError(f"{self.word} '{name}' is there already, declared in {self._declared[name].__module__}")
-        made = dataclass(frozen=True, kw_only=True, eq=False)(kind)
+        frozen = "__dataclass_fields__" in vars(kind)  # one that was made of a function is
+        made = kind if frozen else dataclass(frozen=True, kw_only=True, eq=False)(kind)
         for key, value in ({"name": name, "title": name.replace("_", " ")} | about).items():
             setattr(made, key, value)
         made.keys = keys_of(made)

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from xmnist.config import sizing
-from xmnist.config.declarations import EXPLAINERS, controls
+from xmnist.config.declarations import COMPONENTS, DATASETS, EXPLAINERS, SELECTIONS, controls
 from xmnist.config.derived import JOINT_TRAINING, Settings, foreign, listed, phases
 from xmnist.config.rules import Rule
 from xmnist.config.schema import (
@@ -25,9 +25,9 @@ from xmnist.config.schema import (
     DECODERS,
     FEWER,
     GROUPS,
+    IMAGE_SUFFIXES,
     METRICS,
     OF_MAPS,
-    ONLY,
     OWN,
     OWN_IMAGE,
     PHASES,
@@ -36,10 +36,9 @@ from xmnist.config.schema import (
     STAGES,
     TRAINING,
     WEIGHTS,
+    group_options,
+    only,
 )
-from xmnist.data import files, fingerprint, layouts
-from xmnist.data.names import numbered
-from xmnist.data.tree import SUFFIXES
 from xmnist.models.named import LAYERS
 from xmnist.runtime.errors import InputError, meant, unknown
 from xmnist.runtime.storage import digest
@@ -86,7 +85,7 @@ def resolve(cfg: DictConfig, stage: str = "train") -> Settings:
         rules = {key: COMMON[key] for key in FEWER[stage]} | own
         found = _check_all(top, groups, rules, ["only"] if stage == "report" else [])
         if stage == "report":  # which is of whatever there is, and so is never done
-            found |= {"only": _check_keys("", top["only"], ONLY), "force": True}
+            found |= {"only": _check_keys("", top["only"], only()), "force": True}
         return found
     top = {k: v for k, v in top.items() if k not in foreign(stage)}
     joint = isinstance(top.get("model"), dict) and top["model"].get("name") == "joint"
@@ -117,10 +116,9 @@ def resolve(cfg: DictConfig, stage: str = "train") -> Settings:
     }
     out["trainer"] = _check_keys("trainer.", given, TRAINING) | parts
     out["layer"] = _layers(out["layer"], LAYERS[out["classifier"]["name"]])
-    if files.native_size(out["dataset"]["name"]) == out["dataset"].get("size", 0):
-        out["dataset"]["size"] = None
-    out["classifier"], out["dataset"] = _with_checksum(out["classifier"]), _with_fingerprint(out["dataset"])
-    out["trainer"] = sizing.fitted_trainer(out["trainer"], out["dataset"])
+    dataset = DATASETS.made("dataset", out["dataset"]).resolved()
+    out["classifier"], out["dataset"] = _with_checksum(out["classifier"]), dataset.plain()
+    out["trainer"] = sizing.fitted_trainer(out["trainer"], dataset.training_images())
     if joint:
         phases(out)
     if out["model"]["name"] == "evaluation":
@@ -139,7 +137,10 @@ def resolve(cfg: DictConfig, stage: str = "train") -> Settings:
         return out
     if stage == "explain":
         out["image"] = _with_digests(_check_keys("image.", top["image"], OWN_IMAGE))
-    return _with_explainers({**out, "select": _by_number(out["select"], out["dataset"])}, top.get("explainers"))
+    select = SELECTIONS.made("select", out["select"])
+    if select.classes():  # else nobody asks for the names of a folder's, which may be gone
+        out["select"] = select.numbered(dataset.class_names()).plain()
+    return _with_explainers(out, top.get("explainers"))
 
 
 def _with_digests(image: Settings) -> Settings:
@@ -165,25 +166,15 @@ def own_files(given: Sequence[str]) -> list[str]:
     for word in given:
         path = Path(word).expanduser()
         if path.is_dir():
-            inside = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
+            inside = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
             if not inside:
-                raise InputError(f"image={word}: no image in this folder ({', '.join(sorted(SUFFIXES))})")
+                raise InputError(f"image={word}: no image in this folder ({', '.join(sorted(IMAGE_SUFFIXES))})")
             out += [str(file) for file in inside if not file.name.startswith(".")]
         elif path.is_file():
             out.append(str(path))
         else:
             raise InputError(f"image={word}: there is no such file or folder")
     return out
-
-
-def _by_number(select: Settings, dataset: Settings) -> Settings:
-    """A selection with its classes by number, so that a name and a number name the same run."""
-    given = [select[key] for key in ("label", "true", "predicted") if select.get(key) is not None]
-    if all(isinstance(each, int) for each in given) and (not given or dataset["name"] not in ("folder", "emnist")):
-        return select
-    from xmnist import data  # and torch, which knows the names
-
-    return numbered(select, data.info(dataset).classes)
 
 
 def _layers(given: str | list[str], named: Sequence[str]) -> str | list[str]:
@@ -196,6 +187,13 @@ def _layers(given: str | list[str], named: Sequence[str]) -> str | list[str]:
     return found if len(found) > 1 else found[0]
 
 
+def _option(group: str, given: Any) -> Settings:
+    """The checked option that was taken in a group."""
+    if group in COMPONENTS:
+        return COMPONENTS[group].made(group, given).plain()
+    return _check_named(group, given, GROUPS[group], group)
+
+
 def _check_all(top: Settings, groups: Sequence[str], rules: Mapping[str, Rule], more: Sequence[str] = ()) -> Settings:
     """The checked groups and top-level keys of a config, which has nothing else but `more`."""
     keys = [*rules, *groups, *more]
@@ -205,7 +203,7 @@ def _check_all(top: Settings, groups: Sequence[str], rules: Mapping[str, Rule], 
     for key in keys:
         if key not in top and key not in ("explainers", "metrics"):
             raise InputError(f"{key} is missing")
-    out = {group: _check_named(group, top[group], GROUPS[group], group) for group in groups}
+    out = {group: _option(group, top[group]) for group in groups}
     return out | _check_keys("", {key: top[key] for key in rules}, rules)
 
 
@@ -247,31 +245,6 @@ def _with_checksum(classifier: Settings) -> Settings:
     if given and given != found:
         raise InputError(f"classifier.weights={path} has the SHA-256 {found}, not classifier.weights_sha256={given}")
     return {**classifier, "weights_sha256": found}
-
-
-def _with_fingerprint(dataset: Settings) -> Settings:
-    """A folder with the digest of what is read of it; where it is gone, one that is given is believed.
-
-    Raises:
-        InputError: the folder cannot be read as data, or has another digest than the one given.
-    """
-    path, given = dataset.get("path"), dataset.get("fingerprint")
-    if dataset["name"] != "folder" or not Path(str(path)).expanduser().is_dir():
-        return dataset
-    found = folder_fingerprint(str(path))
-    if given not in (None, found):
-        raise InputError(f"dataset.path={path} has the fingerprint {found}, not dataset.fingerprint={given}")
-    return {**dataset, "fingerprint": found}
-
-
-@lru_cache(maxsize=4)
-def folder_fingerprint(path: str) -> str:
-    """The digest of a folder as a command finds it."""
-    listing = layouts.listed(path)
-    try:
-        return fingerprint.of_files(listing.root, listing.read())
-    except OSError as error:
-        raise InputError(f"{error.filename} cannot be read: {error.strerror}") from None
 
 
 @lru_cache
@@ -376,10 +349,10 @@ def describe(stage: str, chosen: Mapping[str, str], explainers: Mapping[str, str
         explainers: the method of each explainer.
     """
     common = {key: COMMON[key] for key in FEWER.get(stage, COMMON)}
-    lines = {f"only.{key}": rule.text for key, rule in ONLY.items()} if stage == "report" else {}
+    lines = {f"only.{key}": rule.text for key, rule in only().items()} if stage == "report" else {}
     lines |= {key: rule.text for key, rule in (common | STAGES[stage][1]).items()}
     for group, name in chosen.items():
-        lines |= {f"{group}.{key}": rule.text for key, rule in GROUPS[group][name].items()}
+        lines |= {f"{group}.{key}": rule.text for key, rule in group_options()[group][name].items()}
     lines |= _described(chosen["model"], explainers) if "model" in chosen else {}
     lines |= {f"metrics.{name}.{key}": rule.text for name in metrics for key, rule in METRICS[name].items()}
     width = max(map(len, lines))
@@ -396,17 +369,6 @@ def _described(model: str, explainers: Mapping[str, str]) -> dict[str, str]:
     lines["trainer.decoder.*"] = "any key of trainer, for ClaDec, RefAE and their VAEs only"
     lines["trainer.joint.*"] = "any key of trainer but lr, for the joint model only; of these some for each phase:"
     return lines | {f"trainer.joint.{key}": rule.text for key, rule in PHASES.items()}
-
-
-def default_dataset(data_dir: str) -> str:
-    """`mnist` where its files are or can be fetched, else the built-in `glyphs`.
-
-    The answer is kept in the environment, so that it is found once and the workers of a sweep give the same one.
-    """
-    if "XMNIST_DEFAULT_DATASET" not in os.environ:
-        there = files.present("mnist", data_dir) or files.reachable("mnist")
-        os.environ["XMNIST_DEFAULT_DATASET"] = "mnist" if there else "glyphs"
-    return os.environ["XMNIST_DEFAULT_DATASET"]
 
 
 def conf_dir() -> str:

@@ -1,6 +1,7 @@
 """What one key of a config may hold: rules that a value is checked by, and brought into its normal form."""
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -146,3 +147,17 @@ def text(what: str) -> Rule:
 
 
 LAYER = text("a layer of the classifier, by its name or dotted path")
+
+CLASS = Rule(
+    "a class, by its name or number",
+    lambda value: raise_unless(isinstance(value, str | int) and not isinstance(value, bool) and value != "", value),
+)
+ANY_CLASS = maybe(CLASS)
+
+
+def sha256(of: str) -> Rule:
+    """The digest of a file or folder; `of` says of which."""
+    return Rule(
+        f"the SHA-256 of {of}, 64 hexadecimal digits",
+        lambda value: raise_unless(re.fullmatch("[0-9a-f]{64}", value) is not None, value),
+    )

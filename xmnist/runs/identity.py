@@ -5,14 +5,10 @@ import json
 import re
 from pathlib import Path
 
+from xmnist.config.declarations import COMPONENTS
 from xmnist.config.derived import Settings, alphas, judged, listed, needed, plain, selects, trained, training
 from xmnist.config.schema import PRETRAINED, REFERENCE, WEIGHTS
-
-UNSEEN = ("workers", "stream")
-"""Keys of data sets that say how they are read, and change no result."""
-
-YOUNGER = {"train": None, "objects": None, "background": "white", "fingerprint": None}
-"""Keys of data set `folder` that came later, with the values that a name does not hold."""
+from xmnist.runtime.errors import InputError
 
 
 def place(stage: str, settings: Settings) -> str:
@@ -39,13 +35,7 @@ def identity(settings: Settings, stage: str = "train") -> Settings:
         keys = ("model", "seed")
         trainer = {k: v for k, v in training(settings).items() if k != "precision"}  # as for the device: it is told
         out = {k: settings[k] for k in keys} | {"classifier": _begun(settings["classifier"]), "trainer": trainer}
-        dataset = settings["dataset"]
-        resized = dataset.get("size") or dataset["name"] == "folder"
-        unseen = UNSEEN if resized else (*UNSEEN, "size")  # a name without it is that of before there was this key
-        younger = YOUNGER if dataset["name"] == "folder" else {}
-        out["dataset"] = {k: v for k, v in dataset.items() if k not in unseen and younger.get(k, ...) != v}
-        if out["dataset"].get("fingerprint"):  # what lies in the folder says which run it is, not where it lies
-            del out["dataset"]["path"]
+        out["dataset"] = _component("dataset", settings["dataset"])
         if settings["model"]["name"] == "evaluation":
             return out | {"judges": identity(judged(settings))}
         if settings["model"]["name"] == "joint":
@@ -62,7 +52,7 @@ def identity(settings: Settings, stage: str = "train") -> Settings:
     metrics = settings.get("metrics", {}).items()
     return {
         **{key: settings[key] for key in chosen if key in settings},
-        **({"select": _selected(settings["select"])} if selects(settings) else {}),
+        **({"select": _component("select", settings["select"])} if selects(settings) else {}),
         **_drawn(settings, stage),
         **({"metrics": {name: _lasting(options) for name, options in metrics}} if metrics else {}),
         "explainers": {  # in the order of the picture's rows
@@ -72,11 +62,12 @@ def identity(settings: Settings, stage: str = "train") -> Settings:
     }
 
 
-def _selected(select: Settings) -> Settings:
-    """A selection, without a key that came later and says nothing."""
-    return {
-        k: v for k, v in select.items() if (k, v) != ("label", None) or select["name"] in ("mixed", "misclassified")
-    }
+def _component(group: str, options: Settings) -> Settings:
+    """What names hold of a component; all of one that is not known here, or had other options."""
+    try:
+        return COMPONENTS[group].made(group, options).identity()
+    except InputError:
+        return options
 
 
 def _drawn(settings: Settings, stage: str) -> Settings:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xmnist.config.derived import dotted, plain
-from xmnist.config.schema import COMMON, GROUPS, RUNS, WEIGHTS
+from xmnist.config.schema import COMMON, RUNS, WEIGHTS, group_options
 from xmnist.runs.index import STATES, Found
 from xmnist.runtime.errors import InputError, report, unknown
 
@@ -15,11 +15,15 @@ AGES = ("older", "newer")
 TOLD = ("state", "stage", "dataset", "model")
 """Filters that are a run's fields."""
 
-WORDS = (*TOLD, *AGES, "out_dir", "explainer", "metric", "alpha", *GROUPS, *COMMON, *WEIGHTS)
-"""Keys that are known without looking at any run."""
 
-CLOSED = {"state": STATES, "stage": RUNS, **{group: tuple(names) for group, names in GROUPS.items()}}
-"""Keys with a closed list of values."""
+def words() -> tuple[str, ...]:
+    """Keys that are known without looking at any run."""
+    return (*TOLD, *AGES, "out_dir", "explainer", "metric", "alpha", *group_options(), *COMMON, *WEIGHTS)
+
+
+def closed() -> dict[str, tuple[str, ...]]:
+    """Keys with a closed list of values, and these."""
+    return {"state": STATES, "stage": RUNS, **{group: tuple(names) for group, names in group_options().items()}}
 
 
 def check_value(key: str, text: str) -> None:
@@ -30,9 +34,10 @@ def check_value(key: str, text: str) -> None:
     """
     if key in AGES:
         _seconds(key, text)
+    values = closed().get(key)
     for word in _split(text):
-        if key in CLOSED and word not in CLOSED[key]:
-            raise unknown(key, word, CLOSED[key])
+        if values is not None and word not in values:
+            raise unknown(key, word, values)
 
 
 def _seconds(key: str, text: str) -> float:
@@ -66,7 +71,7 @@ def check_keys(filters: Mapping[str, str], runs: Sequence[Found]) -> None:
     Raises:
         InputError: names it, and the keys beside it.
     """
-    keys = {key for run in runs for key in flat(run)} | set(WORDS)
+    keys = {key for run in runs for key in flat(run)} | set(words())
     for key in filters:
         parent = key.rpartition(".")[0]
         beside = [other for other in keys if other.rpartition(".")[0] == parent]

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from xmnist import data
+from xmnist.config.declarations import DATASETS
 from xmnist.config.derived import Settings, alphas, listed, plain, selects
 from xmnist.config.schema import MASKED
 from xmnist.metrics import tables
@@ -39,8 +40,8 @@ def check(settings: Settings) -> None:
     for name in MASKED:
         if name in metrics and not info.masks:
             raise InputError(
-                f"metric={name} needs a data set with ground truth, which {settings['dataset']['name']} has not; there "
-                f"are glyphs, cluttered_glyphs, cluttered_mnist, polygons, and a folder with masks"
+                f"metric={name} needs a data set with ground truth, which {settings['dataset']['name']} has not; these "
+                f"can have it: {', '.join(each.name for each in DATASETS.values() if each.masked)}"
             )
     largest, limit = max(listed(metrics.get("aopc", {}).get("patch", 0))), min(info.shape[1:])
     if largest > limit:

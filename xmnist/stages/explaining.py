@@ -14,9 +14,8 @@ from xmnist.config.declarations import EXPLAINERS
 from xmnist.config.derived import Settings, learned, listed, needed, plain, selects, trained, variant
 from xmnist.config.schema import DECODERS, REFERENCE
 from xmnist.data import own as own_images
-from xmnist.data import pixels, selection
+from xmnist.data import pixels
 from xmnist.data.base import Data, Split
-from xmnist.data.names import numbered
 from xmnist.data.own import Own
 from xmnist.explainers.base import Explainer
 from xmnist.models.joint import FixedMapClassifier, Joint
@@ -119,7 +118,7 @@ def check(settings: Settings) -> None:
             raise InputError("target=label explains the true class, which images of your own have not: leave it out")
         for path in own:
             pixels.read_image(Path(path), info.shape[0])
-    numbered(settings["select"], info.classes)
+    data.selection_of(settings["select"]).numbered(info.classes)
     network, example = networks.new_explained(settings, info).eval(), torch.zeros(1, *info.shape)
     if settings["map"] == "fixed":
         network = _seen_through(network, example)
@@ -140,7 +139,7 @@ def scene(settings: Settings, typed: str = "") -> ExplanationContext:
     device = devices.find_device(settings["device"])
     images = networks.load_data(settings).to(device)
     if selects(settings):
-        selection.check_indices(settings["select"], len(images.test))
+        data.selection_of(settings["select"]).check(len(images.test))
     for each in needed(settings):
         networks.check_needed(each)
     missing.announce(needed(settings), typed)
@@ -161,7 +160,8 @@ def scene(settings: Settings, typed: str = "") -> ExplanationContext:
         logits = batched(classifier, images.test.images)
     rows = torch.empty(0, dtype=torch.long)
     if selects(settings):
-        rows = selection.choose(settings["select"], images.test.labels, logits.argmax(1), images.info.classes)
+        select = data.selection_of(settings["select"])
+        rows = select.choose(images.test.labels, logits.argmax(1), images.info.classes)
     return ExplanationContext(settings, images, classifier, logits, rows.to(device))
 
 
