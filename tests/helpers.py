@@ -18,7 +18,9 @@ from omegaconf import DictConfig
 from torch import nn
 
 from xmnist.cli import hooks, main
+from xmnist.config.declarations import DATASETS
 from xmnist.config.resolution import conf_dir
+from xmnist.data.sets.downloaded import Published
 from xmnist.models import base
 
 TINY = ("+experiment=smoke", "dataset.train=200", "dataset.test=100")
@@ -129,6 +131,13 @@ def size_of(model: nn.Module) -> int:
 def idx(array: np.ndarray) -> bytes:
     """The bytes of an IDX file of unsigned bytes."""
     return b"\x00\x00\x08" + bytes([array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape) + array.tobytes()
+
+
+def files_of(name: str, folder: str | Path, **options: Any) -> list[Path]:
+    """Where the files of a published data set lie."""
+    made = DATASETS.made("dataset", {"name": name, "train": None, "test": None, **options})
+    assert isinstance(made, Published)
+    return made.files(str(folder))
 
 
 def images(count: int, seed: int = 0) -> np.ndarray:

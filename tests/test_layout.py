@@ -19,8 +19,6 @@ ROOMS = (
 """From the top: a room imports from itself and from those after it."""
 
 CLIMBING = {
-    *(("config.resolution", f"data{name}") for name in ("", ".files", ".fingerprint", ".layouts", ".names", ".tree")),
-    *(("config.schema", "data.files"), ("config.sizing", "data.layouts")),
     ("plots.pictures", "training.objectives"),
 }
 """Imports that still go up."""

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import TINY, UNREACHABLE, idx, images, labels
-from xmnist.data import files
+from helpers import TINY, UNREACHABLE, files_of, idx, images, labels
 
 Xmnist = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -138,7 +137,7 @@ def test_a_named_data_set_is_never_replaced(xmnist: Xmnist, tmp_path: Path) -> N
 
 
 def test_a_truncated_file_is_named_before_anything_is_written(xmnist: Xmnist, tmp_path: Path) -> None:
-    for path, array in zip(files.expected("mnist", str(tmp_path)), (images(40), labels(40)) * 2, strict=True):
+    for path, array in zip(files_of("mnist", tmp_path), (images(40), labels(40)) * 2, strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(idx(array)[: -100 if "t10k-images" in path.name else None])
     answer = xmnist("train", "dataset=mnist", XMNIST_DATA=str(tmp_path))
@@ -160,7 +159,7 @@ def test_a_mistake_without_data_is_one_line_too(xmnist: Xmnist) -> None:
 
 
 def test_more_images_than_there_are_is_found_before_anything_is_written(xmnist: Xmnist, tmp_path: Path) -> None:
-    for path, array in zip(files.expected("mnist", str(tmp_path)), (images(40), labels(40)) * 2, strict=True):
+    for path, array in zip(files_of("mnist", tmp_path), (images(40), labels(40)) * 2, strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(idx(array))
     answer = xmnist("train", "dataset=mnist", "dataset.train=50", XMNIST_DATA=str(tmp_path))
@@ -176,7 +175,7 @@ def test_without_data_the_default_is_glyphs_and_says_so(xmnist: Xmnist) -> None:
 
 def test_with_data_the_default_is_mnist(xmnist: Xmnist, tmp_path: Path) -> None:
     tmp_path /= "a folder (é)"
-    for path in files.expected("mnist", str(tmp_path)):
+    for path in files_of("mnist", tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     for words, environment in (

@@ -1,6 +1,5 @@
 """Every YAML file composes, passes the checks, and names what the code has."""
 
-import dataclasses
 import gc
 import inspect
 from collections.abc import Callable
@@ -14,10 +13,8 @@ from helpers import OPTIONS, TINY, build
 from xmnist import data
 from xmnist.cli import hooks
 from xmnist.config import derived, resolution, schema
-from xmnist.config.declarations import COMPONENTS, EXPLAINERS, MODELS, rules_of
+from xmnist.config.declarations import COMPONENTS, DATASETS, EXPLAINERS, MODELS, rules_of
 from xmnist.config.resolution import conf_dir
-from xmnist.data import cluttered, files, folder, glyphs, polygons, selection
-from xmnist.data.downloaded import SOURCES
 from xmnist.models import decoders, joint
 from xmnist.models.layers import Encoder
 from xmnist.training import loop, losses, objectives
@@ -45,7 +42,7 @@ def test_every_option_composes_and_passes_the_checks(settings: Settings, group: 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_composes_in_every_stage(settings: Settings, name: str, stage: str) -> None:
     resolved = settings(f"+experiment={name}", stage=stage)
-    assert resolved["dataset"]["name"] in schema.GROUPS["dataset"]
+    assert resolved["dataset"]["name"] in DATASETS
     assert ("explainers" in resolved) == (stage == "explain")
 
 
@@ -55,12 +52,21 @@ def test_every_method_has_a_file_of_its_name_and_every_file_a_method() -> None:
     assert {name for name, method in names.items() if name != method} == {"simple_taylor", "lrp_shifted"}
 
 
-@pytest.mark.parametrize("group", sorted((*COMPONENTS, *schema.GROUPS)))
+@pytest.mark.parametrize("group", sorted(COMPONENTS))
 def test_every_option_has_a_file_and_every_file_an_option(group: str) -> None:
     assert {name for g, name in FILES if g == group} == set(rules_of(group))
 
 
-@pytest.mark.parametrize("dataset", sorted(set(schema.GROUPS["dataset"]) - {"folder"}))
+@pytest.mark.parametrize(("group", "name"), [(g, name) for g in COMPONENTS for name in COMPONENTS[g]])
+def test_every_file_of_a_component_has_all_of_its_keys(group: str, name: str) -> None:
+    """Also those for which its declaration has a default, which is what they were before there was this key."""
+    keys = COMPONENTS[group][name].keys
+    own = resolution.option(group, name)
+    assert own.get("model", own).keys() == {"name", *keys}
+    assert all(key.help for key in keys.values())
+
+
+@pytest.mark.parametrize("dataset", sorted(set(DATASETS) - {"folder"}))
 @pytest.mark.parametrize("layer", ["conv", "dense", "logits"])
 def test_every_dataset_meets_classifier_and_decoder(settings: Settings, dataset: str, layer: str) -> None:
     resolved = settings(f"dataset={dataset}", f"layer={layer}")
@@ -79,26 +85,16 @@ def parameters(function: Callable[..., object]) -> set[str]:
 
 
 def test_the_schemas_name_the_arguments_of_what_they_describe() -> None:
-    rules = schema.GROUPS
     assert set(schema.TRAINING) | {"seed"} == set(OPTIONS)
     assert set(OPTIONS) | {"model", "loss", "data", "validate", "figures", "state", "save"} == parameters(loop.fit)
-    assert set(rules["dataset"]["glyphs"]) - {"validation"} | {"name", "data_dir"} == parameters(glyphs.load)
-    own = set(rules["dataset"]["folder"]) - {"validation", "class_weights", "fingerprint"}
-    assert own | {"name", "data_dir"} == parameters(folder.load)
-    drawing = {field.name for field in dataclasses.fields(polygons.Drawing)}
-    assert set(rules["dataset"]["polygons"]) - {"validation", "train", "test", "seed", "masks"} == drawing
-    clutter = parameters(cluttered.load) - {"data_dir", "name", "options"}
-    assert set(rules["dataset"]["cluttered_mnist"]) - {"validation"} == clutter
-    glyph = set(rules["dataset"]["glyphs"])
-    assert set(rules["dataset"]["cluttered_glyphs"]) == set(rules["dataset"]["cluttered_mnist"]) | glyph
+    keys = {name: set(DATASETS[name].keys) for name in ("glyphs", "cluttered_glyphs", "cluttered_mnist")}
+    assert keys["cluttered_glyphs"] == keys["cluttered_mnist"] | keys["glyphs"]
     network = parameters(joint.Explainer) | parameters(joint.Joint) | parameters(objectives.joint)
-    assert set(rules["model"]["joint"]) <= network
-    for name, select in selection.SELECTIONS.items():
-        assert set(rules["select"][name]) | {"labels", "seen"} == parameters(select)
-    assert set(rules["model"]["cladec"]) < parameters(objectives.cladec)
-    assert set(rules["model"]["refae"]) < parameters(objectives.refae)
-    assert set(rules["model"]["cladec_vae"]) < parameters(objectives.cladec_vae)
-    assert set(rules["model"]["refvae"]) < parameters(objectives.refvae)
+    assert set(MODELS["joint"].keys) <= network
+    assert set(MODELS["cladec"].keys) < parameters(objectives.cladec)
+    assert set(MODELS["refae"].keys) < parameters(objectives.refae)
+    assert set(MODELS["cladec_vae"].keys) < parameters(objectives.cladec_vae)
+    assert set(MODELS["refvae"].keys) < parameters(objectives.refvae)
 
 
 @pytest.mark.parametrize(
@@ -114,8 +110,9 @@ def test_choices_are_those_of_the_code(rule: schema.Rule, table: dict[str, objec
 
 
 def test_tables_cover_all_names() -> None:
-    assert set(schema.GROUPS["dataset"]) == set(data.MODULES)
-    assert set(SOURCES) | set(files.BUILT_IN) | {"cluttered_mnist", "folder"} == set(data.MODULES)
+    drawn = {each.name for each in DATASETS.values() if each.drawn}
+    assert drawn == {"glyphs", "cluttered_glyphs", "polygons"}
+    assert {each.name for each in DATASETS.values() if each.masked} == drawn | {"cluttered_mnist", "folder"}
 
 
 def test_the_paper_trainer_has_the_published_settings(settings: Settings) -> None:

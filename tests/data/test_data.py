@@ -14,12 +14,13 @@ import torch
 from PIL import Image
 from torchvision import datasets
 
-from helpers import composed, idx, images, labels
+from helpers import composed, files_of, idx, images, labels
 from xmnist import data
 from xmnist.config import resolution
+from xmnist.config.declarations import DATASETS
 from xmnist.data import files
 from xmnist.data.base import Info, Split, cut_validation
-from xmnist.data.downloaded import DIGITS
+from xmnist.data.sets.downloaded import DIGITS, EMNIST, Published
 from xmnist.runtime.errors import InputError
 from xmnist.stages import train
 
@@ -42,7 +43,7 @@ ALL = {"train": None, "test": None, "validation": 0.25}
 @pytest.fixture
 def mnist(tmp_path: Path) -> Path:
     """A tiny data set in MNIST's real format: 40 + 20 images."""
-    train, train_labels, test, test_labels = files.expected("mnist", str(tmp_path))
+    train, train_labels, test, test_labels = files_of("mnist", tmp_path)
     train.parent.mkdir(parents=True)
     for path, array in (
         (train, images(40)),
@@ -82,7 +83,7 @@ def test_only_the_first_so_many_images_are_used(mnist: Path) -> None:
     ],
 )
 def test_damaged_idx_files_are_named(mnist: Path, number: int, damage, message: str) -> None:
-    path = files.expected("mnist", str(mnist))[number]
+    path = files_of("mnist", mnist)[number]
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(InputError, match=message) as caught:
         data.load({"name": "mnist", **ALL}, str(mnist), seed=0)
@@ -90,14 +91,14 @@ def test_damaged_idx_files_are_named(mnist: Path, number: int, damage, message: 
 
 
 def test_labels_that_are_no_classes_are_refused(mnist: Path) -> None:
-    files.expected("mnist", str(mnist))[1].write_bytes(idx(labels(40, first=3)))
+    files_of("mnist", mnist)[1].write_bytes(idx(labels(40, first=3)))
     with pytest.raises(InputError, match="training labels run from 3 to 12, but there are 10 classes"):
         data.load({"name": "mnist", **ALL}, str(mnist), seed=0)
 
 
 @pytest.mark.parametrize(("split", "classes", "first"), [("balanced", 47, 0), ("letters", 26, 1), ("digits", 10, 0)])
 def test_emnist_is_turned_upright_and_labelled_from_0(tmp_path: Path, split: str, classes: int, first: int) -> None:
-    paths = files.expected("emnist", str(tmp_path), split)
+    paths = files_of("emnist", tmp_path, split=split)
     paths[0].parent.mkdir(parents=True)
     for path, array in zip(paths, (images(94), labels(94, classes, first)) * 2, strict=True):
         path.write_bytes(idx(array))
@@ -115,7 +116,7 @@ def cifar(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> np.ndarra
     key, classes = ("labels", 10) if name == "cifar10" else ("fine_labels", 100)
     random = np.random.default_rng(0)
     made = {}
-    for path in files.expected(name, str(folder)):
+    for path in files_of(name, folder):
         path.parent.mkdir(parents=True, exist_ok=True)
         if "meta" in path.name:
             meta = "label_names" if name == "cifar10" else "fine_label_names"
@@ -175,7 +176,7 @@ def test_the_original_settings_train_on_cifar(
 
 def test_a_damaged_cifar_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cifar(tmp_path, "cifar10", monkeypatch)
-    path = files.expected("cifar10", str(tmp_path))[2]
+    path = files_of("cifar10", tmp_path)[2]
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(InputError, match="cifar10: the files under .* cannot be read: .*corrupted"):
         data.load({"name": "cifar10", **ALL}, str(tmp_path), seed=0)
@@ -253,13 +254,9 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A server on this machine that torchvision takes for MNIST's; yields the folder that it serves."""
     folder = tmp_path / "mirror"
     folder.mkdir()
-    for path, array in zip(
-        files.expected("mnist", ""), (images(40), labels(40), images(20, 1), labels(20)), strict=True
-    ):
+    for path, array in zip(files_of("mnist", ""), (images(40), labels(40), images(20, 1), labels(20)), strict=True):
         (folder / f"{path.name}.gz").write_bytes(gzip.compress(idx(array)))
-    digests = [
-        (f"{p.name}.gz", datasets.utils.calculate_md5(folder / f"{p.name}.gz")) for p in files.expected("mnist", "")
-    ]
+    digests = [(f"{p.name}.gz", datasets.utils.calculate_md5(folder / f"{p.name}.gz")) for p in files_of("mnist", "")]
     monkeypatch.setattr(datasets.MNIST, "resources", digests)
     with socketserver.TCPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
         monkeypatch.setattr(datasets.MNIST, "mirrors", [f"http://127.0.0.1:{server.server_address[1]}/"])
@@ -272,7 +269,7 @@ def test_missing_files_are_fetched_and_nothing_else_stays(mirror: Path, tmp_path
     folder = tmp_path / "new" / "data"
     whole = data.load({"name": "mnist", **ALL}, str(folder), seed=0)
     assert len(whole.test) == 20
-    assert sorted(p for p in folder.rglob("*") if p.is_file()) == sorted(files.expected("mnist", str(folder)))
+    assert sorted(p for p in folder.rglob("*") if p.is_file()) == sorted(files_of("mnist", folder))
 
 
 @pytest.mark.parametrize("fault", ["missing", "damaged"])
@@ -287,7 +284,7 @@ def test_a_download_that_fails_leaves_nothing(mirror: Path, tmp_path: Path, faul
 def test_a_server_that_does_not_answer_is_given_up(
     mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("xmnist.data.downloaded.TIMEOUT", 0.2)
+    monkeypatch.setattr("xmnist.data.sets.downloaded.TIMEOUT", 0.2)
     with socketserver.TCPServer(("127.0.0.1", 0), Quiet) as silent:  # accepts, and never serves
         monkeypatch.setattr(datasets.MNIST, "mirrors", [f"http://127.0.0.1:{silent.server_address[1]}/"])
         with pytest.raises(InputError, match="cannot be fetched .*timed out"):
@@ -295,7 +292,7 @@ def test_a_server_that_does_not_answer_is_given_up(
 
 
 def test_every_data_set_can_say_its_shape_and_classes() -> None:
-    for name in set(data.MODULES) - {"folder"}:
+    for name in set(DATASETS) - {"folder"}:
         info = data.info(resolution.resolve(composed(f"dataset={name}"))["dataset"])
         assert info.shape[0] in (1, 3) and len(set(info.classes)) == len(info.classes) >= 2
 
@@ -321,5 +318,15 @@ def test_the_same_data_set_is_read_once() -> None:
 def test_a_file_that_lies_beside_the_missing_one_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).touch()
-    assert files.alike(files.expected("mnist", str(tmp_path))[0], str(tmp_path)) == tmp_path / name
-    assert files.alike(files.expected("mnist", str(tmp_path))[1], str(tmp_path)) is None
+    assert files.alike(files_of("mnist", tmp_path)[0], str(tmp_path)) == tmp_path / name
+    assert files.alike(files_of("mnist", tmp_path)[1], str(tmp_path)) is None
+
+
+def test_classes_that_are_spelled_out_are_those_of_torchvision() -> None:
+    """Which takes seconds to import, so that they are known without it."""
+    splits = datasets.EMNIST.classes_split_dict.items()
+    assert {split: tuple(c for c in classes if c != "N/A") for split, classes in splits} == EMNIST
+    assert DATASETS["fashion_mnist"].classes == tuple(datasets.FashionMNIST.classes)
+    for each in DATASETS.values():
+        if issubclass(each, Published):
+            assert issubclass(getattr(datasets, each.library), datasets.VisionDataset)

@@ -16,8 +16,9 @@ from torch import Tensor
 from helpers import composed
 from xmnist import data
 from xmnist.config import resolution
-from xmnist.data import base, folder, layouts, polygons, streamed, voc
+from xmnist.data import base, fingerprint, layouts, streamed, voc
 from xmnist.data.base import Split
+from xmnist.data.sets import folder, polygons
 from xmnist.data.streamed import Streamed, augmented
 from xmnist.models import layers
 from xmnist.runs.store import Run
@@ -31,7 +32,7 @@ Xmnist = Callable[..., "subprocess.CompletedProcess[str]"]
 @pytest.fixture(autouse=True)
 def _forget() -> None:
     layouts.listed.cache_clear()
-    resolution.folder_fingerprint.cache_clear()
+    fingerprint.of_folder.cache_clear()
     data._load.cache_clear()
 
 
@@ -413,12 +414,13 @@ def test_folders_that_are_not_there_or_empty(settings: Settings, xmnist: Xmnist,
 
 def test_order_of_classes_is_that_of_the_file(tmp_path: Path) -> None:
     split = polygons.draw(
-        polygons.Drawing(
+        polygons.Polygons(
+            **{"train": 20, "test": 1, "seed": 0, "masks": "boxes"},
             **{"size": 32, "target": [3, 1], "against": [-1, 1], "targets": 0.5, "outside": None, "shapes": 2},
             **{"tries": 20, "radius": [4, 7], "overlap": False, "occlusion": False, "rotation": True, "fill": True},
             **{"simplified": False, "vertices": [4, 6], "circles": True, "background": 255, "colour": None},
             **{"noise": False, "start_index": 0},
-        ), 12, 0, "boxes",
+        ), 12, 0,
     )  # fmt: skip
     voc.write(split, ("zebra", "ant"), tmp_path)
     assert read(tmp_path, "dataset.size=null", "dataset.test=0.3")[2].classes == ("zebra", "ant")

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xmnist.config import resolution
-from xmnist.data import layouts
+from xmnist.data import fingerprint, layouts
 from xmnist.runtime.errors import InputError
 
 
@@ -237,7 +237,7 @@ def test_a_run_is_named_by_what_lies_in_the_folder(tmp_path: Path) -> None:
 
     def name(root: Path, *words: str) -> str:
         layouts.listed.cache_clear()
-        resolution.folder_fingerprint.cache_clear()
+        fingerprint.of_folder.cache_clear()
         return run_id("train", resolution.resolve(composed("dataset=folder", f"dataset.path={root}", *words)))
 
     root = laid_out(tmp_path / "one", "a/{1..3}.png\nb/{1..3}.png")

@@ -8,7 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from xmnist.data import folder, layouts, pixels, selection, voc
+from xmnist import data
+from xmnist.data import layouts, pixels, voc
+from xmnist.data.sets.folder import Folder
 from xmnist.models import layers
 from xmnist.runtime.errors import InputError
 
@@ -224,8 +226,17 @@ def classes(root: Path, count: int = 4) -> Path:
 
 def load(root: Path, **options: Any) -> Any:
     layouts.listed.cache_clear()
-    usual = {"size": None, "channels": 3, "masks": "auto", "test": 0.25, "seed": 0, "aug_prob": 0.0, "stream": False}
-    return folder.load("", str(root), **{**usual, "workers": 0, **options})
+    usual = {
+        "size": None,
+        "channels": 3,
+        "masks": "auto",
+        "test": 0.25,
+        "seed": 0,
+        "aug_prob": 0.0,
+        "stream": False,
+        "class_weights": None,
+    }
+    return Folder(path=str(root), **{**usual, "workers": 0, **options}).parts("")
 
 
 def test_what_reading_changes_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -303,11 +314,11 @@ def test_a_constant_channel_is_not_amplified() -> None:
     ],
 )
 def test_a_class_is_meant_by_its_name_before_its_number(word: str | int, names: str, number: int) -> None:
-    select = {"name": "mixed", "label": word}
-    assert selection.numbered(select, names.split())["label"] == number
+    select = data.selection_of({"name": "mixed", "correct": 1, "wrong": 1, "seed": 0, "label": word})
+    assert select.numbered(names.split()).options() == select.options() | {"label": number}
 
 
 def test_a_number_that_is_no_name_is_refused_where_names_are_numbers() -> None:
     with pytest.raises(InputError, match="no class '0'") as caught:
-        selection.numbered({"name": "mixed", "label": 0}, ("1", "2", "10"))
+        data.selection_of({"name": "per_class", "count": 1, "label": 0}).numbered(("1", "2", "10"))
     assert "did you mean '0'" not in str(caught.value)

@@ -11,20 +11,20 @@ from PIL import Image, ImageDraw
 from helpers import composed
 from xmnist import data
 from xmnist.config import resolution
-from xmnist.data import polygons
 from xmnist.data.base import Split, box_masks
+from xmnist.data.sets import polygons
 from xmnist.runtime.errors import InputError
 
 DRAWING: dict[str, Any] = {
     **{"size": 64, "target": [4, 1], "against": None, "targets": 0.5, "outside": None, "shapes": 5, "tries": 100},
     **{"radius": [6, 11], "overlap": False, "occlusion": False, "rotation": True, "simplified": False},
     **{"vertices": [3, 12], "circles": True, "background": 255, "colour": None, "fill": True, "noise": False},
-    "start_index": 0,
+    **{"start_index": 0, "train": 256, "test": 1, "seed": 0, "masks": "pixels"},
 }
 
 
 def draw(count: int = 64, seed: int = 0, masks: str = "pixels", **options: Any) -> Split:
-    return polygons.draw(polygons.Drawing(**(DRAWING | options)), count, seed, masks)
+    return polygons.draw(polygons.Polygons(**(DRAWING | {"masks": masks} | options)), count, seed)
 
 
 def same(a: Split, b: Split) -> bool:
@@ -108,7 +108,7 @@ def test_pixel_masks_are_exact_against_pil(monkeypatch: pytest.MonkeyPatch) -> N
 def test_shapes_keep_apart_and_may_not() -> None:
     def touching(**options: Any) -> tuple[int, int]:
         """How many pairs of circumscribed circles overlap: of two distractors, and of a target with anything."""
-        drawing = polygons.Drawing(**(DRAWING | {"size": 48, "shapes": 8, **options}))
+        drawing = polygons.Polygons(**(DRAWING | {"size": 48, "shapes": 8, **options}))
         random = torch.Generator().manual_seed(0)
         scene = polygons._placed(drawing, polygons._chosen(drawing, torch.ones(60, dtype=torch.long), random), random)
         place = torch.stack([scene.x, scene.y], -1).float()
@@ -138,8 +138,11 @@ def test_class_0_has_the_other_polygon_where_one_is_named() -> None:
     area = split.masks.flatten(1).sum(1).float()
     assert area[split.labels == 0].mean().item() == pytest.approx(math.pi * 81, rel=0.03)
     assert area[split.labels == 1].mean().item() == pytest.approx(0.75 * math.sqrt(3) * 81, rel=0.06)
-    assert polygons.info(**(DRAWING | {"target": [3, 1], "against": [-1, 1]})).classes == ("circle", "triangle")
-    assert polygons.info(**DRAWING).classes == ("no square", "square")
+    assert polygons.Polygons(**(DRAWING | {"target": [3, 1], "against": [-1, 1]})).info().classes == (
+        "circle",
+        "triangle",
+    )
+    assert polygons.Polygons(**DRAWING).info().classes == ("no square", "square")
 
 
 def test_simplified_images_have_many_targets_and_random_numbers_vary() -> None:
@@ -148,7 +151,7 @@ def test_simplified_images_have_many_targets_and_random_numbers_vary() -> None:
     found = (split.boxes[split.labels == 1][..., 0] >= 0).sum(1).float()
     assert found.mean().item() == pytest.approx(1 + 7 / 2, abs=0.4) and found.min() >= 1
     numbers = polygons._chosen(
-        polygons.Drawing(**(DRAWING | {"shapes": -1})), torch.ones(400, dtype=torch.long), torch.Generator()
+        polygons.Polygons(**(DRAWING | {"shapes": -1})), torch.ones(400, dtype=torch.long), torch.Generator()
     ).there.sum(1)
     assert set(numbers.tolist()) == set(range(1, 20))
 
@@ -217,7 +220,7 @@ def test_clutter_keeps_the_digit_and_its_mask_is_where_it_is() -> None:
 
 
 def test_fragments_come_from_digits_of_other_classes_and_lie_in_the_canvas(monkeypatch: pytest.MonkeyPatch) -> None:
-    from xmnist.data import cluttered as module
+    from xmnist.data.sets import cluttered as module
 
     labels, own = torch.arange(1000) % 10, torch.arange(500) % 10
     drawn = module._of_another_class(labels, own, torch.Generator().manual_seed(0))

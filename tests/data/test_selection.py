@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import torch
 
-from xmnist.data import selection
+from xmnist import data
 from xmnist.runtime.errors import InputError
 
 CLASSES = ("cat", "dog", "eel")
@@ -13,7 +13,7 @@ SEEN = torch.tensor([0, 1, 2, 1, 1, 0, 1, 2, 2, 0, 0, 1])
 
 
 def chosen(name: str, **options: Any) -> list[int]:
-    return selection.choose({"name": name, **options}, LABELS, SEEN, CLASSES).tolist()
+    return data.selection_of({"name": name, **options}).choose(LABELS, SEEN, CLASSES).tolist()
 
 
 def test_per_class_takes_the_first_of_each() -> None:
@@ -80,6 +80,6 @@ def test_a_confusion_that_never_happens_is_an_error_that_names_the_classes() -> 
 
 def test_classes_are_checked_before_anything_is_trained() -> None:
     select = {"name": "confusion", "true": "cat", "predicted": 2, "count": 3}
-    assert selection.numbered(select, CLASSES) == {**select, "true": 0}
+    assert data.selection_of(select).numbered(CLASSES).plain() == {**select, "true": 0}
     with pytest.raises(InputError, match="no class 'cow'"):
-        selection.numbered({**select, "true": "cow"}, CLASSES)
+        data.selection_of({**select, "true": "cow"}).numbered(CLASSES)

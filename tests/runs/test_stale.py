@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from helpers import files_of
 from xmnist.config import resolution
-from xmnist.data import files
 from xmnist.runs import index, store
 from xmnist.runs.store import Run
 from xmnist.runtime.storage import digest
@@ -84,7 +84,7 @@ def test_other_files_of_a_data_set_make_its_runs_stale_and_another_place_does_no
     settings: Settings, tmp_path: Path
 ) -> None:
     def written(folder: Path, content: bytes) -> str:
-        for path in files.expected("mnist", str(folder)):
+        for path in files_of("mnist", folder):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
         return str(folder)

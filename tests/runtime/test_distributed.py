@@ -20,7 +20,7 @@ from torch.multiprocessing import start_processes
 
 from helpers import OPTIONS, TINY, build, ended, started, type_
 from xmnist.data.base import Columns, Data, Info, Split
-from xmnist.data.folder import load
+from xmnist.data.sets.folder import Folder
 from xmnist.models import joint
 from xmnist.models.layers import Dropout
 from xmnist.runtime import devices, distributed, processes
@@ -156,10 +156,9 @@ def not_finite(folder: Path) -> Found:
 
 def streamed(folder: Path) -> Found:
     """Images from disk, augmented: each process reads its own, which are those that one would have."""
-    train, *_ = load(
-        **{"name": "folder", "path": str(folder), "data_dir": "", "size": 8, "channels": 3, "masks": "none"},
-        **{"test": 0.2, "seed": 0, "aug_prob": 0.5, "stream": True, "workers": 0},
-    )
+    options: dict[str, Any] = {"size": 8, "channels": 3, "masks": "none", "test": 0.2, "seed": 0, "aug_prob": 0.5}
+    images = Folder(path=str(folder), class_weights=None, stream=True, workers=0, **options)
+    train, *_ = images.parts("")
     batches = torch.randperm(len(train), generator=torch.Generator().manual_seed(0)).split(5)
     own = [distributed.share(len(rows)) for rows in batches]
     read = train.source("images", "labels").batches([b[s.rows] for b, s in zip(batches, own, strict=True)], seed=1)

@@ -24,6 +24,7 @@ from xmnist.cli import main
 from xmnist.config import derived, resolution
 from xmnist.config.declarations import METRICS, controls
 from xmnist.data.base import Data, Info, Split
+from xmnist.data.selection import Selection
 from xmnist.explainers.controls import Sobel
 from xmnist.metrics import axioms
 from xmnist.metrics.aopc import Aopc
@@ -337,7 +338,7 @@ def test_metrics_of_all_test_images_choose_none(
     settings: Settings, evaluated: Evaluated, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    monkeypatch.setattr(explaining.selection, "choose", None)
+    monkeypatch.setattr(Selection, "choose", None)
     evaluated("explainer=refae", "metric=reconstruction", "metrics.reconstruction.evaluation_accuracy=false")
     words = ("explainer=saliency", "metric=classification")
     run = evaluated(*words)

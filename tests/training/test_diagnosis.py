@@ -65,18 +65,15 @@ def test_a_warning_stands_at_the_run_that_it_is_about(settings: Any) -> None:
     ("count", "size", "epochs", "lr"),
     [(80, 8, 58, 0.00025), (300, 16, 31, 0.0005), (2000, 128, 37, 0.004), (20_000, 128, 6, 0.004)],
 )
-def test_a_folder_of_any_size_makes_a_few_hundred_steps(
-    monkeypatch: pytest.MonkeyPatch, count: int, size: int, epochs: int, lr: float
-) -> None:
+def test_a_folder_of_any_size_makes_a_few_hundred_steps(count: int, size: int, epochs: int, lr: float) -> None:
     """The second example of its issue: 82 images were trained on in 6 steps."""
     images = int(count * 0.85 * 0.8)
-    monkeypatch.setattr(sizing, "_training_images", lambda dataset: images)
     trainer = resolution.option("trainer", "default") | {"joint": {}}
-    fitted = sizing.fitted_trainer(trainer, {"name": "folder"})
+    fitted = sizing.fitted_trainer(trainer, images)
     assert (fitted["batch_size"], fitted["epochs"], fitted["lr"]) == (size, epochs, lr)
     assert epochs * -(-images // size) >= 400 and fitted["decoder"]["epochs"] * -(-images // 32) >= 400
-    assert sizing.fitted_trainer(trainer | {"epochs": 3}, {"name": "folder"})["epochs"] == 3
-    assert "epochs" not in sizing.fitted_trainer(trainer | {"epochs": 3}, {"name": "folder"})["decoder"]
+    assert sizing.fitted_trainer(trainer | {"epochs": 3}, images)["epochs"] == 3
+    assert "epochs" not in sizing.fitted_trainer(trainer | {"epochs": 3}, images)["decoder"]
 
 
 def test_published_data_are_trained_as_before(settings: Any) -> None:

@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError
 
+from xmnist import data
 from xmnist.cli import sweeps
 from xmnist.cli.basis import Basis
 from xmnist.cli.suggestions import meant
@@ -29,6 +30,7 @@ from xmnist.config import resolution
 from xmnist.config.declarations import EXPLAINERS, METRICS, loss_weights, rules_of
 from xmnist.config.derived import foreign
 from xmnist.config.schema import OWN, STAGES
+from xmnist.data import files
 from xmnist.runs import store
 from xmnist.runtime import machine, processes, progress
 from xmnist.runtime.errors import TRACEBACK, DamageError, InputError, exit_code, report, unknown
@@ -80,10 +82,18 @@ def _folder(argv: Sequence[str]) -> str:
 
 
 def _default_dataset(argv: Sequence[str]) -> str:
+    """`mnist` where its files are or can be fetched, else the built-in `glyphs`.
+
+    The answer is kept in the environment, so that it is found once and the workers of a sweep give the same one.
+    """
     named = any(re.match(r"dataset[=@]", word) for word in argv)
     if named or {"--help", "-h", "-sc", "--shell-completion"} & set(argv):
         return "mnist"  # nothing is run, or the name that was typed replaces this one
-    return resolution.default_dataset(_folder(argv))
+    if "XMNIST_DEFAULT_DATASET" not in os.environ:
+        mnist = data.dataset_of(resolution.option("dataset", "mnist"))
+        there = mnist.present(_folder(argv)) or files.reachable("mnist")
+        os.environ["XMNIST_DEFAULT_DATASET"] = "mnist" if there else "glyphs"
+    return os.environ["XMNIST_DEFAULT_DATASET"]
 
 
 def warn_of_glyphs(argv: Sequence[str]) -> None:

@@ -43,11 +43,18 @@ def given(default: Any = None) -> Any:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Component:
-    """What a command can name; an instance has the options that were chosen."""
+    """What a command can name; an instance has the options that were chosen.
+
+    Attributes:
+        unseen: keys that say how something is done, and change no result.
+        later: keys that came later: a name holds them only where they differ from their defaults.
+    """
 
     name: ClassVar[str] = ""
     title: ClassVar[str] = ""
     keys: ClassVar[Mapping[str, Key]] = {}
+    unseen: ClassVar[tuple[str, ...]] = ()
+    later: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def made(cls, where: str, options: Any) -> Self:
@@ -70,6 +77,15 @@ class Component:
     def plain(self) -> Options:
         """Name and options as plain values, as configs and run directories hold them."""
         return {"name": self.name, **self.options()}
+
+    def identity(self) -> Options:
+        """Name and options as the names of runs hold them: all that can change a result, as it was always said."""
+        untold = {key: self.keys[key].default for key in self.later}
+        return {
+            key: value
+            for key, value in self.plain().items()
+            if key not in self.unseen and not (key in untold and untold[key] == value)
+        }
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Component) and type(self) is type(other) and self.options() == other.options()

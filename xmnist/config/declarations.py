@@ -1,11 +1,11 @@
 """What the program asks of each kind of component without computing anything with it: the bases of declarations."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
 from xmnist.config.components import Component, Group, Options
-from xmnist.config.rules import Rule, nothing
+from xmnist.config.rules import ANY_CLASS, CLASS, Rule, nothing
 
 Answer = Literal["heatmap", "image", "map", "difference"]
 """What explainers answer with: a heatmap of any values, an image, a map in [0, 1], or what two images differ in, in
@@ -155,6 +155,8 @@ def reference_of() -> dict[str, str]:
 def loss_weights() -> dict[str, Rule]:
     """The weights of losses that stand beside `alpha`."""
     return {key: rule for kind in MODELS.values() for key, rule in kind.weights.items()}
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ClassifierDeclaration(Component):
     """A network whose decisions are explained.
@@ -184,12 +186,67 @@ class ClassifierDeclaration(Component):
 
 CLASSIFIERS = Group[ClassifierDeclaration]("classifier", "xmnist.models.classifiers")
 
-COMPONENTS: dict[str, Group[Any]] = {group.word: group for group in (CLASSIFIERS,)}
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DatasetDeclaration(Component):
+    """A data set.
+
+    Attributes:
+        drawn: whether its images are made by a program, and so cannot be missing or damaged.
+        masked: whether its images can have ground truth.
+        places: keys that say where files lie, which is another place on another machine.
+    """
+
+    drawn: ClassVar[bool] = False
+    masked: ClassVar[bool] = False
+    places: ClassVar[tuple[str, ...]] = ()
+
+    def resolved(self) -> Self:
+        """The same data set, its options as they are told from others': what they say twice is said once.
+
+        Raises:
+            InputError: what is read is not what the options say.
+        """
+        return self
+
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of the labels."""
+        raise TypeError(f"{type(self).__name__} has no classes")
+
+    def training_images(self) -> int:
+        """About how many images of one's own there are to train on; 0 for a published or drawn data set."""
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SelectionDeclaration(Component):
+    """A way to choose test images."""
+
+    def classes(self) -> dict[str, str | int]:
+        """The classes that it names, by option."""
+        options = {name: getattr(self, name) for name, key in self.keys.items() if key.rule in (CLASS, ANY_CLASS)}
+        return {name: word for name, word in options.items() if word is not None}
+
+    def numbered(self, classes: Sequence[str]) -> Self:
+        """The same selection with classes by their numbers, so that a name and a number say the same.
+
+        Args:
+            classes: their names, in the order of the labels.
+
+        Raises:
+            InputError: it names a class that does not exist.
+        """
+        return self
+
+
+DATASETS = Group[DatasetDeclaration]("dataset", "xmnist.data.sets")
+SELECTIONS = Group[SelectionDeclaration]("select", "xmnist.data.selections")
+
+COMPONENTS: dict[str, Group[Any]] = {group.word: group for group in (DATASETS, CLASSIFIERS, MODELS, SELECTIONS)}
 """The groups of which a command takes one component."""
 
 
 def rules_of(group: str) -> Mapping[str, Mapping[str, Rule]]:
     """The rules of the options of every component of a group, by its name."""
-    if group not in COMPONENTS:
-        return GROUPS.get(group, {})
-    return {each.name: {name: key.rule for name, key in each.keys.items()} for each in COMPONENTS[group].values()}
+    declared = COMPONENTS[group].values() if group in COMPONENTS else []
+    return {each.name: {name: key.rule for name, key in each.keys.items()} for each in declared}

@@ -4,12 +4,10 @@ Everything here works without torch, so that a mistyped word is answered at once
 config into plain checked values, which is all that the rest of the package ever sees.
 """
 
-import os
 import re
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +19,11 @@ from xmnist.config.components import listed
 from xmnist.config.declarations import (
     CLASSIFIERS,
     COMPONENTS,
+    DATASETS,
     EXPLAINERS,
     METRICS,
     MODELS,
+    SELECTIONS,
     ClassifierDeclaration,
     controls,
     decoder_names,
@@ -33,10 +33,7 @@ from xmnist.config.declarations import (
 )
 from xmnist.config.derived import JOINT_TRAINING, Settings, foreign, phases
 from xmnist.config.rules import Rule
-from xmnist.config.schema import COMMON, FEWER, GROUPS, ONLY, OWN, OWN_IMAGE, PHASES, STAGES, TRAINING
-from xmnist.data import files, fingerprint, layouts
-from xmnist.data.names import numbered
-from xmnist.data.tree import SUFFIXES
+from xmnist.config.schema import COMMON, FEWER, IMAGE_SUFFIXES, OWN, OWN_IMAGE, PHASES, STAGES, TRAINING, only
 from xmnist.runtime.errors import InputError, meant, unknown
 from xmnist.runtime.storage import digest
 
@@ -82,7 +79,7 @@ def resolve(cfg: DictConfig, stage: str = "train") -> Settings:
         rules = {key: COMMON[key] for key in FEWER[stage]} | own
         found = _check_all(top, groups, rules, ["only"] if stage == "report" else [])
         if stage == "report":  # which is of whatever there is, and so is never done
-            found |= {"only": _check_keys("", top["only"], ONLY), "force": True}
+            found |= {"only": _check_keys("", top["only"], only()), "force": True}
         return found
     top = {k: v for k, v in top.items() if k not in foreign(stage)}
     joint = isinstance(top.get("model"), dict) and top["model"].get("name") == "joint"
@@ -114,10 +111,9 @@ def resolve(cfg: DictConfig, stage: str = "train") -> Settings:
     out["trainer"] = _check_keys("trainer.", given, TRAINING) | parts
     classifier = CLASSIFIERS.made("classifier", out["classifier"])
     out["layer"] = _layers(out["layer"], classifier)
-    if files.native_size(out["dataset"]["name"]) == out["dataset"].get("size", 0):
-        out["dataset"]["size"] = None
-    out["classifier"], out["dataset"] = classifier.resolved().plain(), _with_fingerprint(out["dataset"])
-    out["trainer"] = sizing.fitted_trainer(out["trainer"], out["dataset"])
+    dataset = DATASETS.made("dataset", out["dataset"]).resolved()
+    out["classifier"], out["dataset"] = classifier.resolved().plain(), dataset.plain()
+    out["trainer"] = sizing.fitted_trainer(out["trainer"], dataset.training_images())
     if joint:
         phases(out)
     if out["model"]["name"] == "evaluation":
@@ -136,7 +132,10 @@ def resolve(cfg: DictConfig, stage: str = "train") -> Settings:
         return out
     if stage == "explain":
         out["image"] = _with_digests(_check_keys("image.", top["image"], OWN_IMAGE))
-    return _with_explainers({**out, "select": _by_number(out["select"], out["dataset"])}, top.get("explainers"))
+    select = SELECTIONS.made("select", out["select"])
+    if select.classes():  # else nobody asks for the names of a folder's, which may be gone
+        out["select"] = select.numbered(dataset.class_names()).plain()
+    return _with_explainers(out, top.get("explainers"))
 
 
 def _with_digests(image: Settings) -> Settings:
@@ -162,25 +161,15 @@ def own_files(given: Sequence[str]) -> list[str]:
     for word in given:
         path = Path(word).expanduser()
         if path.is_dir():
-            inside = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
+            inside = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
             if not inside:
-                raise InputError(f"image={word}: no image in this folder ({', '.join(sorted(SUFFIXES))})")
+                raise InputError(f"image={word}: no image in this folder ({', '.join(sorted(IMAGE_SUFFIXES))})")
             out += [str(file) for file in inside if not file.name.startswith(".")]
         elif path.is_file():
             out.append(str(path))
         else:
             raise InputError(f"image={word}: there is no such file or folder")
     return out
-
-
-def _by_number(select: Settings, dataset: Settings) -> Settings:
-    """A selection with its classes by number, so that a name and a number name the same run."""
-    given = [select[key] for key in ("label", "true", "predicted") if select.get(key) is not None]
-    if all(isinstance(each, int) for each in given) and (not given or dataset["name"] not in ("folder", "emnist")):
-        return select
-    from xmnist import data  # and torch, which knows the names
-
-    return numbered(select, data.info(dataset).classes)
 
 
 def _layers(given: str | list[str], classifier: ClassifierDeclaration) -> str | list[str]:
@@ -208,14 +197,8 @@ def _check_all(top: Settings, groups: Sequence[str], rules: Mapping[str, Rule], 
     for key in keys:
         if key not in top and key not in ("explainers", "metrics"):
             raise InputError(f"{key} is missing")
-    out = {group: _checked_group(group, top[group]) for group in groups}
+    out = {group: COMPONENTS[group].made(group, top[group]).plain() for group in groups}
     return out | _check_keys("", {key: top[key] for key in rules}, rules)
-
-
-def _checked_group(group: str, given: Any) -> Settings:
-    if group in COMPONENTS:
-        return COMPONENTS[group].made(group, given).plain()
-    return _check_named(group, given, GROUPS[group], group)
 
 
 def _plain(cfg: DictConfig) -> Settings:
@@ -231,31 +214,6 @@ def _plain(cfg: DictConfig) -> Settings:
         raise InputError(str(error).splitlines()[0]) from None
     assert isinstance(plain, dict)
     return {str(k): v for k, v in plain.items()}
-
-
-def _with_fingerprint(dataset: Settings) -> Settings:
-    """A folder with the digest of what is read of it; where it is gone, one that is given is believed.
-
-    Raises:
-        InputError: the folder cannot be read as data, or has another digest than the one given.
-    """
-    path, given = dataset.get("path"), dataset.get("fingerprint")
-    if dataset["name"] != "folder" or not Path(str(path)).expanduser().is_dir():
-        return dataset
-    found = folder_fingerprint(str(path))
-    if given not in (None, found):
-        raise InputError(f"dataset.path={path} has the fingerprint {found}, not dataset.fingerprint={given}")
-    return {**dataset, "fingerprint": found}
-
-
-@lru_cache(maxsize=4)
-def folder_fingerprint(path: str) -> str:
-    """The digest of a folder as a command finds it."""
-    listing = layouts.listed(path)
-    try:
-        return fingerprint.of_files(listing.root, listing.read())
-    except OSError as error:
-        raise InputError(f"{error.filename} cannot be read: {error.strerror}") from None
 
 
 RESERVED = (
@@ -359,7 +317,7 @@ def describe(stage: str, chosen: Mapping[str, str], explainers: Mapping[str, str
         explainers: the method of each explainer.
     """
     common = {key: COMMON[key] for key in FEWER.get(stage, COMMON)}
-    lines = {f"only.{key}": rule.text for key, rule in ONLY.items()} if stage == "report" else {}
+    lines = {f"only.{key}": rule.text for key, rule in only().items()} if stage == "report" else {}
     lines |= {key: rule.text for key, rule in (common | STAGES[stage][1]).items()}
     for group, name in chosen.items():
         lines |= {f"{group}.{key}": rule.text for key, rule in rules_of(group)[name].items()}
@@ -379,17 +337,6 @@ def _described(model: str, explainers: Mapping[str, str]) -> dict[str, str]:
     lines["trainer.decoder.*"] = "any key of trainer, for ClaDec, RefAE and their VAEs only"
     lines["trainer.joint.*"] = "any key of trainer but lr, for the joint model only; of these some for each phase:"
     return lines | {f"trainer.joint.{key}": rule.text for key, rule in PHASES.items()}
-
-
-def default_dataset(data_dir: str) -> str:
-    """`mnist` where its files are or can be fetched, else the built-in `glyphs`.
-
-    The answer is kept in the environment, so that it is found once and the workers of a sweep give the same one.
-    """
-    if "XMNIST_DEFAULT_DATASET" not in os.environ:
-        there = files.present("mnist", data_dir) or files.reachable("mnist")
-        os.environ["XMNIST_DEFAULT_DATASET"] = "mnist" if there else "glyphs"
-    return os.environ["XMNIST_DEFAULT_DATASET"]
 
 
 def conf_dir() -> str:

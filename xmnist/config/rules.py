@@ -155,3 +155,9 @@ def sha256(of: str) -> Rule:
 
 
 LAYER = text("a layer of the classifier, by its name or dotted path")
+
+CLASS = Rule(
+    "a class, by its name or number",
+    lambda value: raise_unless(isinstance(value, str | int) and not isinstance(value, bool) and value != "", value),
+)
+ANY_CLASS = maybe(CLASS)

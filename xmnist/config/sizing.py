@@ -1,11 +1,9 @@
 """Batches, epochs and rates that suit a number of images: what `auto` in `trainer` stands for. No torch."""
 
 import math
-from pathlib import Path
 
 from xmnist.config.derived import Settings
 from xmnist.config.schema import TRAINING
-from xmnist.data import layouts
 
 USUAL = {"epochs": 6, "batch_size": 128, "lr": 0.004}
 """What `auto` is in `trainer`, but for images of one's own."""
@@ -25,9 +23,8 @@ def fitting(count: int, size: int | None = None) -> Settings:
     return {"epochs": max(6, math.ceil(STEPS / math.ceil(count / size))), "batch_size": size, "lr": rate}
 
 
-def fitted_trainer(trainer: Settings, dataset: Settings) -> Settings:
-    """A trainer with numbers for what is `auto`: for images of one's own, by how many there are to train on."""
-    count = _training_images(dataset)
+def fitted_trainer(trainer: Settings, count: int) -> Settings:
+    """A trainer with numbers for what is `auto`: for images of one's own, by their `count`, which else is 0."""
 
     def fitted(own: Settings, part: Settings) -> Settings:
         size = part.get("batch_size", own["batch_size"])
@@ -39,13 +36,3 @@ def fitted_trainer(trainer: Settings, dataset: Settings) -> Settings:
     if count and trainer["epochs"] == "auto":  # of the decoders' own batches
         decoder = {"epochs": "auto"} | decoder
     return whole | {"decoder": fitted(whole, decoder), "joint": fitted(whole, trainer["joint"])}
-
-
-def _training_images(dataset: Settings) -> int:
-    """About how many images of one's own there are to train on; 0 for a published or drawn data set."""
-    if dataset["name"] != "folder" or not Path(str(dataset["path"])).expanduser().is_dir():
-        return 0
-    listing, test = layouts.listed(str(dataset["path"])), dataset["test"]
-    total = len(listing.entries)
-    train = float(listing.split or (total - test if isinstance(test, int) else total * (1 - test)))
-    return max(1, int(min(train, dataset["train"] or train) * (1 - dataset["validation"])))

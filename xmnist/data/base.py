@@ -1,13 +1,13 @@
-"""What every data set yields."""
+"""What every data set yields. Imports torch when it is used."""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Protocol
 
-import torch
-from torch import Tensor
-
 from xmnist.runtime.errors import InputError
+from xmnist.runtime.lazy import Tensor, torch
 
 
 class Source(Protocol):
@@ -68,10 +68,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, rows: Tensor | slice) -> "Split":
+    def __getitem__(self, rows: Tensor | slice) -> Split:
         return replace(self, **{name: column[rows] for name, column in self._columns().items()})
 
-    def subset(self, rows: Tensor) -> "Split":
+    def subset(self, rows: Tensor) -> Split:
         """These rows, where the split itself is: in memory, or on disk."""
         return self[rows]
 
@@ -79,7 +79,7 @@ class Split:
         """These of the columns, for training."""
         return Columns(*(getattr(self, name) for name in names))
 
-    def parts(self, size: int = 250) -> Iterator["Split"]:
+    def parts(self, size: int = 250) -> Iterator[Split]:
         """The split, a few images at a time."""
         return (self[start : start + size] for start in range(0, len(self), size))
 
@@ -87,7 +87,7 @@ class Split:
         columns = {f.name: getattr(self, f.name) for f in fields(Split)}
         return {name: column for name, column in columns.items() if column is not None}
 
-    def to(self, device: torch.device) -> "Split":
+    def to(self, device: torch.device) -> Split:
         """The same split on another device."""
         return replace(self, **{name: column.to(device) for name, column in self._columns().items()})
 
@@ -123,12 +123,12 @@ class Data:
         facts = {key: value for key, value in asdict(self.info).items() if value != () and key != "files"}
         return facts | {"images": counts}
 
-    def balanced(self) -> "Data":
+    def balanced(self) -> Data:
         """The same data with class weights N / (K n_k): in training, all classes count alike."""
         counts = self.train.labels.bincount(minlength=len(self.info.classes)).float()
         return replace(self, class_weights=len(self.train) / (len(counts) * counts))
 
-    def mapped(self, function: Callable[[Tensor], Tensor]) -> "Data":
+    def mapped(self, function: Callable[[Tensor], Tensor]) -> Data:
         """The same data with what `function` makes of the images, in memory, and without masks."""
 
         def made(split: Split) -> Split:
@@ -136,7 +136,7 @@ class Data:
 
         return replace(self, train=made(self.train), validation=made(self.validation), test=made(self.test))
 
-    def to(self, device: torch.device) -> "Data":
+    def to(self, device: torch.device) -> Data:
         """The same data on another device."""
         return replace(
             self,

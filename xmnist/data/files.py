@@ -1,33 +1,16 @@
-"""Where the files of each downloaded data set lie, and whether they are whole; no torch, so that it answers at once."""
+"""Whether the files of published data sets are whole, and can be fetched; no torch, so that it answers at once."""
 
 import http.client
 import math
 import socket
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from xmnist.runtime.errors import InputError
 
-IDX_FOLDERS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST", "emnist": "EMNIST"}
-CIFAR_FOLDERS = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}
-CIFAR_FILES = {
-    "cifar10": [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta"],
-    "cifar100": ["train", "test", "meta"],
-}
-EMNIST_SPLITS = ("balanced", "byclass", "bymerge", "digits", "letters", "mnist")
-BUILT_IN = ("glyphs", "cluttered_glyphs", "polygons")
 MIRRORS = {"mnist": "https://ossci-datasets.s3.amazonaws.com/mnist/t10k-labels-idx1-ubyte.gz"}
-
-
-def expected(name: str, data_dir: str, split: str = "balanced") -> list[Path]:
-    """The files that data set `name` is read from, in torchvision's layout."""
-    if name in CIFAR_FOLDERS:
-        return [Path(data_dir) / CIFAR_FOLDERS[name] / file for file in CIFAR_FILES[name]]
-    raw = Path(data_dir) / IDX_FOLDERS[name] / "raw"
-    train, test = (f"emnist-{split}-train", f"emnist-{split}-test") if name == "emnist" else ("train", "t10k")
-    return [raw / f"{part}-{kind}-ubyte" for part in (train, test) for kind in ("images-idx3", "labels-idx1")]
 
 
 def alike(path: Path, data_dir: str) -> Path | None:
@@ -35,16 +18,6 @@ def alike(path: Path, data_dir: str) -> Path | None:
     places = {Path(data_dir), *path.parents[: len(path.parents) - len(Path(data_dir).parents)]}
     there = [each for place in sorted(places) if place.is_dir() for each in sorted(place.iterdir()) if each != path]
     return next((each for each in there if each.name.removesuffix(".gz").replace(".", "-") == path.name), None)
-
-
-def native_size(name: str) -> int | None:
-    """How many pixels a side the published images of a data set have; None for others."""
-    return 32 if name in CIFAR_FOLDERS else 28 if name in IDX_FOLDERS else None
-
-
-def present(name: str, data_dir: str, split: str = "balanced") -> bool:
-    """Whether all files of data set `name` are there."""
-    return all(path.is_file() for path in expected(name, data_dir, split))
 
 
 def reachable(name: str, seconds: float = 3.0) -> bool:
@@ -89,11 +62,12 @@ def check_idx(path: Path) -> tuple[int, ...]:
     return shape
 
 
-def check(name: str, data_dir: str, split: str = "balanced") -> None:
-    """Look at the files of an IDX data set: headers, sizes, as many labels as images."""
-    if name not in IDX_FOLDERS:
-        return
-    paths = expected(name, data_dir, split)
+def check(paths: Sequence[Path]) -> None:
+    """Look at the files of an IDX data set, of images and labels in turn: headers, sizes, as many labels as images.
+
+    Raises:
+        InputError: names the file that is damaged, or those that do not fit.
+    """
     for images, labels in zip(paths[::2], paths[1::2], strict=True):
         shape, count = check_idx(images), check_idx(labels)
         if shape[1:] != (28, 28) or count != shape[:1] or not shape[0]:

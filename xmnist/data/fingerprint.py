@@ -6,10 +6,11 @@ import os
 import unicodedata
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
-from xmnist.data import files
+from xmnist.data import layouts
+from xmnist.runtime.errors import InputError
 
 WHOLE = 2**30
 """Files that take no more bytes than this together are read whole; of larger data the ends of each file are."""
@@ -46,6 +47,20 @@ def of_files(root: Path, paths: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
+@lru_cache(maxsize=4)
+def of_folder(path: str) -> str:
+    """The digest of a folder as a command finds it.
+
+    Raises:
+        InputError: it cannot be read as data.
+    """
+    listing = layouts.listed(path)
+    try:
+        return of_files(listing.root, listing.read())
+    except OSError as error:
+        raise InputError(f"{error.filename} cannot be read: {error.strerror}") from None
+
+
 def of_file(path: Path) -> str:
     """The SHA-256 of a whole file."""
     with path.open("rb") as file:
@@ -64,14 +79,3 @@ def _content(path: Path, size: int, whole: bool) -> str:
 
 def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "xmnist" / "fingerprints"
-
-
-def of_dataset(dataset: dict[str, Any], data_dir: str) -> str | None:
-    """The digest of the files of a downloaded data set; None where a file is missing, or the images are drawn."""
-    name = {"cluttered_mnist": "mnist"}.get(dataset["name"], dataset["name"])
-    if name not in (*files.IDX_FOLDERS, *files.CIFAR_FOLDERS):
-        return None
-    try:
-        return of_files(Path(data_dir), files.expected(name, data_dir, dataset.get("split", "balanced")))
-    except OSError:
-        return None

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+from xmnist.config.schema import IMAGE_SUFFIXES as SUFFIXES
 from xmnist.data import tables
-from xmnist.data.tree import MASK, SUFFIXES, Tree
+from xmnist.data.tree import MASK, Tree
 from xmnist.runtime.errors import InputError, unknown
 
 UNREAD = (

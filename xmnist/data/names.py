@@ -1,25 +1,11 @@
 """Classes by their names or numbers. No torch."""
 
 from collections.abc import Sequence
-from typing import Any
 
-from xmnist.runtime.errors import InputError, unknown
-
-
-def numbered(select: dict[str, Any], classes: Sequence[str]) -> dict[str, Any]:
-    """A selection with classes by their numbers.
-
-    Raises:
-        InputError: it names a class that does not exist.
-    """
-    named = ("label", "true", "predicted")
-    options = {k: _number(v, classes) if k in named and v is not None else v for k, v in select.items()}
-    if "true" in options and options["true"] == options["predicted"]:
-        raise InputError("select=confusion needs two classes, but select.true and select.predicted are the same")
-    return options
+from xmnist.runtime.errors import unknown
 
 
-def _number(word: str | int, classes: Sequence[str]) -> int:
+def class_number(word: str | int, classes: Sequence[str]) -> int:
     """The number of a class that is given by its name or number; a name wins over a number.
 
     Where a class is called by a number, numbers are names: 10 is class `10`, or `010`, and not the eleventh.

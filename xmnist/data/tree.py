@@ -7,10 +7,9 @@ from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
+from xmnist.config.schema import IMAGE_SUFFIXES as SUFFIXES
 from xmnist.data.tables import key
 from xmnist.runtime.errors import InputError
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 
 MASK = re.compile(r"(?P<image>.+)_mask(_?\d+)?$", re.IGNORECASE)
 """How masks are called: x_mask, or x_mask_1, x_mask_2, ... for several objects."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from xmnist.config.declarations import DATASETS
 from xmnist.config.derived import Settings, training
 from xmnist.metrics.statistics import share_interval
 from xmnist.reporting.collected import apart, content, each, grid, stands_on
@@ -15,9 +16,6 @@ from xmnist.runtime.reading import csv_rows
 
 LEARNT = ("classifier", "joint")
 """The models that have a card."""
-
-DRAWN = ("glyphs", "cluttered_glyphs", "polygons")
-"""Data sets that are made by a program."""
 
 FEW = 1000
 """Fewer test images say little of what happens seldom."""
@@ -151,14 +149,16 @@ def _tested(metrics: dict[str, Any], counts: dict[str, int], card: Card) -> dict
 def _limits(run: Found, counts: dict[str, int], seeds: int, card: Card) -> list[str]:
     """What must not be concluded from the figures of a card."""
     own, out = run.settings["dataset"], list[str]()
+    dataset = DATASETS.get(run.dataset)
+    drawn = dataset is not None and dataset.drawn
     parts = [
         f"{own[key]:,} {name} images"
         for key, name in (("train", "training"), ("test", "test"))
         if isinstance(own.get(key), int)
     ]
-    if parts and run.dataset not in DRAWN:
+    if parts and not drawn:
         out.append(f"Only {' and '.join(parts)} of the data set were used.")
-    if run.dataset in DRAWN:
+    if drawn:
         out.append("The images are made by a program; nothing is known of photographs, or of writing by hand.")
     if counts.get("test", FEW) < FEW:
         out.append(f"It was tested on {counts['test']} images: what happens seldom may not have been seen.")

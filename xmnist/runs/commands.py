@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from xmnist.config.declarations import loss_weights
+from xmnist.config.declarations import DATASETS, loss_weights
 from xmnist.config.derived import JOINT_TRAINING, Settings, plain
 from xmnist.config.resolution import conf_dir, option
 from xmnist.config.rules import quoted
@@ -29,7 +29,8 @@ def words(settings: Settings) -> list[str]:
         if group == "model":
             out += _changed("", {key: settings[key] for key in ("alpha", *loss_weights()) if key in settings}, file)
     own, usual = settings["trainer"], option("trainer", "default")
-    trainer = fitted_trainer(usual | {"joint": {}}, settings["dataset"]) | {"joint": usual["joint"]}
+    images = DATASETS.made("dataset", settings["dataset"]).training_images()
+    trainer = fitted_trainer(usual | {"joint": {}}, images) | {"joint": usual["joint"]}
     out += _changed("trainer.", own, trainer)
     part = "joint" if settings["model"]["name"] == "joint" else "decoder"
     rules = JOINT_TRAINING if part == "joint" else TRAINING
@@ -63,11 +64,12 @@ def spelled(given: Any) -> str:
 def public(words: Sequence[str]) -> str:
     """A command without the folders of the machine where it was typed: of those that it needs, their last part."""
     out = []
+    folders = ["classifier.weights", *(f"dataset.{key}" for each in DATASETS.values() for key in each.places)]
     for before, word in zip(["", *words], words, strict=False):
         key, sign, value = word.lstrip("+").partition("=")
         if key in ("out_dir", "data_dir"):
             continue
-        if before == "--config-dir" or key in ("dataset.path", "classifier.weights"):
+        if before == "--config-dir" or key in folders:
             word = f"{key}{sign}{Path(value).name}" if sign else Path(word).name
         out.append(word)
     return shlex.join(out)

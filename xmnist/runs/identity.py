@@ -6,14 +6,9 @@ import re
 from pathlib import Path
 
 from xmnist.config.components import listed
-from xmnist.config.declarations import CLASSIFIERS, loss_weights, reference_of
+from xmnist.config.declarations import COMPONENTS, loss_weights, reference_of
 from xmnist.config.derived import Settings, alphas, judged, needed, plain, selects, trained, training
-
-UNSEEN = ("workers", "stream")
-"""Keys of data sets that say how they are read, and change no result."""
-
-YOUNGER = {"train": None, "objects": None, "background": "white", "fingerprint": None}
-"""Keys of data set `folder` that came later, with the values that a name does not hold."""
+from xmnist.runtime.errors import InputError
 
 
 def place(stage: str, settings: Settings) -> str:
@@ -39,14 +34,8 @@ def identity(settings: Settings, stage: str = "train") -> Settings:
     if stage == "train":
         keys = ("model", "seed")
         trainer = {k: v for k, v in training(settings).items() if k != "precision"}  # as for the device: it is told
-        out = {k: settings[k] for k in keys} | {"classifier": _classifier(settings["classifier"]), "trainer": trainer}
-        dataset = settings["dataset"]
-        resized = dataset.get("size") or dataset["name"] == "folder"
-        unseen = UNSEEN if resized else (*UNSEEN, "size")  # a name without it is that of before there was this key
-        younger = YOUNGER if dataset["name"] == "folder" else {}
-        out["dataset"] = {k: v for k, v in dataset.items() if k not in unseen and younger.get(k, ...) != v}
-        if out["dataset"].get("fingerprint"):  # what lies in the folder says which run it is, not where it lies
-            del out["dataset"]["path"]
+        out = {k: settings[k] for k in keys} | {"trainer": trainer}
+        out |= {group: _component(group, settings[group]) for group in ("classifier", "dataset")}
         if settings["model"]["name"] == "evaluation":
             return out | {"judges": identity(judged(settings))}
         if settings["model"]["name"] == "joint":
@@ -63,7 +52,7 @@ def identity(settings: Settings, stage: str = "train") -> Settings:
     metrics = settings.get("metrics", {}).items()
     return {
         **{key: settings[key] for key in chosen if key in settings},
-        **({"select": _selected(settings["select"])} if selects(settings) else {}),
+        **({"select": _component("select", settings["select"])} if selects(settings) else {}),
         **_drawn(settings, stage),
         **({"metrics": {name: _lasting(options) for name, options in metrics}} if metrics else {}),
         "explainers": {  # in the order of the picture's rows
@@ -73,11 +62,12 @@ def identity(settings: Settings, stage: str = "train") -> Settings:
     }
 
 
-def _selected(select: Settings) -> Settings:
-    """A selection, without a key that came later and says nothing."""
-    return {
-        k: v for k, v in select.items() if (k, v) != ("label", None) or select["name"] in ("mixed", "misclassified")
-    }
+def _component(group: str, options: Settings) -> Settings:
+    """What names hold of a component; all of one that is not known here, or had other options."""
+    try:
+        return COMPONENTS[group].made(group, options).identity()
+    except InputError:
+        return options
 
 
 def _drawn(settings: Settings, stage: str) -> Settings:
@@ -87,11 +77,6 @@ def _drawn(settings: Settings, stage: str) -> Settings:
     own = {key: settings[key] for key in keys if key in settings and settings[key] != usual.get(key)}
     image = settings.get("image", {})
     return own | ({"image": [image["sha256"], image["invert"]]} if image.get("path") else {})
-
-
-def _classifier(chosen: Settings) -> Settings:
-    """What of a classifier can change a result; all of one that is not known here, whose runs can still be listed."""
-    return CLASSIFIERS.made("classifier", chosen).identity() if chosen["name"] in CLASSIFIERS else chosen
 
 
 def _lasting(options: Settings) -> Settings:

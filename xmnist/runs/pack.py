@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from xmnist import data
 from xmnist.config.declarations import CLASSIFIERS
 from xmnist.config.derived import Settings
 from xmnist.runs import commands, verify
@@ -72,8 +73,8 @@ def _with_bases(run: Run) -> dict[str, Run]:
 def _elsewhere(run: Run) -> tuple[Settings, dict[str, Any]]:
     """Settings and status of a run without the folders and the name of the machine where it was made."""
     settings = {**run.settings, "out_dir": "outputs"} | ({"data_dir": "data"} if "data_dir" in run.settings else {})
-    if "path" in settings.get("dataset", {}):
-        settings["dataset"] = {**settings["dataset"], "path": Path(settings["dataset"]["path"]).name}
+    if "dataset" in settings:
+        settings["dataset"] = data.public(settings["dataset"])
     if settings.get("classifier", {}).get("name") in CLASSIFIERS:
         settings["classifier"] = CLASSIFIERS.made("classifier", settings["classifier"]).elsewhere().plain()
     status = {key: value for key, value in run.status().items() if key not in ("host", "pid")}
@@ -83,12 +84,8 @@ def _elsewhere(run: Run) -> tuple[Settings, dict[str, Any]]:
 
 def _readme(run: Run) -> str:
     versions = reading.content(run.path / "environment.json")[0].get("versions") or {}
-    dataset = run.settings["dataset"]
-    data = ""
-    if dataset["name"] == "folder":
-        data = f"   Its images are not in here: give their folder by dataset.path=DIR ({Path(dataset['path']).name})."
-    elif run.status().get("data"):
-        data = f"   Its data set, {dataset['name']}, is fetched, or given by data_dir=DIR."
+    dataset = data.recorded(run.settings["dataset"])
+    note = f"   {dataset.source_note()}" if dataset and dataset.source_note() else ""
     told = {name: versions.get(name) for name in ("python", "torch")}
     command = commands.public(shlex.split(str(run.status().get("command"))))
-    return README.format(name=run.key, command=command, data=data, version=versions.get("xmnist"), **told)
+    return README.format(name=run.key, command=command, data=note, version=versions.get("xmnist"), **told)

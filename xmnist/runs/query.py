@@ -6,7 +6,7 @@ from typing import Any
 
 from xmnist.config.declarations import COMPONENTS, loss_weights
 from xmnist.config.derived import dotted, plain
-from xmnist.config.schema import COMMON, GROUPS, RUNS
+from xmnist.config.schema import COMMON, RUNS
 from xmnist.runs.index import STATES, Found
 from xmnist.runtime.errors import InputError, report, unknown
 
@@ -16,11 +16,15 @@ AGES = ("older", "newer")
 TOLD = ("state", "stage", "dataset", "model")
 """Filters that are a run's fields."""
 
-WORDS = (*TOLD, *AGES, "out_dir", "explainer", "metric", "alpha", *COMPONENTS, *COMMON, *loss_weights())
-"""Keys that are known without looking at any run."""
 
-CLOSED: dict[str, Collection[str]] = {"state": STATES, "stage": RUNS, **GROUPS, **COMPONENTS}
-"""Keys with a closed list of values."""
+def words() -> tuple[str, ...]:
+    """Keys that are known without looking at any run."""
+    return (*TOLD, *AGES, "out_dir", "explainer", "metric", "alpha", *COMPONENTS, *COMMON, *loss_weights())
+
+
+def closed() -> dict[str, Collection[str]]:
+    """Keys with a closed list of values, and these."""
+    return {"state": STATES, "stage": RUNS, **COMPONENTS}
 
 
 def check_value(key: str, text: str) -> None:
@@ -31,9 +35,10 @@ def check_value(key: str, text: str) -> None:
     """
     if key in AGES:
         _seconds(key, text)
+    values = closed().get(key)
     for word in _split(text):
-        if key in CLOSED and word not in CLOSED[key]:
-            raise unknown(key, word, CLOSED[key])
+        if values is not None and word not in values:
+            raise unknown(key, word, values)
 
 
 def _seconds(key: str, text: str) -> float:
@@ -67,7 +72,7 @@ def check_keys(filters: Mapping[str, str], runs: Sequence[Found]) -> None:
     Raises:
         InputError: names it, and the keys beside it.
     """
-    keys = {key for run in runs for key in flat(run)} | set(WORDS)
+    keys = {key for run in runs for key in flat(run)} | set(words())
     for key in filters:
         parent = key.rpartition(".")[0]
         beside = [other for other in keys if other.rpartition(".")[0] == parent]

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from xmnist.config.declarations import MODELS, decoder_names, loss_weights
+from xmnist.config.declarations import DATASETS, MODELS, decoder_names, loss_weights
 from xmnist.config.derived import Settings, dotted, phases, trainer_part, training
 from xmnist.config.schema import TRAINING
 from xmnist.runs.query import text_of
@@ -16,8 +16,8 @@ from xmnist.runs.store import Run
 from xmnist.runtime import reading
 from xmnist.runtime.progress import duration
 
-UNSEEN = ("trainer.precision", "dataset.workers", "dataset.stream", "classifier.weights", "dataset.path")
-"""Keys that may differ: they change no result, or another key says what they hold."""
+UNSEEN = ("trainer.precision", "classifier.weights")
+"""Keys that may differ, beside those of data sets: they change no result, or another key says what they hold."""
 
 LONG = 10.0
 """Seconds of training from which on it is worth telling of another one that is there."""
@@ -36,7 +36,7 @@ class Like:
 def decides(model: str, key: str) -> bool:
     """Whether a setting, by its dotted key, has a part in the training of a model."""
     group, _, rest = key.partition(".")
-    if key in UNSEEN:
+    if key in UNSEEN or (group == "dataset" and any(rest in (*own.unseen, *own.places) for own in DATASETS.values())):
         return False
     if group == "trainer":
         part = "decoder" if model == "evaluation" else trainer_part(model)  # that of what it judges

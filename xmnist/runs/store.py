@@ -18,10 +18,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from xmnist import data
 from xmnist.config import resolution
 from xmnist.config.components import listed
 from xmnist.config.derived import stands_on
-from xmnist.data import fingerprint
 from xmnist.runs.identity import place, run_id
 from xmnist.runtime import interrupts, processes, reading
 from xmnist.runtime.errors import DamageError, InputError, one_line
@@ -148,8 +148,10 @@ class Run:
 
     def data(self) -> str | None:
         """The digest of the data set's files, if it is read from some that are there."""
-        dataset = self.settings.get("dataset")  # a report has none
-        return fingerprint.of_dataset(dataset, self.settings["data_dir"]) if dataset else None
+        dataset = data.recorded(self.settings["dataset"]) if "dataset" in self.settings else None  # a report has none
+        if dataset is None or dataset.stated_digest():  # else the run's name says what the files are
+            return None
+        return dataset.digest(self.settings["data_dir"])
 
     @property
     def key(self) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from xmnist.config import resolution
+from xmnist import data
 from xmnist.runs import index, store
 from xmnist.runs.index import Found
 from xmnist.runs.store import Run
@@ -74,20 +74,17 @@ def _bases(run: Run) -> list[tuple[str, str]]:
 
 
 def _data(run: Run) -> list[tuple[str, str]]:
-    dataset, recorded = run.settings["dataset"], run.status().get("data")
-    if dataset["name"] == "folder":
-        path, recorded = str(dataset["path"]), dataset.get("fingerprint")
-        try:
-            now = resolution.folder_fingerprint(path) if Path(path).expanduser().is_dir() else None
-        except InputError as error:
-            return [(WRONG, f"data: {error}")]
-    else:
-        now = run.data()
+    dataset = data.recorded(run.settings["dataset"])
+    recorded = (dataset and dataset.stated_digest()) or run.status().get("data")
+    try:
+        now = dataset.digest(run.settings["data_dir"]) if dataset else None
+    except InputError as error:
+        return [(WRONG, f"data: {error}")]
     if recorded is None:
         return [] if now is None else [(UNKNOWN, "data: no digest was recorded")]
     if now is None:
         return [(UNKNOWN, "data: the files are not here")]
-    return [(RIGHT if now == recorded else WRONG, f"data: {dataset['name']}")]
+    return [(RIGHT if now == recorded else WRONG, f"data: {run.settings['dataset']['name']}")]
 
 
 def _made_with(run: Run) -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from xmnist import data
-from xmnist.config.declarations import CLASSIFIERS
+from xmnist.config.declarations import CLASSIFIERS, DATASETS
 from xmnist.config.derived import Settings, alphas, plain, selects
 from xmnist.metrics import tables
 from xmnist.metrics.base import MapMetric
@@ -43,7 +43,7 @@ def check(settings: Settings) -> None:
         if metric.needs_masks and not info.masks:
             raise InputError(
                 f"metric={metric.name} needs a data set with ground truth, which {settings['dataset']['name']} has "
-                f"not; there are glyphs, cluttered_glyphs, cluttered_mnist, polygons, and a folder with masks"
+                f"not; these can have it: {', '.join(each.name for each in DATASETS.values() if each.masked)}"
             )
         metric.check(info, settings["device"])
     explaining.check(settings)

@@ -14,9 +14,8 @@ from xmnist.config.components import listed
 from xmnist.config.declarations import EXPLAINERS, decoder_names, reference_of, row_title
 from xmnist.config.derived import Settings, learned, needed, plain, selects, trained, variant
 from xmnist.data import own as own_images
-from xmnist.data import pixels, selection
+from xmnist.data import pixels
 from xmnist.data.base import Data, Split
-from xmnist.data.names import numbered
 from xmnist.data.own import Own
 from xmnist.explainers.base import Explainer
 from xmnist.explainers.configured import ConfiguredExplainer, with_its_map
@@ -83,7 +82,7 @@ def check(settings: Settings) -> None:
             raise InputError("target=label explains the true class, which images of your own have not: leave it out")
         for path in own:
             pixels.read_image(Path(path), info.shape[0])
-    numbered(settings["select"], info.classes)
+    data.selection_of(settings["select"]).numbered(info.classes)
     network, example = networks.new_explained(settings, info).eval(), torch.zeros(1, *info.shape)
     if settings["map"] == "fixed":
         network = with_its_map(network, example)
@@ -104,7 +103,7 @@ def scene(settings: Settings, typed: str = "") -> ExplanationContext:
     device = devices.find_device(settings["device"])
     images = networks.load_data(settings).to(device)
     if selects(settings):
-        selection.check_indices(settings["select"], len(images.test))
+        data.selection_of(settings["select"]).check(len(images.test))
     for each in needed(settings):
         networks.check_needed(each)
     missing.announce(needed(settings), typed)
@@ -125,7 +124,8 @@ def scene(settings: Settings, typed: str = "") -> ExplanationContext:
         logits = batched(classifier, images.test.images)
     rows = torch.empty(0, dtype=torch.long)
     if selects(settings):
-        rows = selection.choose(settings["select"], images.test.labels, logits.argmax(1), images.info.classes)
+        select = data.selection_of(settings["select"])
+        rows = select.choose(images.test.labels, logits.argmax(1), images.info.classes)
     return ExplanationContext(settings, images, classifier, logits, rows.to(device))
 
 

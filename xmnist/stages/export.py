@@ -6,7 +6,6 @@ from typing import Any
 from xmnist import data
 from xmnist.config.derived import Settings
 from xmnist.data import voc
-from xmnist.data.files import BUILT_IN
 from xmnist.runs import store
 from xmnist.runs.store import Run
 
@@ -19,9 +18,10 @@ def check(settings: Settings) -> None:
     Raises:
         InputError: there is not, and why.
     """
-    data.info(settings["dataset"])
-    if settings["dataset"]["name"] not in BUILT_IN:
-        data.parts(settings["dataset"], settings["data_dir"])
+    dataset = data.dataset_of(settings["dataset"])
+    dataset.info()
+    if not dataset.drawn:
+        dataset.parts(settings["data_dir"])
 
 
 def main(settings: Settings, typed: str) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from xmnist import data
 from xmnist.config.declarations import MODELS, decoder_names, reference_of
 from xmnist.config.derived import Settings, judged, phases, trained, training
 from xmnist.data.base import Data, Info
-from xmnist.data.files import BUILT_IN
 from xmnist.models import base, decoders, joint, summary, vae
 from xmnist.models.layers import Encoder, fit_normalisation, freeze, names_of, place
 from xmnist.plots import figures, pictures
@@ -63,7 +62,7 @@ def check(settings: Settings) -> None:
             )
         if not check_needed(judged(settings)).finished():
             check(judged(settings))
-    if settings["dataset"]["name"] not in BUILT_IN:  # those cannot be missing or damaged
+    if not data.dataset_of(settings["dataset"]).drawn:  # those cannot be missing or damaged
         load_data(settings)
 
 

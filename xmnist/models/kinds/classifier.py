@@ -3,9 +3,10 @@
 from typing import Annotated
 
 from xmnist.config.declarations import ModelDeclaration
-from xmnist.config.rules import choice, maybe, number, whole
+from xmnist.config.rules import choice, maybe, number
 from xmnist.models.kinds.base import model
 from xmnist.models.kinds.cladec import DecoderName, Reconstruction
+from xmnist.models.kinds.vae import Beta, Latent
 
 
 @model("classifier", title="classifier")
@@ -20,5 +21,5 @@ class Evaluation(ModelDeclaration):
     of: Annotated[str, choice("cladec", "refae", "cladec_vae", "refvae"), "whose pictures it is trained on"]
     decoder: DecoderName
     reconstruction: Reconstruction
-    latent: Annotated[int, whole(2, 10_000)]
-    beta: Annotated[float, number(0)]
+    latent: Latent
+    beta: Beta

@@ -4,14 +4,17 @@ The parameters are those of the synthetic set of Rio-Torto et al., "Understandin
 approach", Pattern Recognition Letters 133 (2020); the images are drawn anew, from formulas, many at once.
 """
 
+from __future__ import annotations
+
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import Annotated, Any
 
-import torch
-from torch import Tensor
-
+from xmnist.config.rules import Rule, maybe, number, pair, raise_unless, whole
 from xmnist.data.base import Info, Split, box_masks
+from xmnist.data.dataset import Dataset, Masks, Seed, dataset
 from xmnist.runtime.errors import InputError
+from xmnist.runtime.lazy import Tensor, torch
 from xmnist.runtime.seeds import derive_seed
 
 CHUNK = 256
@@ -26,78 +29,89 @@ Polygon = list[int]
 """p vertices on a circle, each joined with the q-th next: [4, 1] is a square, [5, 2] a pentagram, [-1, 1] a circle."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Drawing:
-    """How images are drawn; sizes in pixels.
-
-    Args:
-        size: height and width.
-        target: the polygon that class 1 has.
-        against: the polygon that class 0 has in its place; None for none.
-        targets: share of class 1, met exactly; None for a coin toss an image.
-        outside: a polygon around every target; then half of the distractors have it around them too.
-        shapes: how many an image has; -1 for a random number from 1 to 19.
-        tries: random places at which a shape is tried; where it may stand at none of them, it is left out.
-        radius: of the circumscribed circles: the least, and one more than the largest.
-        overlap: whether distractors may overlap each other.
-        occlusion: whether distractors may cover targets.
-        rotation: whether shapes are turned by a random angle.
-        simplified: distractors are circles, and every further shape of class 1 is a target with probability 1/2.
-        vertices: least and most of the distractors, which are never stars.
-        circles: whether circles are among the distractors.
-        background: gray value in [0, 255].
-        colour: red, green, blue of the targets, each in [0, 255]; None for random ones, as the distractors have.
-        fill: False for outlines, one pixel wide.
-        noise: whether Gaussian noise of mean 5 and variance 5 (of 255) is added.
-        start_index: the first image that is taken of the endless sequence that a seed stands for.
-    """
-
-    size: int
-    target: Polygon
-    against: Polygon | None
-    targets: float | None
-    outside: Polygon | None
-    shapes: int
-    tries: int
-    radius: list[int]
-    overlap: bool
-    occlusion: bool
-    rotation: bool
-    simplified: bool
-    vertices: list[int]
-    circles: bool
-    background: int
-    colour: list[int] | None
-    fill: bool
-    noise: bool
-    start_index: int
+def _convert_polygon(value: Any) -> list[int]:
+    p, q = pair(-1).convert(value)
+    return raise_unless((p == -1 and q == 1) or (3 <= p <= 100 and 1 <= q < p / 2), [p, q])
 
 
-def info(**options: object) -> Info:
-    """Shape and classes: without the target, or with `against` in its place; and with the target.
+def _convert_shapes(value: Any) -> int:
+    return whole(1, 100).convert(value) if whole(-1, 100).convert(value) != -1 else -1
 
-    Raises:
-        InputError: the shapes do not fit into the image, the classes do not differ, or nothing is left to distract.
-    """
-    drawing = Drawing(**{f.name: options[f.name] for f in fields(Drawing)})  # type: ignore[arg-type]
-    size, target, against, (least, above) = drawing.size, drawing.target, drawing.against, drawing.radius
-    if not 1 <= least < above or 2 * above > size + 1:
-        raise InputError(
-            f"dataset.radius must be [least,above] with 1 <= least < above and circles that fit into {size} pixels, "
-            f"got [{least},{above}]"
-        )
-    if against == target:
-        raise InputError(f"dataset.target and dataset.against are the same: {named(target)}")
-    if drawing.vertices[0] > drawing.vertices[1]:
-        raise InputError(f"dataset.vertices must be [least,most], got [{','.join(map(str, drawing.vertices))}]")
-    number, share, start = int(str(options.get("train", CHUNK))), drawing.targets, drawing.start_index
-    found = None if share is None else math.floor((start + number) * share) - math.floor(start * share)
-    if found is not None and not 2 <= found <= number - 2:
-        raise InputError(f"dataset.targets={share}: of {number} training images, both classes need at least 2")
-    if not _distractors(drawing):
-        raise InputError("dataset.simplified, vertices and circles leave no distractor that no class is named after")
-    without = f"no {named(target)}" if against is None else named(against)
-    return Info((3, size, size), (without, named(target)), masks=True)
+
+def _convert_rgb(value: Any) -> list[int]:
+    return [whole(0, 255).convert(v) for v in raise_unless(isinstance(value, list) and len(value) == 3, value)]
+
+
+POLYGON = Rule(
+    "a polygon [p,q] of p vertices (3 to 100), each joined with the q-th next (1 <= q < p/2), or [-1,1] for a circle",
+    _convert_polygon,
+)
+SHAPES = Rule("a whole number from 1 to 100, or -1 for 1 to 19 by chance", _convert_shapes)
+RGB = Rule("a colour [red,green,blue], each from 0 to 255", _convert_rgb)
+
+
+@dataset("polygons", drawn=True, masked=True)
+class Polygons(Dataset):
+    """Coloured polygons and circles; images without a target have an empty mask. Sizes are in pixels."""
+
+    train: Annotated[int, whole(20, 1_000_000), "training images"]
+    test: Annotated[int, whole(1, 1_000_000), "test images"]
+    seed: Seed
+    masks: Masks
+    size: Annotated[int, whole(16, 1024), "height and width"]
+    target: Annotated[Polygon, POLYGON, "the polygon that class 1 has"]
+    against: Annotated[Polygon | None, maybe(POLYGON), "the polygon that class 0 has in its place; null for none"]
+    targets: Annotated[
+        float | None, maybe(number(0, 1)), "share of class 1, met exactly; null: a coin toss for each image"
+    ]
+    outside: Annotated[
+        Polygon | None, maybe(POLYGON), "a polygon around every target and half of the distractors; null for none"
+    ]
+    shapes: Annotated[int, SHAPES, "how many an image has"]
+    tries: Annotated[int, whole(1, 1000), "random places tried for each shape; one that fits none is left out"]
+    radius: Annotated[list[int], pair(1), "of the circumscribed circles: the least, and one more than the largest"]
+    overlap: Annotated[bool, "whether distractors may overlap each other"]
+    occlusion: Annotated[bool, "whether distractors may cover targets"]
+    rotation: Annotated[bool, "whether shapes are turned by a random angle"]
+    simplified: Annotated[bool, "distractors are circles, and any further shape of class 1 is a target by coin toss"]
+    vertices: Annotated[list[int], pair(3, 100), "least and most of the distractors, which are never stars"]
+    circles: Annotated[bool, "whether circles are among the distractors"]
+    background: Annotated[int, whole(0, 255), "gray value"]
+    colour: Annotated[list[int] | None, maybe(RGB), "of the targets; null: random, like all others"]
+    fill: Annotated[bool, "false: outlines, one pixel wide"]
+    noise: Annotated[bool, "whether Gaussian noise of mean 5 and variance 5 (of 255) is added"]
+    start_index: Annotated[int, whole(0), "where to begin in the endless sequence that a seed stands for"]
+
+    def info(self) -> Info:
+        """Shape and classes: without the target, or with `against` in its place; and with the target.
+
+        Raises:
+            InputError: the shapes do not fit into the image, the classes do not differ, or nothing is left to distract.
+        """
+        size, (least, above) = self.size, self.radius
+        if not 1 <= least < above or 2 * above > size + 1:
+            raise InputError(
+                f"dataset.radius must be [least,above] with 1 <= least < above and circles that fit into {size} "
+                f"pixels, got [{least},{above}]"
+            )
+        if self.against == self.target:
+            raise InputError(f"dataset.target and dataset.against are the same: {named(self.target)}")
+        if self.vertices[0] > self.vertices[1]:
+            raise InputError(f"dataset.vertices must be [least,most], got [{','.join(map(str, self.vertices))}]")
+        share, start = self.targets, self.start_index
+        found = None if share is None else math.floor((start + self.train) * share) - math.floor(start * share)
+        if found is not None and not 2 <= found <= self.train - 2:
+            raise InputError(f"dataset.targets={share}: of {self.train} training images, both classes need at least 2")
+        if not _distractors(self):
+            raise InputError(
+                "dataset.simplified, vertices and circles leave no distractor that no class is named after"
+            )
+        without = f"no {named(self.target)}" if self.against is None else named(self.against)
+        return Info((3, size, size), (without, named(self.target)), masks=True)
+
+    def parts(self, data_dir: str) -> tuple[Split, Split, Info]:
+        train = draw(self, self.train, derive_seed(self.seed, "polygons train"))
+        return train, draw(self, self.test, derive_seed(self.seed, "polygons test")), self.info()
 
 
 def named(polygon: Polygon) -> str:
@@ -106,35 +120,18 @@ def named(polygon: Polygon) -> str:
     return NAMES.get(p, f"{p}-gon") if q == 1 else f"{p}-{q} star"
 
 
-def load(
-    data_dir: str, train: int, test: int, seed: int, masks: str, name: str = "polygons", **options: object
-) -> tuple[Split, Split, Info]:
-    """Draw `train` and `test` images, the same for the same `seed`.
-
-    Args:
-        masks: `boxes` (the squares around the targets) or `pixels`; images without a target have an empty mask.
-        options: of `Drawing`.
-    """
-    drawing = Drawing(**options)  # type: ignore[arg-type]
-    parts = [
-        draw(drawing, count, derive_seed(seed, f"polygons {part}"), masks)
-        for part, count in (("train", train), ("test", test))
-    ]
-    return parts[0], parts[1], info(**options)
-
-
-def draw(drawing: Drawing, count: int, seed: int, masks: str) -> Split:
+def draw(drawing: Polygons, count: int, seed: int) -> Split:
     """The first `count` images from `drawing.start_index` on."""
     start = drawing.start_index
     columns: list[Tensor] = []
     for chunk in range(start // CHUNK, (start + count - 1) // CHUNK + 1):
-        part, offset = _chunk(drawing, chunk, seed, masks), chunk * CHUNK - start
+        part, offset = _chunk(drawing, chunk, seed), chunk * CHUNK - start
         kept = slice(max(0, -offset), min(CHUNK, count - offset))
         own = (part.images, part.labels, part.masks, part.boxes)
         columns = columns or [c.new_empty(count, *c.shape[1:]) for c in own if c is not None]
-        for whole, column in zip(columns, own, strict=True):
+        for filled, column in zip(columns, own, strict=True):
             assert column is not None
-            whole[kept.start + offset : kept.stop + offset] = column[kept]
+            filled[kept.start + offset : kept.stop + offset] = column[kept]
     return Split(*columns)
 
 
@@ -152,7 +149,7 @@ class _Scene:
     enclosed: Tensor
 
 
-def _chunk(drawing: Drawing, chunk: int, seed: int, masks: str) -> Split:
+def _chunk(drawing: Polygons, chunk: int, seed: int) -> Split:
     random = torch.Generator().manual_seed(derive_seed(seed, f"chunk {chunk}"))
     labels = _labels(drawing.targets, chunk * CHUNK, random)
     scene = _placed(drawing, _chosen(drawing, labels, random), random)
@@ -160,7 +157,7 @@ def _chunk(drawing: Drawing, chunk: int, seed: int, masks: str) -> Split:
     centre, reach = torch.stack([scene.x, scene.y], -1), scene.radius[..., None]
     boxes = torch.cat([centre - reach, centre + reach], -1)
     boxes = torch.where((scene.there & scene.target)[..., None], boxes, -1).int()
-    return Split(images, labels, pixels if masks == "pixels" else box_masks(boxes, images.shape), boxes)
+    return Split(images, labels, pixels if drawing.masks == "pixels" else box_masks(boxes, images.shape), boxes)
 
 
 def _labels(share: float | None, first: int, random: torch.Generator) -> Tensor:
@@ -170,7 +167,7 @@ def _labels(share: float | None, first: int, random: torch.Generator) -> Tensor:
     return (before + 1e-9).floor().diff().long()
 
 
-def _chosen(drawing: Drawing, labels: Tensor, random: torch.Generator) -> _Scene:
+def _chosen(drawing: Polygons, labels: Tensor, random: torch.Generator) -> _Scene:
     """What is in each image, targets first, still without a place."""
     n, most = len(labels), 19 if drawing.shapes == -1 else drawing.shapes
     own = torch.tensor([drawing.against or drawing.target, drawing.target])
@@ -196,7 +193,7 @@ def _chosen(drawing: Drawing, labels: Tensor, random: torch.Generator) -> _Scene
     )
 
 
-def _distractors(drawing: Drawing) -> list[Polygon]:
+def _distractors(drawing: Polygons) -> list[Polygon]:
     """What a distractor can be: anything but what a class is named after."""
     least, most = drawing.vertices
     round_ones = [CIRCLE] if drawing.circles or drawing.simplified else []
@@ -204,7 +201,7 @@ def _distractors(drawing: Drawing) -> list[Polygon]:
     return [kind for kind in kinds if kind not in (drawing.target, drawing.against)]
 
 
-def _placed(drawing: Drawing, scene: _Scene, random: torch.Generator) -> _Scene:
+def _placed(drawing: Polygons, scene: _Scene, random: torch.Generator) -> _Scene:
     """Give every shape the first of its random places at which it covers nothing that it must not."""
     n, most = scene.there.shape
     for shape in range(most):
@@ -222,7 +219,7 @@ def _placed(drawing: Drawing, scene: _Scene, random: torch.Generator) -> _Scene:
     return scene
 
 
-def _painted(drawing: Drawing, scene: _Scene, random: torch.Generator) -> tuple[Tensor, Tensor]:
+def _painted(drawing: Polygons, scene: _Scene, random: torch.Generator) -> tuple[Tensor, Tensor]:
     """Images (N, 3, H, W), of whole 255ths, and the pixels (N, 1, H, W) of the targets that are seen."""
     n, most = scene.there.shape
     size, reach = drawing.size, drawing.radius[1] + 1

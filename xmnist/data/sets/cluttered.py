@@ -3,63 +3,85 @@
 The idea is that of Mnih et al., "Recurrent models of visual attention", arXiv 1406.6247.
 """
 
-from importlib import import_module
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+from dataclasses import dataclass
+from typing import Annotated
 
+from xmnist.config.rules import maybe, whole
 from xmnist.data.base import Info, Split, box_masks
+from xmnist.data.dataset import Dataset, Masks, Seed, dataset
+from xmnist.data.sets.downloaded import Mnist
+from xmnist.data.sets.glyphs import Glyphs
 from xmnist.runtime.errors import InputError
+from xmnist.runtime.lazy import Tensor, torch
 from xmnist.runtime.seeds import derive_seed
 
-SOURCES = {"cluttered_mnist": ("xmnist.data.downloaded", "mnist"), "cluttered_glyphs": ("xmnist.data.glyphs", "glyphs")}
 INK = 0.5
 """From which value on a pixel of MNIST belongs to the digit."""
 
 CHUNK = 2000
 
 
-def info(size: int, **_: object) -> Info:
-    """Shape and classes: those of the digits, on the canvas."""
-    return Info((1, size, size), tuple("0123456789"), masks=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Cluttered(Dataset):
+    """Digits placed on a canvas, the same for the same `seed`."""
+
+    masked = True
+
+    seed: Seed
+    masks: Masks
+    size: Annotated[int, whole(28, 1024), "pixels of the canvas, height and width"]
+    fragments: Annotated[int, whole(0, 1000), "pieces of other digits beside the digit"]
+    fragment_size: Annotated[int, whole(1, 28), "pixels of a piece, height and width"]
+
+    def digits(self) -> Dataset:
+        """The data set that the digits are from."""
+        raise TypeError(f"{type(self).__name__} has no digits")
+
+    def info(self) -> Info:
+        return Info((1, self.size, self.size), tuple("0123456789"), masks=True)
+
+    def present(self, data_dir: str) -> bool:
+        return self.digits().present(data_dir)
+
+    def digest(self, data_dir: str) -> str | None:
+        return self.digits().digest(data_dir)
+
+    def parts(self, data_dir: str) -> tuple[Split, Split, Info]:
+        out = []
+        for part, digits in zip(("train", "test"), self.digits().parts(data_dir)[:2], strict=True):
+            random = torch.Generator().manual_seed(derive_seed(self.seed, f"clutter {part}"))
+            placed = [
+                _placed(digits, slice(start, start + CHUNK), random, self.size, self.fragments, self.fragment_size)
+                for start in range(0, len(digits), CHUNK)
+            ]
+            images, ink, boxes = (torch.cat(column) for column in zip(*placed, strict=True))
+            shown = ink if self.masks == "pixels" else box_masks(boxes, images.shape)
+            out.append(Split(images, digits.labels, shown, boxes))
+        return out[0], out[1], self.info()
 
 
-def load(
-    data_dir: str,
-    name: str,
-    train: int | None,
-    test: int | None,
-    seed: int,
-    size: int,
-    fragments: int,
-    fragment_size: int,
-    masks: str,
-    **options: float,
-) -> tuple[Split, Split, Info]:
-    """Place the training and the test digits, the same for the same `seed`.
+@dataset("cluttered_mnist", title="Cluttered MNIST")
+class ClutteredMnist(Cluttered):
+    """A digit of MNIST somewhere on a larger canvas, among pieces of other digits."""
 
-    Args:
-        size: height and width of the canvas, in pixels.
-        fragments: how many pieces there are beside the digit.
-        fragment_size: height and width of a piece.
-        masks: `boxes` (around the digit's ink) or `pixels` (its ink).
-        options: of the source, `glyphs`.
-    """
-    module, source = SOURCES[name]
-    if source == "glyphs":
-        options["seed"] = seed
-    parts = import_module(module).load(data_dir=data_dir, name=source, train=train, test=test, **options)[:2]
-    out = []
-    for part, digits in zip(("train", "test"), parts, strict=True):
-        random = torch.Generator().manual_seed(derive_seed(seed, f"clutter {part}"))
-        placed = [
-            _placed(digits, slice(start, start + CHUNK), random, size, fragments, fragment_size)
-            for start in range(0, len(digits), CHUNK)
-        ]
-        images, ink, boxes = (torch.cat(column) for column in zip(*placed, strict=True))
-        shown = ink if masks == "pixels" else box_masks(boxes, images.shape)
-        out.append(Split(images, digits.labels, shown, boxes))
-    return out[0], out[1], info(size)
+    train: Annotated[int | None, maybe(whole(20)), "use only the first so many training images; null: all"]
+    test: Annotated[int | None, maybe(whole(1)), "use only the first so many test images; null: all"]
+
+    def digits(self) -> Mnist:
+        return Mnist(train=self.train, test=self.test)
+
+    def source_note(self) -> str:
+        return self.digits().source_note()
+
+
+@dataset("cluttered_glyphs", drawn=True)
+class ClutteredGlyphs(Cluttered, Glyphs):
+    """A drawn digit somewhere on a larger canvas, among pieces of other digits."""
+
+    def digits(self) -> Glyphs:
+        return Glyphs(**{key: getattr(self, key) for key in Glyphs.keys})
 
 
 def _placed(

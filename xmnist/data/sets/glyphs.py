@@ -4,16 +4,16 @@ Every image is a digit of one of 21 fonts in one of three stroke widths, rotated
 random, then blurred and covered with noise. The mask is the digit itself, before blur and noise.
 """
 
+from __future__ import annotations
+
 import importlib.util
 from pathlib import Path
+from typing import Annotated
 
-import numpy as np
-import torch
-from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor
-from torch.nn import functional as F
-
+from xmnist.config.rules import number, whole
 from xmnist.data.base import Info, Split
+from xmnist.data.dataset import Dataset, Seed, dataset
+from xmnist.runtime.lazy import F, Tensor, np, torch
 
 SIZE = 28
 FINE = 2 * SIZE  # digits are placed on a grid twice as fine and averaged: smooth edges
@@ -28,56 +28,49 @@ FONTS = (
 )
 
 
-def info(**_: object) -> Info:
-    """Shape and classes of the glyphs."""
-    return Info((1, SIZE, SIZE), tuple("0123456789"), masks=True)
+@dataset("glyphs", drawn=True, masked=True)
+class Glyphs(Dataset):
+    """Digits drawn from the fonts that matplotlib ships, the same for the same `seed`."""
 
+    train: Annotated[int, whole(200, 1_000_000), "training images"]
+    test: Annotated[int, whole(1, 1_000_000), "test images"]
+    seed: Seed
+    rotation: Annotated[float, number(0, 180), "largest angle to either side, in degrees"]
+    shear: Annotated[float, number(0, 45), "largest angle to either side, in degrees"]
+    zoom: Annotated[float, number(0, 0.9), "largest change of size to either side, as a share of it"]
+    shift: Annotated[float, number(0, 28), "largest shift to either side, in pixels"]
+    blur: Annotated[float, number(0, 1), "largest share that a blurred copy has in the image"]
+    noise: Annotated[float, number(0, 1), "largest standard deviation of the Gaussian noise"]
 
-def load(
-    data_dir: str,
-    train: int,
-    test: int,
-    seed: int,
-    rotation: float,
-    shear: float,
-    zoom: float,
-    shift: float,
-    blur: float,
-    noise: float,
-    name: str = "glyphs",
-) -> tuple[Split, Split, Info]:
-    """Draw `train` and `test` images, the same for the same `seed`.
+    def info(self) -> Info:
+        return Info((1, SIZE, SIZE), tuple("0123456789"), masks=True)
 
-    Args:
-        rotation, shear: largest angles to either side, in degrees.
-        zoom: largest change of size, as a share of it.
-        shift: largest shift to either side, in pixels.
-        blur: largest share that a blurred copy has in the image.
-        noise: largest standard deviation of the Gaussian noise.
-    """
-    templates = _templates()
-    random = torch.Generator().manual_seed(seed)
-    parts = []
-    for count in (train, test):
-        labels = torch.randint(10, (count,), generator=random)
-        images = torch.empty(count, 1, SIZE, SIZE)
-        masks = torch.empty(count, 1, SIZE, SIZE, dtype=torch.bool)
-        for start in range(0, count, CHUNK):
-            rows = slice(start, min(start + CHUNK, count))
-            size = rows.stop - rows.start
-            style = torch.randint(templates.shape[1], (size,), generator=random)
-            place = _places(size, rotation, shear, zoom, shift, random)
-            grid = F.affine_grid(place, [size, 1, FINE, FINE], align_corners=False)
-            drawn = F.grid_sample(templates[labels[rows], style, None], grid, align_corners=False)
-            clean = F.avg_pool2d(drawn, 2)
-            masks[rows] = clean >= 0.3  # half would break the thinnest strokes
-            images[rows] = _spoil(clean, blur, noise, random)
-        parts.append(Split(images, labels, masks))
-    return parts[0], parts[1], info()
+    def parts(self, data_dir: str) -> tuple[Split, Split, Info]:
+        templates = _templates()
+        random = torch.Generator().manual_seed(self.seed)
+        out = []
+        for count in (self.train, self.test):
+            labels = torch.randint(10, (count,), generator=random)
+            images = torch.empty(count, 1, SIZE, SIZE)
+            masks = torch.empty(count, 1, SIZE, SIZE, dtype=torch.bool)
+            for start in range(0, count, CHUNK):
+                rows = slice(start, min(start + CHUNK, count))
+                size = rows.stop - rows.start
+                style = torch.randint(templates.shape[1], (size,), generator=random)
+                place = _places(size, self.rotation, self.shear, self.zoom, self.shift, random)
+                grid = F.affine_grid(place, [size, 1, FINE, FINE], align_corners=False)
+                drawn = F.grid_sample(templates[labels[rows], style, None], grid, align_corners=False)
+                clean = F.avg_pool2d(drawn, 2)
+                masks[rows] = clean >= 0.3  # half would break the thinnest strokes
+                images[rows] = _spoil(clean, self.blur, self.noise, random)
+            out.append(Split(images, labels, masks))
+        return out[0], out[1], self.info()
 
 
 def _templates() -> Tensor:
     """All digits in all styles, white on black and centred, (10, styles, FINE, FINE) in [0, 1]."""
+    from PIL import Image, ImageDraw, ImageFont
+
     spec = importlib.util.find_spec("matplotlib")
     assert spec is not None and spec.origin is not None, "matplotlib is a dependency"
     folder = Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf"
