@@ -131,7 +131,7 @@ def test_an_out_dir_that_cannot_be_written_is_named(xmnist: Xmnist, tmp_path: Pa
 def test_a_named_data_set_is_never_replaced(xmnist: Xmnist, tmp_path: Path) -> None:
     answer = xmnist("train", "dataset=kmnist", f"data_dir={tmp_path / 'nothing'}", http_proxy="http://127.0.0.1:9")
     assert answer.returncode == 2 and len(answer.stderr.splitlines()) == 1
-    for word in ("kmnist: ", str(tmp_path / "nothing"), "XMNIST_DATA", "built-in data set: glyphs"):
+    for word in ("kmnist: ", str(tmp_path / "nothing"), "XMNIST_DATA", "use a built-in data set: ", " glyphs,"):
         assert word in answer.stderr
     assert not list((tmp_path / "work").iterdir()) and not (tmp_path / "nothing").exists()
 
