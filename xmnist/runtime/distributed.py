@@ -3,6 +3,7 @@
 With one process, nothing here does anything, and torch.distributed is not started.
 """
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -146,6 +147,8 @@ def parallel(model: nn.Module, loss: Callable[..., Tensor]) -> Callable[..., Ten
         return loss
     if next(model.parameters()).is_cuda:
         nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    # A weight with one channel, or a kernel of one pixel, has several layouts that are the same in memory.
+    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     # A static graph may leave parameters unused, as the layers of a RefAE's classifier behind the one that it encodes.
     return DistributedDataParallel(_Loss(model, loss), static_graph=True)
 
