@@ -93,12 +93,14 @@ def _all(missing: Mapping[int, Settings], count: int) -> set[int]:
     next training before it can begin, so that an interrupt leaves none to begin.
     """
     waiting, done, busy = list(missing.items()), set[int](), dict[Future[str], tuple[int, ProcessPoolExecutor]]()
-    listened, held = Pipe(duplex=False)  # the workers end once `held` is closed, by this process or by its death
+    listened, held = Pipe(duplex=False)  # the workers end once `held` is closed, at the latest by this one's death
     with listened, held, TemporaryDirectory(prefix="xmnist-", ignore_cleanup_errors=True) as folder:
         given = Path(folder), listened, logging.getLogger().level, max(1, torch.get_num_threads() // count)
         journals = workers.Journals(Path(folder))
+        others = set(multiprocessing.active_children())
         try:
-            pools = [ProcessPoolExecutor(1, initializer=workers.begin, initargs=given) for _ in range(count)]
+            with workers.deaf():
+                pools = [ProcessPoolExecutor(1, initializer=workers.begin, initargs=given) for _ in range(count)]
         except OSError as error:
             log.warning("one after the other: no semaphores can be made (%s)", error.strerror)
             return set()
@@ -127,7 +129,8 @@ def _all(missing: Mapping[int, Settings], count: int) -> set[int]:
                         done.add(place)
                         progress.display.plan.finished += 1
         except BaseException:
-            held.close()
+            for process in set(multiprocessing.active_children()) - others:
+                process.terminate()
             wait(busy, 2 * workers.PATIENCE)  # until they have written down that they were interrupted
             for pool in pools:
                 pool.shutdown(kill_workers=True)

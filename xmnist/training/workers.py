@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,8 @@ from xmnist.runtime import interrupts, machine, progress
 from xmnist.runtime.errors import one_line
 from xmnist.training import networks
 
-SIGNALS = {getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)}
-"""What interrupts a command; a closed terminal has no signal on Windows."""
+SIGNALS = {getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(signal, name)}
+"""What a terminal sends to all of a command's processes; there is no SIGHUP on Windows."""
 
 PATIENCE = 5.0
 """Seconds that a worker has to write down that its training was interrupted."""
@@ -80,12 +81,14 @@ class Journals:
 
 @contextmanager
 def deaf() -> Iterator[None]:
-    """Start a worker in this block: signals do not reach it before it knows what they mean, and wait for this one."""
+    """Start workers in this block, which the terminal does not interrupt while they load; here, signals wait."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
+        resource_tracker.ensure_running()  # else it would be started in the block, and unblock a signal
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -110,7 +113,7 @@ def begin(folder: Path, parent: Connection, level: int, threads: int) -> None:
     global _journal
     machine.prepare()
     for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)  # those of the terminal: the parent has them too
+        signal.signal(number, signal.SIG_IGN)  # the parent has it too, and sends SIGTERM
     signal.signal(signal.SIGTERM, _stop)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
