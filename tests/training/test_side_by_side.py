@@ -61,6 +61,8 @@ class Here:
 def here(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float | None]]:
     monkeypatch.setattr(side_by_side, "ProcessPoolExecutor", Here)
     monkeypatch.setattr(workers, "_journal", SimpleNamespace())
+    for module, name in ((networks, "draw"), (train, "_draw")):
+        monkeypatch.setattr(module, name, lambda *_: None)  # pictures would take half of the time
     Here.done = []
     return Here.done
 
