@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 from torch.multiprocessing import start_processes
 
 from helpers import OPTIONS, TINY, build, ended, started, type_
@@ -61,9 +61,14 @@ def built(name: str, **options: Any) -> nn.Module:
     return build(name, (1, SIZE, SIZE), 3, **options).double()
 
 
-def classifier(folder: Path, train: int = 21, name: str = "vgg_small", **options: Any) -> Found:
-    """BatchNorm, dropout and class weights; 8 + 8 + 5 rows, of which the second process has one more than the first."""
-    images, model = data(train), built(name, **options)
+def plain(width: int = 4) -> nn.Module:
+    """A classifier with dropout and without BatchNorm."""
+    return built("vgg_xml", dropout=0.5, width=width, batch_norm=False)
+
+
+def classifier(folder: Path, model: nn.Module, train: int = 21) -> Found:
+    """Dropout and class weights; 8 + 8 + 5 rows, of which the second process has one more than the first."""
+    images = data(train)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(processes.rank())  # drawn on another machine
@@ -74,19 +79,20 @@ def resumed(folder: Path) -> Found:
     """One epoch, and another one from what was saved after it."""
     states: list[dict[str, Any]] = []
     images = data(21)
-    task = objectives.classifier(built("vgg_small", dropout=0.5), images)
+    task = objectives.classifier(plain(), images)
     fit(task, images.validation, save=lambda state: states.append(copy.deepcopy(state)))
-    task = objectives.classifier(built("vgg_small", dropout=0.5), images)
+    task = objectives.classifier(plain(), images)
     rows = fit(task, images.validation, state=states[0])
     return {"rows": rows, "model": task.model.state_dict()}
 
 
 def phases(folder: Path) -> Found:
-    """A joint model that is to keep to its masks, in its three phases."""
+    """A joint model that is to keep to its masks, in its three phases; without BatchNorm."""
     images = data(19)
     torch.manual_seed(3)
     explainer = joint.Explainer((1, SIZE, SIZE), width=2, depth=2, init_bias=0.5).double()
-    model = joint.Joint(built("cam_net", width=2), explainer)
+    explainer.head[1] = nn.Identity()
+    model = joint.Joint(plain(width=2), explainer)
     rows = []
     for alpha, frozen in zip((1.0, 0.25, 0.9), (("explainer",), ("classifier",), ()), strict=True):
         task = objectives.joint(model, images, frozen, alpha, beta=0.5, gamma=1.0, loss="hybrid")
@@ -94,50 +100,77 @@ def phases(folder: Path) -> Found:
     return {"rows": rows, "model": model.state_dict()}
 
 
-def autoencoder(folder: Path) -> Found:
-    images = data(9)
-    explained = built("cam_net", width=2).eval()
-    task = objectives.refae(explained, built("vgg_small", dropout=0.5), images, "conv", "conv64", "sse")
+def decoder(folder: Path) -> Found:
+    """A decoder of codes that are kept."""
+    explained, images = built("cam_net", width=2).eval(), data(9)
+    task = objectives.cladec(explained, images, "features", "conv64", alpha=0.5, reconstruction="mse")
     task.model.double()
     return {"rows": fit(task, images.validation, lr=1e-3), "model": task.model.state_dict()}
+
+
+def variational_decoder(folder: Path) -> Found:
+    """Points that are drawn."""
+    explained, images = built("cam_net", width=2).eval(), data(9)
+    task = objectives.cladec_vae(explained, images, "logits", latent=2, beta=1.0, alpha=0.5)
+    task.model.double()
+    return {"rows": fit(task, images.validation, lr=1e-3), "model": task.model.state_dict()}
+
+
+def autoencoder(folder: Path) -> Found:
+    """The classifier's last layers are no part of it, and must not decay."""
+    images = data(9)
+    explained = built("cam_net", width=2).eval()
+    task = objectives.refae(explained, plain(), images, "conv2", "conv64", "sse")
+    task.model.double()
+    return {"rows": fit(task, images.validation, lr=1e-3, weight_decay=0.1), "model": task.model.state_dict()}
 
 
 def variational(folder: Path) -> Found:
     """Points that are drawn, in an encoder with dropout that learns too."""
     images = data(9)
     explained = built("cam_net", width=2).eval()
-    task = objectives.refvae(explained, built("vgg_small", dropout=0.5), images, "dense", latent=2, beta=1.0)
+    task = objectives.refvae(explained, plain(), images, "dense1", latent=2, beta=1.0)
     task.model.double()
     return {"rows": fit(task, images.validation, lr=1e-3), "model": task.model.state_dict()}
 
 
 def norm(folder: Path, count: int) -> Found:
-    """One batch through BatchNorm of maps and of vectors, of which a single one has no variance."""
+    """One batch through BatchNorm of maps and of vectors: each process normalises its own rows, where it has two."""
     torch.manual_seed(4)
     convolution = nn.Conv2d(2, 3, 3, padding=1)
     last = nn.BatchNorm1d(48) if count > 1 else nn.Identity()
     model = nn.Sequential(nn.BatchNorm2d(2), convolution, nn.Flatten(), last).double()
     images = 3 * torch.randn(count, 2, 4, 4, dtype=torch.float64) + 5
     wanted = torch.randn(count, 48, dtype=torch.float64)
-    rows = distributed.share(count).rows
-    inputs = images[rows].requires_grad_()
-    with distributed.batch(model, count):
-        loss = (model(inputs) - wanted[rows]).square().mean()
-        mean = distributed.backward(loss.reshape(1), model)
-    gradients = torch.zeros_like(images)
-    gradients[rows] = inputs.grad
-    own = {name: p.grad for name, p in model.named_parameters()}
-    assert not any("forward" in vars(module) for module in model)
-    return {"mean": mean, "gradients": own, "model": model.state_dict(), "sum of inputs": gradients}
+
+    def loss(rows: slice) -> Tensor:
+        return (model(images[rows]) - wanted[rows]).square().mean()
+
+    if processes.count() > 1:
+        assert distributed.normalises_apart(model)
+        share, step = distributed.share(count), distributed.parallel(model, loss)
+        value = step(share.rows) * share.scale
+        value.backward()
+        mean = distributed.summed(value.detach() / 2)
+        distributed.share_buffers(model)
+    else:
+        parts, before = ([slice(0, count // 2), slice(count // 2, count)] if count >= 4 else [slice(0, count)]), None
+        mean = torch.zeros(())
+        for rows in parts:
+            mean = mean + len(images[rows]) / count * loss(rows)
+            before = before or copy.deepcopy(model.state_dict())
+        mean.backward()
+        assert before is not None
+        model.load_state_dict(before)  # the running statistics are those of the first process
+    return {"mean": mean, "gradients": [p.grad for p in model.parameters()], "model": model.state_dict()}
 
 
 def dropout(folder: Path) -> Found:
     torch.manual_seed(6)
     images = torch.ones(5, 4, dtype=torch.float64)
-    rows, made = distributed.share(5).rows, torch.zeros_like(images)
-    model = nn.Sequential(Dropout(0.5))
-    with distributed.batch(model, 5):
-        made[rows] = model(images[rows])
+    share, made = distributed.share(5), torch.zeros_like(images)
+    with distributed.batch(share):
+        made[share.rows] = Dropout(0.5)(images[share.rows])
     return {"sum of outputs": made, "next": torch.rand(1)}
 
 
@@ -179,14 +212,17 @@ def agreement(folder: Path) -> Found:
 
 
 JOBS: dict[str, Callable[[Path], Found]] = {
-    "classifier": lambda folder: classifier(folder, dropout=0.5),
-    "dropout between convolutions": lambda folder: classifier(folder, name="dropout_cnn", dropout=0.5),
-    "last batch of one row": lambda folder: classifier(folder, 17, dropout=0.5),
+    "classifier": lambda folder: classifier(folder, plain()),
+    "dropout between convolutions": lambda folder: classifier(folder, built("dropout_cnn", dropout=0.5)),
+    "last batch of three rows": lambda folder: classifier(folder, plain(), 19),
+    "last batch of one row": lambda folder: classifier(folder, plain(), 17),
     "resumed": resumed,
     "phases": phases,
+    "decoder": decoder,
+    "variational decoder": variational_decoder,
     "autoencoder": autoencoder,
     "variational": variational,
-    **{f"norm of {count}": lambda folder, count=count: norm(folder, count) for count in (8, 7, 2, 1)},
+    **{f"norm of {count}": lambda folder, count=count: norm(folder, count) for count in (8, 7, 3, 2, 1)},
     "dropout": dropout,
     "not finite": not_finite,
     "streamed": streamed,
@@ -250,7 +286,8 @@ def test_a_share_is_of_whole_rows_and_weighs_what_they_are(monkeypatch: pytest.M
     for rank in range(3):
         monkeypatch.setattr(distributed, "_rank", rank)
         shares.append(distributed.share(8))
-        assert distributed.share(2) == distributed.Share(2, slice(0, 2), (1 / 3,) * 3)
+        assert shares[rank].scale == 3 * shares[rank].weights[rank]
+        assert distributed.share(5) == distributed.Share(5, slice(0, 5), (1 / 3,) * 3)
     assert [(share.rows.start, share.rows.stop) for share in shares] == [(0, 2), (2, 5), (5, 8)]
     assert shares[0].weights == (2 / 8, 3 / 8, 3 / 8)
 
@@ -289,6 +326,7 @@ def test_the_command_line_under_torchrun(xmnist: Callable[..., Any], tmp_path: P
     folder = tmp_path / "work"
     # Plain descent in small steps, in which rounding does not grow to what could be seen.
     words = ["train", *TINY, "alpha=0.5", "trainer.optimizer=sgd", "trainer.lr=0.001", "trainer.decoder.lr=0.00001"]
+    words += ["classifier=dropout_cnn"]
     training = torchrun(*words, "out_dir=two", folder=folder)
     answer, _ = training.communicate(timeout=200)
     assert not training.returncode, answer
@@ -307,12 +345,15 @@ def test_the_command_line_under_torchrun(xmnist: Callable[..., Any], tmp_path: P
         alone, both = (json.loads(files[path.with_name("environment.json")].read_text()) for files in (one, two))
         assert (alone["processes"], both["processes"]) == (1, 2)
 
-    # Once more, as torchrun would start it, but in processes that begin at once.
-    said, port = str(tmp_path / "said"), str(free_port())
-    where = [clean() | PAIR | {"RANK": rank, "LOCAL_RANK": rank, "MASTER_PORT": port} for rank in "01"]
-    again = [started(type_, [*words, "out_dir=two"], folder, each, (said, said)) for each in where]
-    assert [ended(process) for process in again] == [0, 0]
-    assert Path(said).read_text().count("already done: ") == 1
+    # Once more, and a network with BatchNorm: as torchrun would start them, but in processes that begin at once.
+    for number, again in enumerate(([*words, "out_dir=two"], ["train", *TINY, "model=classifier"])):
+        said, port = str(tmp_path / f"said{number}"), str(free_port())
+        where = [clean() | PAIR | {"RANK": rank, "LOCAL_RANK": rank, "MASTER_PORT": port} for rank in "01"]
+        processes = [started(type_, again, folder, each, (said, said)) for each in where]
+        assert [ended(process) for process in processes] == [0, 0]
+    first, second = (Path(tmp_path / f"said{number}").read_text() for number in (0, 1))
+    assert first.count("already done: ") == 1
+    assert second.count("BatchNorm has the statistics of each process's own rows") == 1 and "BatchNorm" not in answer
 
 
 @pytest.mark.parametrize(

@@ -1,25 +1,32 @@
 """Networks that are trained side by side: the same weights, the same files, and no less safe."""
 
+import errno
 import json
+import logging
 import multiprocessing
 import os
+import random
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
 import torch
 
-from helpers import TINY, started, type_
+import waiting
+from helpers import TINY, ended, started, type_
 from xmnist.config import resolution
 from xmnist.runs.store import Run
 from xmnist.stages import explaining, train
-from xmnist.training import networks, side_by_side
+from xmnist.training import networks, side_by_side, workers
 from xmnist.training.loop import NotFiniteError
-from xmnist.training.workers import Worker, WorkerDied
 
 Settings = Callable[..., resolution.Settings]
 
@@ -39,27 +46,23 @@ class Here:
 
     done: ClassVar[list[tuple[str, float | None]]] = []
 
-    def __init__(self, prepare: Any, given: Any, work: Callable[[resolution.Settings], None]) -> None:
-        self.work = work
+    def __init__(self, *_: Any, **__: Any) -> None: ...
 
-    def give(self, settings: resolution.Settings) -> None:
+    def submit(self, work: Callable[[resolution.Settings], str], settings: resolution.Settings) -> Future[str]:
         self.done.append((settings["model"]["name"], settings["alpha"]))
-        self.answer: Exception | None = None
-        try:
-            self.work(settings)
-        except Exception as error:
-            self.answer = error
+        future = Future[str]()
+        future.set_result(work(settings))
+        return future
 
-    @staticmethod
-    def answers(busy: "list[Here]") -> "list[tuple[Here, Exception | None]]":
-        return [(each, each.answer) for each in busy]
-
-    def end(self, busy: bool) -> None: ...
+    def shutdown(self, **_: Any) -> None: ...
 
 
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float | None]]:
-    monkeypatch.setattr(side_by_side, "Worker", Here)
+    monkeypatch.setattr(side_by_side, "ProcessPoolExecutor", Here)
+    monkeypatch.setattr(workers, "_journal", SimpleNamespace())
+    for module, name in ((networks, "draw"), (train, "_draw")):
+        monkeypatch.setattr(module, name, lambda *_: None)  # pictures would take half of the time
     Here.done = []
     return Here.done
 
@@ -150,43 +153,83 @@ def test_what_fails_beside_others_fails_as_it_does_alone(
 def test_after_the_death_of_a_process_the_rest_is_trained_here(
     settings: Settings, here: list[Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(Here, "answers", lambda busy: [(each, WorkerDied()) for each in busy])
+    dead = Future[str]()
+    dead.set_exception(BrokenProcessPool())
+    idle = [True, False]  # the second process has died before it is given anything
+
+    def submit(*_: Any) -> Future[str]:
+        if idle.pop():
+            raise BrokenProcessPool
+        return dead
+
+    monkeypatch.setattr(Here, "submit", submit)
     assert set(train.main(settings(*TINY, "alpha=[0,1]"))) == {"alpha=0", "alpha=1"}
-    assert caplog.text.count("a process died") == 2
+    assert caplog.text.count("a process died") == 1
 
 
-def nothing(*_: Any) -> None: ...
+def test_without_semaphores_one_is_trained_after_the_other(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(side_by_side, "ProcessPoolExecutor", full)
+    members = {0: settings(*TINY, "alpha=0"), 1: settings(*TINY, "alpha=1")}
+    assert side_by_side._all(members, 2) == set()
+    assert "no semaphores can be made (No space left on device)" in caplog.text
 
 
-def sleep(seconds: float) -> None:
-    if seconds < 0:
-        raise ValueError(f"{seconds} seconds")
-    time.sleep(seconds)
+def test_half_a_line_of_a_journal_is_told_when_it_is_whole(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    journal, journals = workers._Journal(tmp_path / "1"), workers.Journals(tmp_path)
+    journal.title = "a network"
+    for text in ("epoch 1", "training a network: here"):
+        journal.emit(logging.LogRecord("xmnist", logging.WARNING, "", 0, text, None, None))
+    whole = (tmp_path / "1").read_text()
+    (tmp_path / "1").write_text(whole[:-5])  # its process was killed, or is at it
+    journals.tell()
+    assert caplog.messages == ["a network: epoch 1"]
+    (tmp_path / "1").write_text(whole)
+    journals.tell()
+    journals.tell()
+    assert caplog.messages == ["a network: epoch 1", "training a network: here"]
 
 
-def test_a_worker_that_dies_whenever_it_does_is_noticed_and_the_others_go_on() -> None:
-    young, idle, busy, other = (Worker(nothing, (), sleep) for _ in range(4))
-    assert young.process.pid and busy.process.pid and idle.process.pid
-    young.give(100)
-    os.kill(young.process.pid, signal.SIGKILL)  # before it has begun to be anything
-    other.give(0)
-    other_answer = Worker.answers([other])
-    assert other_answer == [(other, None)]
-    busy.give(100)
-    os.kill(busy.process.pid, signal.SIGKILL)
-    os.kill(idle.process.pid, signal.SIGKILL)
-    idle.process.join()
-    idle.give(100)
-    found = dict[Worker, Exception | None]()
-    while len(found) < 3:
-        found |= Worker.answers([each for each in (young, idle, busy) if each not in found])
-    assert all(isinstance(error, WorkerDied) for error in found.values())
-    other.give(-1)
-    ((_, error),) = Worker.answers([other])
-    assert str(error) == "-1 seconds"
-    for each in (young, idle, busy, other):
-        each.end(busy=False)
-        assert not each.process.is_alive()
+def kill(seed: int, longest: float, count: int) -> None:
+    """Kill workers of this process, each so many seconds after it was started; returns at once."""
+    moments = random.Random(seed)
+
+    def blow(worker: Any) -> None:
+        if worker.is_alive():
+            os.kill(worker.pid, signal.SIGKILL)
+
+    def strike() -> None:
+        known = set[int | None]()
+        while len(known) < count:
+            new = [each for each in multiprocessing.active_children() if each.pid not in known]
+            for worker in new[: count - len(known)]:
+                known.add(worker.pid)
+                threading.Timer(moments.uniform(0, longest), blow, [worker]).start()
+            time.sleep(0.01)
+
+    threading.Thread(target=strike, daemon=True).start()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_whenever_processes_are_killed_the_others_go_on(
+    seed: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In processes that wait instead of training, and have not to load PyTorch for that."""
+    monkeypatch.setattr(workers, "begin", waiting.begin)
+    monkeypatch.setattr(workers, "train", waiting.train)
+    pieces = {place: {"seconds": 0.1} for place in range(12)}
+    done = set[int]()
+    work = threading.Thread(target=lambda: done.update(side_by_side._all(pieces, 4)), daemon=True)
+    work.start()
+    kill(seed, 0.6, 3)
+    work.join(60)
+    assert not work.is_alive(), "it hangs"
+    died = caplog.text.count("a process died")
+    assert len(done) == len(pieces) - died and died <= 3
 
 
 @pytest.mark.parametrize(("alphas", "threads", "pays"), [((0, 1), 1, 0), ((0, 1), 2, 10**9), ((0,), 2, 0)])
@@ -207,21 +250,34 @@ def test_processes_are_started_only_where_they_pay(
 def test_little_memory_means_few_processes(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     members = [settings(*TINY, f"alpha={alpha}") for alpha in (0, 1)]
     assert side_by_side._available() > 2**28
-    for gigabytes, workers in ((8, 2), (2, 1), (1, 0)):
+    for gigabytes, count in ((8, 2), (2, 1), (1, 0)):
         monkeypatch.setattr(side_by_side, "_available", lambda gigabytes=gigabytes: gigabytes * 2**30)
-        assert side_by_side._workers(members) == workers
+        assert side_by_side._count(members) == count
 
 
 def test_a_process_that_may_not_start_others_does_not(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)  # type: ignore[attr-defined]
-    assert side_by_side._workers([settings(*TINY, f"alpha={alpha}") for alpha in (0, 1)]) == 1
+    assert side_by_side._count([settings(*TINY, f"alpha={alpha}") for alpha in (0, 1)]) == 1
 
 
-def long(folder: Path, words: tuple[str, ...]) -> None:
-    """The command line on a machine with two cores, where the shortest training pays."""
+@pytest.mark.slow
+def test_a_command_whose_processes_are_killed_does_all_that_it_was_to_do(tmp_path: Path) -> None:
+    """`SEED=7 python -m pytest tests/training/test_side_by_side.py -k command_whose` kills them at other moments."""
+    words = ("train", *TINY, "alpha=[0,0.5,1]", f"out_dir={tmp_path}")
+    command = started(command_line, tmp_path, words, int(os.environ.get("SEED", 0)))
+    assert ended(command) == 0, (tmp_path / "said").read_text()
+    said = (tmp_path / "said").read_text()
+    states = [json.loads(path.read_text())["state"] for path in tmp_path.rglob("status.json")]
+    assert states == 5 * ["done"] and "a process died" in said, said
+
+
+def command_line(folder: Path, words: tuple[str, ...], seed: int | None = None) -> None:
+    """The command line on a machine with two cores, where the shortest training pays; its workers may be killed."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background job ignores
     side_by_side.PAYS = 0
     torch.set_num_threads(2)
+    if seed is not None:
+        kill(seed, 4, 2)
     type_(words, folder, dict(os.environ), 2 * (str(folder / "said"),))
 
 
@@ -232,7 +288,7 @@ BLOWS = {"parent is killed": signal.SIGKILL, "terminal is closed": signal.SIGHUP
 @pytest.mark.parametrize("blow", ["parent is killed", "terminal is closed", "last child is killed"])
 def test_no_process_outlives_the_one_that_started_it(tmp_path: Path, blow: str) -> None:
     words = ("train", *TINY, "alpha=[0,1]", "trainer.decoder.epochs=100000", f"out_dir={tmp_path}")
-    command = started(long, tmp_path, words)
+    command = started(command_line, tmp_path, words)
     try:
         begun = waited(lambda: sorted(tmp_path.glob("train/glyphs/cladec/*alpha=[01],*/history.csv")), 2)
         pids = [read(path)["pid"] for path in begun]

@@ -1,19 +1,21 @@
-"""One training on several processes: each computes its rows of every batch, and ends with the whole batch's result.
+"""One training on several processes: each computes its rows of every batch, and DistributedDataParallel the gradients.
 
 With one process, nothing here does anything, and torch.distributed is not started.
 """
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parallel import DistributedDataParallel
 
 from xmnist.runtime import processes
 
@@ -82,14 +84,27 @@ class Share:
         """What this process's rows weigh."""
         return self.weights[_rank]
 
+    @property
+    def scale(self) -> float:
+        """What the mean over the own rows is multiplied by, so that the mean over processes is that over all rows."""
+        return self.weight * len(self.weights)
+
+    @property
+    def everything(self) -> bool:
+        """Whether each process computes all rows."""
+        return self.rows == slice(0, self.total)
+
 
 _share: Share | None = None
 """This process's share of the batch that is being trained on."""
 
 
 def share(total: int) -> Share:
-    """A process's share of so many rows; where there are fewer than processes, each computes them all."""
-    if total < _size:
+    """A process's share of so many rows; where there are fewer than two for each process, each computes them all.
+
+    BatchNorm has no statistics of a single row.
+    """
+    if total < 2 * _size:
         return Share(total, slice(0, total), (1 / _size,) * _size)
     ends = [total * place // _size for place in range(_size + 1)]
     weights = tuple((end - start) / total for start, end in pairwise(ends))
@@ -102,50 +117,66 @@ def current() -> Share | None:
 
 
 @contextmanager
-def batch(model: nn.Module, total: int) -> Iterator[None]:
-    """In this block, the model treats its rows as part of a batch of `total`: BatchNorm has the statistics of all."""
+def batch(own: Share) -> Iterator[None]:
+    """In this block, what is random about rows is drawn for the whole batch that `own` is a share of."""
     global _share
-    if _size == 1:
-        yield
-        return
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
+    _share = own if _size > 1 else None
     try:
-        _share = share(total)
-        for norm in norms if total >= _size else ():
-            norm.forward = partial(_normalise, norm, _share)  # type: ignore[method-assign]
         yield
     finally:
         _share = None
-        for norm in norms:
-            vars(norm).pop("forward", None)
 
 
-def backward(values: Tensor, model: nn.Module) -> Tensor:
-    """Let the first of these means over the own rows have its gradients; returns the means over the whole batch.
+class _Loss(nn.Module):
+    """A loss as the forward pass of a module that holds the network: what DistributedDataParallel wraps."""
 
-    The parameters' gradients are then those of the whole batch too.
+    def __init__(self, model: nn.Module, loss: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.model, self.loss = model, loss
+
+    def forward(self, *batch: Tensor) -> Tensor:
+        return self.loss(*batch)
+
+
+def parallel(model: nn.Module, loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The loss of `model`, whose gradients are averaged over the processes; all begin with the first one's network.
+
+    Other machines may have drawn other weights. On GPUs, BatchNorm has the statistics of the whole batch from now on.
     """
-    if _share is None:
-        values[0].backward()
-        return values.detach()
-    own = values * _share.weight
-    own[0].backward()
-    gradients = [p.grad for p in model.parameters() if p.grad is not None]  # of the same parameters everywhere
-    flat = torch.cat([own.detach(), *(gradient.flatten() for gradient in gradients)])
-    dist.all_reduce(flat)
-    means, *parts = flat.split([len(own), *(gradient.numel() for gradient in gradients)])
-    for gradient, part in zip(gradients, parts, strict=True):
-        gradient.copy_(part.view_as(gradient))
-    return means
+    if _size == 1:
+        return loss
+    if next(model.parameters()).is_cuda:
+        nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    # A weight with one channel, or a kernel of one pixel, has several layouts that are the same in memory.
+    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+    # A static graph may leave parameters unused, as the layers of a RefAE's classifier behind the one that it encodes.
+    return DistributedDataParallel(_Loss(model, loss), static_graph=True)
+
+
+def share_buffers(model: nn.Module) -> None:
+    """Give all processes the first one's buffers, as DistributedDataParallel does before a step, and not after it."""
+    for buffer in model.buffers() if _size > 1 else ():
+        dist.broadcast(buffer, 0)
+
+
+def normalises_apart(model: nn.Module) -> bool:
+    """Whether each process normalises its own rows: BatchNorm on CPUs, for which torch has no SyncBatchNorm."""
+    there = any(isinstance(module, _BatchNorm) for module in model.modules())
+    return _size > 1 and there and not next(model.parameters()).is_cuda
+
+
+def summed(values: Tensor) -> Tensor:
+    """The sum of these values over all processes."""
+    if _size > 1:
+        dist.all_reduce(values)
+    return values
 
 
 def weighted(mean: Tensor, weight: Tensor) -> Tensor:
     """A mean over the own rows, divided by the sum of their weights, as if it were divided by the whole batch's."""
     if _share is None:
         return mean
-    whole = weight.clone()
-    dist.all_reduce(whole)
-    return mean * (weight / (whole * _share.weight))
+    return mean * (weight / (summed(weight.clone()) * _share.weight))
 
 
 def measured(measure: Callable[[Any], dict[str, float]], split: Any) -> dict[str, float]:
@@ -154,76 +185,10 @@ def measured(measure: Callable[[Any], dict[str, float]], split: Any) -> dict[str
         return measure(split)
     own = share(len(split))
     found = measure(split.subset(torch.arange(len(split))[own.rows]))
-    means = torch.tensor(list(found.values()), dtype=torch.float64) * own.weight
-    dist.all_reduce(means)
+    means = summed(torch.tensor(list(found.values()), dtype=torch.float64) * own.weight)
     return dict(zip(found, means.tolist(), strict=True))
 
 
 def total(sums: Tensor, own: Share) -> Tensor:
     """Sums over the own rows, made sums over all rows."""
-    if _size == 1:
-        return sums
-    dist.all_reduce(sums)
-    return sums / _size if own.total < _size else sums
-
-
-def align(model: nn.Module) -> None:
-    """Give a network the first process's weights: other machines may have drawn others."""
-    if _size > 1:
-        for tensor in model.state_dict().values():
-            whole = tensor.contiguous()
-            dist.broadcast(whole, 0)
-            tensor.copy_(whole)
-
-
-def _normalise(norm: nn.BatchNorm1d | nn.BatchNorm2d, own: Share, inputs: Tensor) -> Tensor:
-    """BatchNorm of the rows in `inputs`, with the statistics of the batch that they are a share of."""
-    if not norm.training:
-        return type(norm).forward(norm, inputs)
-    assert norm.momentum is not None and norm.running_mean is not None and norm.running_var is not None
-    assert norm.num_batches_tracked is not None
-    with torch.no_grad():
-        # torch's own pass over the rows, many times as fast as var_mean; it gives their moments back, and would update
-        # running statistics. The table has a row for each process, of which it fills its own.
-        unused = norm.running_mean.clone(), norm.running_var.clone()
-        moments = torch.stack(torch.batch_norm_update_stats(inputs, *unused, 0.0))
-        table = moments.new_zeros(_size, *moments.shape)
-        table[_rank] = moments
-        dist.all_reduce(table)
-        weights, (means, variances) = table.new_tensor(own.weights)[:, None], table.unbind(1)
-        mean = (weights * means).sum(0)
-        variance = (weights * (variances + (means - mean).square())).sum(0)
-        count = own.total * inputs[0, 0].numel()
-        norm.num_batches_tracked.add_(1)
-        norm.running_mean.lerp_(mean, norm.momentum)
-        norm.running_var.lerp_(variance * (count / (count - 1)), norm.momentum)
-    return _Normalised.apply(inputs, norm.weight, norm.bias, mean, variance, norm.eps, count)
-
-
-class _Normalised(torch.autograd.Function):
-    """Normalisation with given moments, and BatchNorm's gradients: `count` values a channel had a part in them."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, variance: Tensor, eps: float, count: int
-    ) -> Tensor:
-        ctx.save_for_backward(inputs, weight, mean, variance)
-        ctx.eps, ctx.count = eps, count
-        return nn.functional.batch_norm(inputs, mean, variance, weight, bias, eps=eps)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Any:
-        inputs, weight, mean, variance = ctx.saved_tensors
-        direct, *own = torch.ops.aten.native_batch_norm_backward(
-            *(gradients[0], inputs, weight, mean, variance, None, None, False, ctx.eps, [True, True, True])
-        )
-        both = torch.stack(own)
-        dist.all_reduce(both)
-        # What each value does through the moments of all: -weight / std * (sum(dy) + x_normalised * sum(dy x)) / count
-        scale = weight * (variance + ctx.eps).rsqrt() / ctx.count
-        slope = -scale * both[0] * (variance + ctx.eps).rsqrt()
-        constant = -scale * both[1] - slope * mean
-        slope, constant = (each.view(-1, *[1] * (inputs.dim() - 2)) for each in (slope, constant))
-        wide = direct.to(slope.dtype)
-        wide.addcmul_(inputs, slope).add_(constant)
-        return wide.to(inputs.dtype), *own, None, None, None, None
+    return summed(sums) / _size if own.everything else summed(sums)

@@ -103,14 +103,13 @@ def fit(
     scheduler = _scheduler(schedule, descent, highest, steps * epochs, warmup, step_epochs, factor, patience, min_lr)
     parts = {"model": model, "optimizer": descent, "scheduler": scheduler}
     history, best = _restore(parts, state) if state is not None else ([], {})
-    distributed.align(model)
+    lowered = distributed.parallel(model, devices.autocast(precision, data.device)(loss))
     while len(history) < epochs and not _stopped(history, stop_patience, stop_delta):
         epoch = len(history) + 1
         own_seed = derive_seed(seed, f"epoch {epoch}")
         torch.manual_seed(own_seed)
         start = time.perf_counter()
         per_step = scheduler if schedule == "one_cycle" else None
-        lowered = devices.autocast(precision, data.device)(loss)
         means = _epoch(model, lowered, data, batch_size, descent, per_step, epoch, epochs, own_seed)
         seconds = time.perf_counter() - start
         model.eval()
@@ -186,26 +185,37 @@ def _epoch(
     order = torch.randperm(len(data)).to(data.device)  # drawn on the CPU: the same order on every device
     batches = _batches(order, batch_size, model)
     losses: list[Tensor] = []
-    seen = 0
-    own = [rows[distributed.share(len(rows)).rows] for rows in batches]
+    checked = 0
+
+    def check() -> Tensor:
+        """Make the losses since the last check those of whole batches, all finite; returns them."""
+        nonlocal checked
+        losses[checked:] = distributed.summed(torch.stack(losses[checked:]))
+        new = torch.stack(losses[checked:])[:, 0]
+        _check_finite(new, number, checked)
+        checked = len(losses)
+        return new
+
+    shares = [distributed.share(len(rows)) for rows in batches]
+    own = [rows[share.rows] for rows, share in zip(batches, shares, strict=True)]
     with progress.activity(f"epoch {number}/{epochs}", len(order)) as advance:
-        for rows, batch in zip(batches, data.batches(own, seed), strict=True):
-            with distributed.batch(model, len(rows)):
-                value = loss(*batch).reshape(-1)
+        for rows, share, batch in zip(batches, shares, data.batches(own, seed), strict=True):
+            with distributed.batch(share):
+                values = loss(*batch).reshape(-1)
                 optimizer.zero_grad(set_to_none=True)
-                losses.append(distributed.backward(value, model))
+                (values[0] * share.scale).backward()
+            losses.append(values.detach() * share.weight)
             optimizer.step()
             if scheduler is not None and scheduler.last_epoch + 1 < scheduler.total_steps:
                 scheduler.step()
             progress.display.trained(len(rows))
             drawn = advance(len(rows))  # true now and then, where it is shown: the only time to wait for the device
             if drawn if processes.count() == 1 else len(losses) % CHECKED == 0:
-                new = torch.stack(losses[seen:])[:, 0]
-                _check_finite(new, number, seen)
-                advance(0, f"loss {new.mean().item():.4g}")
-                seen = len(losses)
+                advance(0, f"loss {check().mean().item():.4g}")
+    if checked < len(losses):
+        check()
+    distributed.share_buffers(model)
     columns = torch.stack(losses)
-    _check_finite(columns[:, 0], number, 0)
     sizes = torch.tensor([len(rows) for rows in batches], dtype=torch.float64)
     return (sizes @ columns.cpu().double() / sizes.sum()).tolist()
 

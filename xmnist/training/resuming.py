@@ -37,6 +37,12 @@ def fit(run: Run, parts: list[tuple[objectives.Task, Settings]], images: Data) -
     first, before = (state["phase"], state["before"]) if state else (1, [])
     if state is None:
         _begin(run.settings, parts[0][0].model)
+    if distributed.normalises_apart(parts[0][0].model):
+        log.warning(
+            "BatchNorm has the statistics of each process's own rows on a CPU: %d processes train another network than "
+            "one",
+            processes.count(),
+        )
     for phase, (task, options) in enumerate(parts, 1):
         if phase >= first:
             before = before + _fit_part(run, task, options, images, phase, before, len(parts), state, sources)

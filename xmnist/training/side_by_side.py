@@ -3,17 +3,21 @@
 import logging
 import multiprocessing
 from collections.abc import Mapping, Sequence
-from logging.handlers import QueueHandler
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from multiprocessing import Pipe
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
+from joblib.externals.loky import ProcessPoolExecutor
 
 from xmnist.config.derived import Settings, trained
 from xmnist.runs.store import Run
 from xmnist.runs.titles import network_title
-from xmnist.runtime import devices, processes, progress
-from xmnist.training import networks
-from xmnist.training.workers import Worker, WorkerDied
+from xmnist.runtime import devices, interrupts, processes, progress
+from xmnist.training import networks, workers
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +26,9 @@ PAYS = 100_000
 
 MEMORY = 3 * 2**29
 """Bytes that a process needs beside three times its images: PyTorch, and what is made of a batch."""
+
+EVERY = 0.2
+"""Seconds after which is looked what the workers have logged."""
 
 
 def train(members: Sequence[Settings]) -> list[Run]:
@@ -40,17 +47,17 @@ def side_by_side(members: Sequence[Settings]) -> set[int]:
     training that fails is left to the caller.
     """
     missing = {place: each for place, each in enumerate(members) if not Run("train", each).reusable()}
-    workers = _workers(list(missing.values()))
-    if workers < 2:
+    count = _count(list(missing.values()))
+    if count < 2:
         return set()
     for each in missing.values():
         networks.found_or_trained(trained(each, "classifier"))
-    log.info("training %d networks, %d at a time", len(missing), workers)
-    with progress.activity(f"training {len(missing)} networks, {workers} at a time"):
-        return _all(missing, workers)
+    log.info("training %d networks, %d at a time", len(missing), count)
+    with progress.activity(f"training {len(missing)} networks, {count} at a time"):
+        return _all(missing, count)
 
 
-def _workers(missing: Sequence[Settings]) -> int:
+def _count(missing: Sequence[Settings]) -> int:
     """How many trainings to do at a time."""
     if len(missing) < 2 or processes.count() > 1 or devices.find_device(missing[0]["device"]).type != "cpu":
         return 1
@@ -80,48 +87,54 @@ def _available() -> int:
 
 
 def _all(missing: Mapping[int, Settings], count: int) -> set[int]:
-    """Have all of them trained; none is handed out before it can begin, so that an interrupt leaves none to begin."""
-    waiting, done = list(missing.items()), set[int]()
-    idle = [Worker(torch.set_num_threads, (torch.get_num_threads() // count,), _work) for _ in range(count)]
-    busy = dict[Worker, int]()
-    try:
-        while busy or (waiting and idle):
-            while waiting and idle:
-                worker, (place, settings) = idle.pop(), waiting.pop(0)
-                worker.give(settings)
-                busy[worker] = place
-            for worker, error in Worker.answers(list(busy)):
-                place = busy.pop(worker)
-                if isinstance(error, WorkerDied):
-                    log.warning("a process died, perhaps for want of memory: its training is done later, alone")
-                    continue
-                idle.append(worker)
-                if error:
-                    log.warning("%s failed beside others: %s", network_title(missing[place]), error)
-                else:
-                    done.add(place)
-                    progress.display.plan.finished += 1
-    finally:
-        for worker in (*idle, *busy):
-            worker.end(worker in busy)
+    """Have all of them trained; returns the places of those that are done.
+
+    Each worker is a pool of its own, because loky ends all processes of a pool in which one dies. None is given its
+    next training before it can begin, so that an interrupt leaves none to begin.
+    """
+    waiting, done, busy = list(missing.items()), set[int](), dict[Future[str], tuple[int, ProcessPoolExecutor]]()
+    listened, held = Pipe(duplex=False)  # the workers end once `held` is closed, at the latest by this one's death
+    with listened, held, TemporaryDirectory(prefix="xmnist-", ignore_cleanup_errors=True) as folder:
+        given = Path(folder), listened, logging.getLogger().level, max(1, torch.get_num_threads() // count)
+        journals = workers.Journals(Path(folder))
+        others = set(multiprocessing.active_children())
+        try:
+            with workers.deaf():
+                pools = [ProcessPoolExecutor(1, initializer=workers.begin, initargs=given) for _ in range(count)]
+        except OSError as error:
+            log.warning("one after the other: no semaphores can be made (%s)", error.strerror)
+            return set()
+        idle = list(pools)
+        try:
+            while busy or (waiting and idle):
+                while waiting and idle:
+                    (place, settings), pool = waiting[0], idle.pop()
+                    with suppress(BrokenProcessPool), workers.deaf():  # it may have died while it was idle
+                        busy[pool.submit(workers.train, settings)] = place, pool
+                        del waiting[0]
+                over = wait(busy, EVERY, FIRST_COMPLETED).done
+                journals.tell()
+                interrupts.raise_if_interrupted()
+                for future in over:
+                    place, pool = busy.pop(future)
+                    try:
+                        failed = future.result()
+                    except BrokenProcessPool:
+                        log.warning("a process died, perhaps for want of memory: its training is done later, alone")
+                        continue
+                    idle.append(pool)
+                    if failed:
+                        log.warning("%s failed beside others: %s", network_title(missing[place]), failed)
+                    else:
+                        done.add(place)
+                        progress.display.plan.finished += 1
+        except BaseException:
+            for process in set(multiprocessing.active_children()) - others:
+                process.terminate()
+            wait(busy, 2 * workers.PATIENCE)  # until they have written down that they were interrupted
+            for pool in pools:
+                pool.shutdown(kill_workers=True)
+            raise
+        for pool in pools:
+            pool.shutdown()
     return done
-
-
-class _Named(logging.Formatter):
-    """Puts the name of the network that is trained before a message that does not begin by saying it."""
-
-    def __init__(self, title: str) -> None:
-        super().__init__()
-        self.title = title
-
-    def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
-        return text if text.startswith(f"training {self.title}:") else f"{self.title}: {text}"
-
-
-def _work(settings: Settings) -> None:
-    """Train one network; what it logs begins with its name."""
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler, QueueHandler):
-            handler.setFormatter(_Named(network_title(settings)))
-    networks.train(settings)

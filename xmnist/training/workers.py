@@ -1,150 +1,149 @@
-"""Processes that do one piece of work after another, each with a pipe of its own.
+"""The other end of trainings side by side: what a worker process does, and how what it logs comes to the first one.
 
-They share no lock or queue: whenever one of them dies, the others and the process that started them go on.
+A worker writes lines to a file of its own, which the process that started it reads as it grows: whenever one of them
+is killed, no other can wait for it.
 """
 
 import _thread
+import json
 import logging
-import multiprocessing
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from logging.handlers import QueueHandler
-from multiprocessing.connection import Connection, wait
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
+import torch
+
+from xmnist.config.derived import Settings
+from xmnist.runs.titles import network_title
 from xmnist.runtime import interrupts, machine, progress
 from xmnist.runtime.errors import one_line
+from xmnist.training import networks
+
+SIGNALS = {getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(signal, name)}
+"""What a terminal sends to all of a command's processes; there is no SIGHUP on Windows."""
 
 PATIENCE = 5.0
-"""Seconds that a process has to write down that it was interrupted."""
+"""Seconds that a worker has to write down that its training was interrupted."""
 
 
-class WorkerDied(Exception):
-    """A process ended in the middle of its work: it was killed, perhaps for want of memory."""
+class _Journal(logging.Handler):
+    """What a worker tells, as lines of JSON in a file; a message begins with the name of the network."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.file = path.open("a", encoding="utf-8", buffering=1)
+        self.title, self._lines = "", threading.Lock()
+
+    def write(self, **told: Any) -> None:
+        """Write a line; where there is no room for it, the training goes on."""
+        with self._lines, suppress(OSError):
+            self.file.write(json.dumps(told) + "\n")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = self.format(record)
+        named = text if text.startswith(f"training {self.title}:") else f"{self.title}: {text}"
+        self.write(logger=record.name, level=record.levelno, text=named)
 
 
-class WorkFailed(Exception):
-    """What a process was given raised an error; the message is that error, in one line."""
+class Journals:
+    """The files that workers write, one after the other or at the same time, in a folder; read as they grow."""
 
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._read: dict[Path, int] = {}
 
-class Worker:
-    """A process that does work; what it logs is logged by the process that started it.
-
-    Args:
-        prepare: called once in the new process, with `given`.
-        work: called there for each piece of work; it must be importable, as everything that is passed on.
-    """
-
-    def __init__(self, prepare: Callable[..., None], given: Sequence[Any], work: Callable[[Any], None]) -> None:
-        context = multiprocessing.get_context("spawn")  # PyTorch's threads do not survive a fork
-        self.pipe, theirs = context.Pipe()
-        level = logging.getLogger().level
-        self.process = context.Process(target=_serve, args=(theirs, level, prepare, given, work))
-        self.process.start()
-        theirs.close()
-
-    def give(self, piece: Any) -> None:
-        """Let the process begin a piece of work."""
-        with suppress(OSError):  # it has died meanwhile, which `answers` finds out
-            self.pipe.send(piece)
-
-    @staticmethod
-    def answers(busy: Sequence["Worker"]) -> list[tuple["Worker", Exception | None]]:
-        """Wait until some of the processes are done, and how each of these ended: None is well."""
-        by_end: dict[Any, Worker] = {end: each for each in busy for end in (each.pipe, each.process.sentinel)}
-        while True:
-            ready = dict.fromkeys(by_end[end] for end in wait(list(by_end)))
-            over = [(each, answer) for each in ready for answer in each._read()]
-            if over:
-                return over
-
-    def _read(self) -> list[Exception | None]:
-        """What the process has said by now, but for what it logged, which is logged."""
-        try:
-            while self.pipe.poll():
-                said = self.pipe.recv()
-                if isinstance(said, progress.Trained):
-                    progress.display.plan.advance(said.kind, said.images)
-                elif isinstance(said, logging.LogRecord):
-                    logging.getLogger(said.name).handle(said)
+    def tell(self) -> None:
+        """Log what was logged since the last time, and count the images that were trained on."""
+        for path in sorted(self.folder.iterdir()):
+            for told in self._lines(path):
+                if "text" in told:
+                    logger = logging.getLogger(told["logger"])
+                    logger.handle(logging.LogRecord(logger.name, told["level"], "", 0, told["text"], None, None))
                 else:
-                    return [said]
-        except Exception:  # it died, perhaps in the middle of a word
-            self.process.join(1)
-            return [WorkerDied()]
-        return [] if self.process.is_alive() else [WorkerDied()]
+                    progress.display.plan.advance(told["kind"], told["images"])
 
-    def end(self, busy: bool) -> None:
-        """End the process: at once if it is idle, else after it has written down that it was interrupted."""
-        self.pipe.close()
-        if busy:
-            self.process.terminate()
-        self.process.join(2 * PATIENCE)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
+    def _lines(self, path: Path) -> Iterator[dict[str, Any]]:
+        with path.open("rb") as file:
+            file.seek(self._read.get(path, 0))
+            for line in file:
+                if not line.endswith(b"\n"):  # the rest comes later, or never
+                    return
+                self._read[path] = self._read.get(path, 0) + len(line)
+                yield json.loads(line)
 
 
-class _Teller(QueueHandler):
-    """Sends log records through a pipe; several threads may log."""
+@contextmanager
+def deaf() -> Iterator[None]:
+    """Start workers in this block, which the terminal does not interrupt while they load; here, signals wait."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        resource_tracker.ensure_running()  # else it would be started in the block, and unblock a signal
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-    def __init__(self, pipe: Connection, lock: Any) -> None:
-        super().__init__(pipe)  # type: ignore[arg-type]
-        self.own = lock
 
-    def enqueue(self, record: logging.LogRecord) -> None:
-        with self.own:
-            self.queue.send(record)  # type: ignore[attr-defined]
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        """Nobody listens any more, and the work will end in a moment."""
-
+_journal: _Journal | None = None
+"""What this process tells; None where it is no worker."""
 
 _working = False
-"""Whether this process, started by another one, is in the middle of a piece of work."""
+"""Whether this process is in the middle of a training."""
 
 
-def _serve(pipe: Connection, level: int, prepare: Callable[..., None], given: Sequence[Any], work: Any) -> None:
-    """Be a worker; who wants to interrupt its work sends it SIGTERM."""
-    global _working
+def begin(folder: Path, parent: Connection, level: int, threads: int) -> None:
+    """Be a worker: the first thing that its process does.
+
+    Args:
+        folder: of its journal.
+        parent: ends when this process is to end: the one that started it closes its own end, or dies.
+        level: of what is logged.
+        threads: its share.
+    """
+    global _journal
     machine.prepare()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal: the parent has it too, and sends the other
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)  # the parent has it too, and sends SIGTERM
     signal.signal(signal.SIGTERM, _stop)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    root, lock = logging.getLogger(), threading.Lock()
-    root.setLevel(level)
-    root.addHandler(_Teller(pipe, lock))
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    journal = _journal = _Journal(folder / str(os.getpid()))
+    logging.getLogger().setLevel(level)
+    logging.getLogger().addHandler(journal)
+    progress.display.send = lambda trained: journal.write(kind=trained.kind, images=trained.images)
+    torch.set_num_threads(threads)
 
-    def send(said: progress.Trained) -> None:
-        with lock, suppress(OSError):  # nobody listens any more, and the work will end in a moment
-            pipe.send(said)
 
-    progress.display.send = send
-    prepare(*given)
-    while True:
-        try:
-            piece = pipe.recv()
-        except (EOFError, OSError):
-            return
-        answer: Exception | None = None
-        _working = True
-        try:
-            work(piece)
-        except KeyboardInterrupt:  # its run says so by now
-            os._exit(1)
-        except Exception as error:
-            answer = WorkFailed(one_line(str(error)))
-        finally:
-            _working = False
-        with lock:
-            pipe.send(answer)
+def train(settings: Settings) -> str:
+    """Train a network in a worker; returns in one line why that failed, or nothing."""
+    global _working
+    assert _journal is not None
+    _journal.title = network_title(settings)
+    _working = True
+    try:
+        networks.train(settings)
+    except KeyboardInterrupt:  # its run says so by now
+        os._exit(1)
+    except Exception as error:
+        return one_line(str(error))
+    finally:
+        _working = False
+    return ""
 
 
 def _stop(*_: Any) -> None:
+    """Interrupt this process: in a moment, if it is at work."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not disturb what the first one asks for
     if not _working:
         os._exit(1)
@@ -152,15 +151,15 @@ def _stop(*_: Any) -> None:
     interrupts.interrupt()
 
 
-def _end_soon() -> None:
-    time.sleep(PATIENCE)  # for the run to be told interrupted
+def _end_with(parent: Connection) -> None:
+    with suppress(EOFError, OSError):
+        parent.recv_bytes()  # nothing is sent
+    if _working:
+        _thread.interrupt_main(signal.SIGTERM)
+        _end_soon()
     os._exit(1)
 
 
-def _end_with_parent() -> None:
-    """Wait for the end of the process that started this one; its death must not leave work behind that nobody sees."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    wait([parent.sentinel])
-    _thread.interrupt_main(signal.SIGTERM)
-    _end_soon()
+def _end_soon() -> None:
+    time.sleep(PATIENCE)  # for the run to be told interrupted
+    os._exit(1)
