@@ -12,6 +12,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -26,7 +27,7 @@ from xmnist import data
 from xmnist.cli import sweeps
 from xmnist.cli.basis import Basis
 from xmnist.cli.suggestions import meant
-from xmnist.config import resolution
+from xmnist.config import components, resolution
 from xmnist.config.declarations import EXPLAINERS, METRICS, loss_weights, rules_of
 from xmnist.config.derived import foreign
 from xmnist.config.schema import OWN, STAGES
@@ -48,6 +49,11 @@ def register(stage: str, argv: Sequence[str]) -> None:
     }
     for name, function in resolvers.items():
         OmegaConf.register_new_resolver(name, function, replace=True)
+    for group in components.GROUPS.values():
+        for kind in group.own():
+            node = {"name": kind.name} | {key: own.default for key, own in kind.keys.items()}
+            package = f"{group.word}s.{kind.name}" if group.word in ("explainer", "metric") else None
+            ConfigStore.instance().store(kind.name, node, group.word, package, "xmnist")
 
 
 def _key_help(stage: str, cfg: DictConfig) -> str:

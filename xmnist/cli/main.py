@@ -157,8 +157,14 @@ def _read(stage: str, argv: list[str]) -> tuple[bool, list[str], list[str]]:
     Raises:
         InputError: a word is wrong, or there is no such run.
     """
+    from xmnist.config import plugins
+
     trusted, words = arguments.trusted(argv)
     overrides, flags = arguments.divided(words)
+    if stage == "report":
+        plugins.refuse()
+    else:
+        plugins.begin(plugins.typed(overrides))
     overrides = arguments.of_stage(stage, overrides)
     asking = {"--help", "-h", "--hydra-help", "-sc", "--shell-completion"} & set(flags)
     if stage in ("train", "explain", "evaluate") and not asking:
@@ -174,7 +180,9 @@ INTERRUPTED = "interrupted; type the same command again to resume"
 def without_hydra(argv: list[str]) -> None:
     """Run the command `runs`."""
     from xmnist.cli import listing
+    from xmnist.config import plugins
 
+    plugins.refuse()
     try:
         listing.main(argv)
     except KeyboardInterrupt:

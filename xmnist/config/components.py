@@ -36,6 +36,18 @@ class Key:
     default: Any
 
 
+@dataclass(frozen=True)
+class Source:
+    """Where a component of a plug-in comes from: a file or module by its digest, a package by its version."""
+
+    name: str
+    digest: str
+
+
+declaring: Source | None = None
+"""The plug-in whose declarations are being read."""
+
+
 def given(default: Any = None) -> Any:
     """A field that is no option: the program fills it in."""
     return field(default=default, metadata={"given": True}, repr=False)
@@ -53,6 +65,7 @@ class Component:
     name: ClassVar[str] = ""
     title: ClassVar[str] = ""
     keys: ClassVar[Mapping[str, Key]] = {}
+    plugin: ClassVar[Source | None] = None
     unseen: ClassVar[tuple[str, ...]] = ()
     later: ClassVar[tuple[str, ...]] = ()
 
@@ -69,6 +82,16 @@ class Component:
         usual = {name: key.default for name, key in cls.keys.items() if key.default is not dataclasses.MISSING}
         given = usual | options if isinstance(options, dict) else options
         return cls(**checked(where, given, {name: key.rule for name, key in cls.keys.items()}))
+
+    @classmethod
+    def described(cls) -> Options:
+        """What a page says of it, as plain values."""
+        return {"title": cls.title}
+
+    @classmethod
+    def stand_in(cls, name: str, about: Options) -> type[Self]:
+        """A component that is not here, for its title; `about` is what `described` once gave, or anything else."""
+        return type(name, (cls,), {"name": name, "title": str(about.get("title") or name)[:80]})
 
     def options(self) -> Options:
         """The options as plain values, in the order of their declaration."""
@@ -136,6 +159,9 @@ def converted(key: str, value: Any, rule: Rule, more: str = "") -> Any:
 
 C = TypeVar("C", bound=Component)
 
+GROUPS: dict[str, "Group[Any]"] = {}
+"""All groups, by what messages call one of their components."""
+
 
 class Group(Generic[C]):
     """The components of one kind, by name, module by module in the order in which they are declared.
@@ -146,19 +172,34 @@ class Group(Generic[C]):
     Args:
         word: what messages and configs call one of them.
         package: where the built-in ones are.
+        base: what all of them derive from.
     """
 
-    def __init__(self, word: str, package: str) -> None:
-        self.word, self.package = word, package
+    def __init__(self, word: str, package: str, base: type[C]) -> None:
+        self.word, self.package, self.base = word, package, base
         self._declared: dict[str, type[C]] = {}
+        self._remembered: dict[str, type[C]] = {}
+        GROUPS[word] = self
 
     @cached_property
     def _all(self) -> dict[str, type[C]]:
+        from xmnist.config import plugins
+
         package = import_module(self.package)
         for module in pkgutil.iter_modules(package.__path__):
             if not module.ispkg:
                 import_module(f"{self.package}.{module.name}")
+        plugins.load_chosen()
         return self._declared
+
+    def own(self) -> list[type[C]]:
+        """The components of plug-ins."""
+        return [kind for kind in self._all.values() if kind.plugin is not None]
+
+    def remember(self, name: str, about: Options) -> None:
+        """Know of a component that is not here what a finished run says: it has a title, and cannot be used."""
+        if name not in self._all:
+            self._remembered[name] = self.base.stand_in(name, about)
 
     def __contains__(self, name: object) -> bool:
         return name in self._all
@@ -181,8 +222,12 @@ class Group(Generic[C]):
         return len(self._all)
 
     def get(self, name: str) -> type[C] | None:
-        """The component of that name; None for what is not known here, such as a plug-in's."""
-        return self._all.get(name)
+        """The component of that name, also one that is only remembered; None for what is not known here."""
+        return self._all.get(name) or self._remembered.get(name)
+
+    def known(self) -> list[type[C]]:
+        """All components, those that are only remembered among them."""
+        return [*self.values(), *self._remembered.values()]
 
     def values(self) -> list[type[C]]:
         """All components."""
@@ -201,15 +246,22 @@ class Group(Generic[C]):
         """Make a class known as a component of this name; `about` are class variables.
 
         Raises:
-            InputError: there is one of this name already, or a key has no type.
+            InputError: there is one of this name already, its name is no word, or a key has no type; in a plug-in, a
+                key has no default.
         """
-        if name in self._declared:
-            raise InputError(f"{self.word} '{name}' is there already, declared in {self._declared[name].__module__}")
+        if not name.isidentifier():
+            raise InputError(f"{self.word} '{name}' must be a word of letters, digits and _")
+        known = self._declared if declaring is None else self._all
+        if name in known:
+            raise InputError(f"{self.word} '{name}' is there already, declared in {known[name].__module__}")
         frozen = "__dataclass_fields__" in vars(kind)  # one that was made of a function is
         made = kind if frozen else dataclass(frozen=True, kw_only=True, eq=False)(kind)
         for key, value in ({"name": name, "title": name.replace("_", " ")} | about).items():
             setattr(made, key, value)
-        made.keys = keys_of(made)
+        made.keys, made.plugin = keys_of(made), declaring
+        for key, own in made.keys.items():
+            if declaring and own.default is dataclasses.MISSING:
+                raise InputError(f"{self.word} '{name}': key '{key}' needs a default, such as {key}: int = 10")
         self._declared[name] = made
         return made
 
@@ -247,7 +299,12 @@ def _rule(annotation: Any) -> Rule | None:
     """What a plain type allows."""
     if get_origin(annotation) is Literal:
         return choice(*get_args(annotation))
-    rules = {bool: yes_or_no(), int: whole(-MOST), float: number(), str: text("a text that is not empty")}
+    rules = {
+        bool: yes_or_no(),
+        int: dataclasses.replace(whole(-MOST), text="a whole number"),
+        float: number(),
+        str: text("a text that is not empty"),
+    }
     return rules.get(annotation)
 
 

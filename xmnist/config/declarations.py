@@ -1,8 +1,8 @@
 """What the program asks of each kind of component without computing anything with it: the bases of declarations."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal, Self, get_args
 
 from xmnist.config.components import Component, Group, Options
 from xmnist.config.rules import ANY_CLASS, CLASS, Rule, nothing
@@ -34,8 +34,19 @@ class ExplainerDeclaration(Component):
     presets: ClassVar[dict[str, str]] = {}
     place: ClassVar[int | None] = None
 
+    @classmethod
+    def described(cls) -> Options:
+        return super().described() | {"answer": cls.answer, "models": list(cls.models)}
 
-EXPLAINERS = Group[ExplainerDeclaration]("explainer", "xmnist.explainers")
+    @classmethod
+    def stand_in(cls, name: str, about: Options) -> type[Self]:
+        kind, models = super().stand_in(name, about), about.get("models")
+        kind.answer = about["answer"] if about.get("answer") in get_args(Answer) else "heatmap"
+        kind.models = tuple(map(str, models)) if isinstance(models, list) else ()
+        return kind
+
+
+EXPLAINERS = Group("explainer", "xmnist.explainers", ExplainerDeclaration)
 
 
 def controls() -> list[str]:
@@ -87,13 +98,33 @@ class MetricDeclaration(Component):
         """Whether a fresh classifier of what each decoder makes of the images has a part in it."""
         return False
 
+    @classmethod
+    def described(cls) -> Options:
+        return super().described() | {"measures": cls.measures, "columns": [asdict(each) for each in cls.columns]}
 
-METRICS = Group[MetricDeclaration]("metric", "xmnist.metrics")
+    @classmethod
+    def stand_in(cls, name: str, about: Options) -> type[Self]:
+        kind, given = super().stand_in(name, about), about.get("columns")
+        kind.measures = "maps" if about.get("measures") not in ("decoders", "classifier") else about["measures"]
+        rows = [each for each in given if isinstance(each, dict)] if isinstance(given, list) else []
+        kind.columns = tuple(
+            Column(
+                str(each.get("name"))[:80],
+                str(each.get("help") or "")[:300],
+                each["better"] if each.get("better") in ("higher", "lower") else None,
+                str(each.get("best") or "")[:80],
+            )
+            for each in rows
+        )
+        return kind
+
+
+METRICS = Group("metric", "xmnist.metrics", MetricDeclaration)
 
 
 def columns() -> dict[str, Column]:
     """All scores that are known here, by name."""
-    return {column.name: column for metric in METRICS.values() for column in metric.columns}
+    return {column.name: column for metric in METRICS.known() for column in metric.columns}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -119,7 +150,7 @@ class ModelDeclaration(Component):
     main: ClassVar[tuple[str, ...]] = ("accuracy",)
 
 
-MODELS = Group[ModelDeclaration]("model", "xmnist.models.kinds")
+MODELS = Group("model", "xmnist.models.kinds", ModelDeclaration)
 
 
 def row_title(name: str) -> str:
@@ -184,7 +215,7 @@ class ClassifierDeclaration(Component):
         return self
 
 
-CLASSIFIERS = Group[ClassifierDeclaration]("classifier", "xmnist.models.classifiers")
+CLASSIFIERS = Group("classifier", "xmnist.models.classifiers", ClassifierDeclaration)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -239,8 +270,8 @@ class SelectionDeclaration(Component):
         return self
 
 
-DATASETS = Group[DatasetDeclaration]("dataset", "xmnist.data.sets")
-SELECTIONS = Group[SelectionDeclaration]("select", "xmnist.data.selections")
+DATASETS = Group("dataset", "xmnist.data.sets", DatasetDeclaration)
+SELECTIONS = Group("select", "xmnist.data.selections", SelectionDeclaration)
 
 COMPONENTS: dict[str, Group[Any]] = {group.word: group for group in (DATASETS, CLASSIFIERS, MODELS, SELECTIONS)}
 """The groups of which a command takes one component."""

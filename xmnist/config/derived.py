@@ -3,7 +3,7 @@
 from typing import Any
 
 from xmnist.config.components import listed
-from xmnist.config.declarations import EXPLAINERS, METRICS, decoder_names, reference_of
+from xmnist.config.declarations import COMPONENTS, EXPLAINERS, METRICS, decoder_names, reference_of
 from xmnist.config.schema import FEWER, OWN, PHASES, TRAINING
 from xmnist.runtime.errors import InputError
 
@@ -65,6 +65,9 @@ def trained(settings: Settings, model: str, alpha: float | None = None, layer: s
     layer = layer or listed(settings["layer"])[0]
     kept = {k: v for k, v in settings.items() if k not in (*foreign("train"), "unmeasured")}
     options = {"name": model} if model == "classifier" else {**settings["model"], "name": model}
+    if "plugins" in kept:  # a training has no part in what explains it
+        own = {each: about for each, about in kept.pop("plugins").items() if each.split(".")[0] in COMPONENTS}
+        kept |= {"plugins": own} if own else {}
     return {**kept, "model": options, "alpha": alpha, "layer": layer, "force": False}
 
 
@@ -75,7 +78,7 @@ def alphas(settings: Settings) -> list[float]:
 
 def learned(settings: Settings, method: str) -> list[Settings]:
     """The `train` runs that a learned explainer answers from: one for each layer and alpha."""
-    model = EXPLAINERS[method].models[0]
+    model = _models(method)[0]
     each = alphas(settings) if model in reference_of() else [None]
     return [trained(settings, model, alpha, layer) for layer in listed(settings["layer"]) for alpha in each]
 
@@ -93,7 +96,7 @@ def needed(settings: Settings) -> list[Settings]:
     if settings["model"]["name"] == "joint":
         return [trained(settings, "joint", settings["alpha"])]
     methods = [options["name"] for options in settings["explainers"].values()]
-    made = {model for method in methods for model in EXPLAINERS[method].models}
+    made = {model for method in methods for model in _models(method)}
     others = [run for model, reference in reference_of().items() for each in (model, reference) if each in made
               for run in learned(settings, each)]  # fmt: skip
     judges = settings.get("metrics", {}).get("reconstruction", {}).get("evaluation_accuracy", False)
@@ -120,7 +123,7 @@ def selects(settings: Settings) -> bool:
     """Whether a run of another stage works on chosen test images; metrics of other than maps take them all."""
     if settings.get("image", {}).get("path"):
         return False
-    return "metrics" not in settings or any(METRICS[name].measures == "maps" for name in settings["metrics"])
+    return "metrics" not in settings or any(_measures_maps(name) for name in settings["metrics"])
 
 
 def evaluation(decoder: Settings) -> Settings:
@@ -138,3 +141,14 @@ def judged(settings: Settings) -> Settings:
 def plain(alpha: float) -> str:
     """An alpha as people write it: 0, 0.25, 0.999."""
     return f"{alpha:.12g}"
+
+
+def _models(method: str) -> tuple[str, ...]:
+    """The kinds of trained models that a method answers from; none of one that is not known here."""
+    declared = EXPLAINERS.get(method)
+    return declared.models if declared else ()
+
+
+def _measures_maps(metric: str) -> bool:
+    declared = METRICS.get(metric)
+    return declared is None or declared.measures == "maps"

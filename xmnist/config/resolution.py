@@ -14,7 +14,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from xmnist.config import sizing
+from xmnist.config import components, plugins, sizing
 from xmnist.config.components import listed
 from xmnist.config.declarations import (
     CLASSIFIERS,
@@ -33,7 +33,7 @@ from xmnist.config.declarations import (
 )
 from xmnist.config.derived import JOINT_TRAINING, Settings, foreign, phases
 from xmnist.config.rules import Rule
-from xmnist.config.schema import COMMON, FEWER, IMAGE_SUFFIXES, OWN, OWN_IMAGE, PHASES, STAGES, TRAINING, only
+from xmnist.config.schema import COMMON, FEWER, IMAGE_SUFFIXES, OWN, OWN_IMAGE, PHASES, PLUGINS, STAGES, TRAINING, only
 from xmnist.runtime.errors import InputError, meant, unknown
 from xmnist.runtime.storage import digest
 
@@ -74,6 +74,13 @@ def resolve(cfg: DictConfig, stage: str = "train") -> Settings:
         InputError: names the first key that is wrong and what it may hold.
     """
     top = _plain(cfg)
+    components.converted("plugins", top.pop("plugins", None), PLUGINS)
+    settings = _resolved(top, stage)
+    used = plugins.used(settings)
+    return settings | ({"plugins": used} if used else {})
+
+
+def _resolved(top: Settings, stage: str) -> Settings:
     groups, own = STAGES[stage]
     if stage in FEWER:
         rules = {key: COMMON[key] for key in FEWER[stage]} | own
@@ -318,7 +325,10 @@ def describe(stage: str, chosen: Mapping[str, str], explainers: Mapping[str, str
     """
     common = {key: COMMON[key] for key in FEWER.get(stage, COMMON)}
     lines = {f"only.{key}": rule.text for key, rule in only().items()} if stage == "report" else {}
-    lines |= {key: rule.text for key, rule in (common | STAGES[stage][1]).items()}
+    lines |= {
+        key: rule.text
+        for key, rule in (common | STAGES[stage][1] | ({} if stage == "report" else {"plugins": PLUGINS})).items()
+    }
     for group, name in chosen.items():
         lines |= {f"{group}.{key}": rule.text for key, rule in rules_of(group)[name].items()}
     lines |= _described(chosen["model"], explainers) if "model" in chosen else {}

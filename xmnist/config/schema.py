@@ -88,6 +88,9 @@ COMMON = {
 INCIDENTAL = tuple(key for key in COMMON if key not in ("layer", "neurons", "seed"))
 """The keys of `COMMON` that change no result, but how, where and in what form it comes."""
 
+PLUGINS = maybe(one_or_more(text("a Python file, or a module by its dotted name")))
+"""What `plugins` may hold: where components of a user's own are declared."""
+
 FEWER = {
     "export": ("data_dir", "out_dir", "force", "fail_fast", "hints"),
     "report": ("out_dir", "fail_fast", "hints"),

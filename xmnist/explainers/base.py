@@ -47,8 +47,15 @@ class Explainer(ExplainerDeclaration):
         with self._named(), warnings.catch_warnings(), torch.enable_grad():
             warnings.simplefilter("ignore")  # captum warns of every hook that it sets
             answers = self.explain(self.prepare(classifier, images[:1]), images, targets).detach()
+            self._check_shape(answers, images)
             _check_finite(answers, classifier, images)
         return answers
+
+    def _check_shape(self, answers: Tensor, images: Tensor) -> None:
+        channels = images.shape[1] if self.answer == "image" else 1
+        wanted = (len(images), channels, *images.shape[2:])
+        if tuple(answers.shape) != wanted:
+            raise InputError(f"it answers with the shape {tuple(answers.shape)}, where {self.answer}s are {wanted}")
 
     def check(self, classifier: nn.Module, example: Tensor) -> None:
         """Find out whether this explainer can explain this classifier of images like `example` (1, C, H, W).

@@ -107,7 +107,9 @@ class _OfFunction(MapMetric):
         declared = [column.name for column in self.columns]
         for name, values in found.items():
             if name not in declared:
-                raise InputError(f"metric {self.name} answers with '{name}', which is none of its columns: {declared}")
+                raise InputError(
+                    f"metric {self.name} answers with '{name}', which is none of its columns: {', '.join(declared)}"
+                )
             if not isinstance(values, torch.Tensor) or values.shape != (len(maps),):
                 shape = tuple(getattr(values, "shape", ()))
                 raise InputError(f"metric {self.name}: '{name}' has the shape {shape}, where it is one value a map")
@@ -135,7 +137,9 @@ def metric(name: str, *, columns: Sequence[Column | str], **about: Any) -> Calla
             there = [*MapContext.__annotations__, "maps", "context"]
             for each in inspect.signature(declared).parameters.values():
                 if each.kind is not inspect.Parameter.KEYWORD_ONLY and each.name not in there:
-                    raise InputError(f"metric '{name}': '{each.name}' is nothing that a metric is given: {there}")
+                    raise InputError(
+                        f"metric '{name}': '{each.name}' is nothing that a metric is given ({', '.join(there)})"
+                    )
         METRICS.declare(kind, name, **({"columns": own, "table": name} | about))  # type: ignore[arg-type]
         return declared
 

@@ -35,7 +35,7 @@ def identity(settings: Settings, stage: str = "train") -> Settings:
         keys = ("model", "seed")
         trainer = {k: v for k, v in training(settings).items() if k != "precision"}  # as for the device: it is told
         out = {k: settings[k] for k in keys} | {"trainer": trainer}
-        out |= {group: _component(group, settings[group]) for group in ("classifier", "dataset")}
+        out |= {group: _component(group, settings[group], settings) for group in ("classifier", "dataset")}
         if settings["model"]["name"] == "evaluation":
             return out | {"judges": identity(judged(settings))}
         if settings["model"]["name"] == "joint":
@@ -46,28 +46,36 @@ def identity(settings: Settings, stage: str = "train") -> Settings:
             out |= own | {"explains": identity(trained(settings, "classifier"))}
         return out
     if stage == "export":
-        return {"dataset": settings["dataset"]}
+        return {"dataset": settings["dataset"] | _source("dataset", settings["dataset"], settings)}
     chosen = ["map"] if settings["model"]["name"] == "joint" else []
     chosen += ["target"] if selects(settings) else []
     metrics = settings.get("metrics", {}).items()
     return {
         **{key: settings[key] for key in chosen if key in settings},
-        **({"select": _component("select", settings["select"])} if selects(settings) else {}),
+        **({"select": _component("select", settings["select"], settings)} if selects(settings) else {}),
         **_drawn(settings, stage),
-        **({"metrics": {name: _lasting(options) for name, options in metrics}} if metrics else {}),
+        **({"metrics": {name: _lasting("metric", options, settings) for name, options in metrics}} if metrics else {}),
         "explainers": {  # in the order of the picture's rows
-            f"{place} {name}": _lasting(options) for place, (name, options) in enumerate(settings["explainers"].items())
+            f"{place} {name}": _lasting("explainer", options, settings)
+            for place, (name, options) in enumerate(settings["explainers"].items())
         },
         "explains": [identity(run) for run in needed(settings)],
     }
 
 
-def _component(group: str, options: Settings) -> Settings:
+def _component(group: str, options: Settings, settings: Settings) -> Settings:
     """What names hold of a component; all of one that is not known here, or had other options."""
     try:
-        return COMPONENTS[group].made(group, options).identity()
+        own = COMPONENTS[group].made(group, options).identity()
     except InputError:
-        return options
+        own = options
+    return own | _source(group, options, settings)
+
+
+def _source(group: str, options: Settings, settings: Settings) -> Settings:
+    """The digest of the plug-in that a component comes from, so that another source is another run."""
+    about = settings.get("plugins", {}).get(f"{group}.{options['name']}")
+    return {"plugin": about["digest"]} if about else {}
 
 
 def _drawn(settings: Settings, stage: str) -> Settings:
@@ -79,9 +87,9 @@ def _drawn(settings: Settings, stage: str) -> Settings:
     return own | ({"image": [image["sha256"], image["invert"]]} if image.get("path") else {})
 
 
-def _lasting(options: Settings) -> Settings:
+def _lasting(group: str, options: Settings, settings: Settings) -> Settings:
     """Options without the size of the batches, which changes nothing."""
-    return {k: v for k, v in options.items() if k != "batch_size"}
+    return {k: v for k, v in options.items() if k != "batch_size"} | _source(group, options, settings)
 
 
 def label(settings: Settings, stage: str = "train") -> str:

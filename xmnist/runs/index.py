@@ -12,6 +12,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from xmnist.config import plugins
 from xmnist.config.declarations import MODELS, columns, controls, reference_of
 from xmnist.config.derived import Settings
 from xmnist.config.schema import RUNS
@@ -184,6 +185,7 @@ def read(path: Path) -> Found:
     stage, dataset, model = _place(path)
     status, state, reason = _status(path)
     settings, unread = reading.content(path / "config.yaml")
+    plugins.remember(settings)
     edited, altered = unread or _renamed(path, stage, settings), _altered(path, status["files"])
     stale = _stale(path, stage, settings) if state == "done" and not edited else ""
     reasons = [status.get("error"), reason, stale, altered, edited]

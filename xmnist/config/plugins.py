@@ -1,0 +1,175 @@
+"""Plug-ins: components of a user's own, declared in Python files, modules or installed packages. No torch.
+
+What a command names by `plugins=`, what the environment's `XMNIST_PLUGINS` names, and what installed packages announce
+by the entry-point group `xmnist` is imported when the first component is asked for. Nothing else is: a run directory
+only tells what its plug-ins were called, and whose results it shows.
+"""
+
+import hashlib
+import importlib.util
+import os
+import re
+import sys
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import Any
+
+from xmnist.config import components, declarations  # noqa: F401  # whose groups are there to be filled
+from xmnist.config.components import Group, Source
+from xmnist.runtime.errors import InputError
+
+VARIABLE = "XMNIST_PLUGINS"
+"""The environment variable that names plug-ins, separated as in PATH; other processes of a command have it too."""
+
+_loaded: dict[str, Source] = {}
+_begun = False
+
+
+def typed(words: Sequence[str]) -> list[str]:
+    """The plug-ins that the words of a command line name, by `plugins=FILE` or `plugins=[FILE,MODULE]`."""
+    given = [word.partition("=")[2] for word in words if re.match(r"\+*plugins=", word)]
+    inside = re.sub(r"^\[(.*)\]$", r"\1", given[-1].strip()) if given else ""
+    return [word.strip(" '\"") for word in inside.split(",") if word.strip(" '\"") not in ("", "null")]
+
+
+def begin(words: Iterable[str]) -> None:
+    """Load these plug-ins and those that are always there, in this process and in those that it starts.
+
+    Raises:
+        InputError: one of them is missing, cannot be imported, or declares nothing, or what cannot be used.
+    """
+    known = [word for word in os.environ.get(VARIABLE, "").split(os.pathsep) if word]
+    named = [str(Path(word).expanduser().resolve()) if _is_file(word) else word for word in words]
+    if named:
+        os.environ[VARIABLE] = os.pathsep.join(dict.fromkeys([*known, *named]))
+    if named or known or _announced():
+        for group in components.GROUPS.values():
+            group.own()
+
+
+def refuse() -> None:
+    """Load none in this process: it shows what runs say of themselves."""
+    global _begun
+    _begun = True
+
+
+def _announced() -> list[metadata.EntryPoint]:
+    return list(metadata.entry_points(group="xmnist"))
+
+
+def load_chosen() -> None:
+    """Load what the environment names and installed packages announce, once; a group does so with its first component.
+
+    Raises:
+        InputError: as for `begin`.
+    """
+    global _begun
+    if _begun:
+        return
+    _begun = True
+    for entry in _announced():
+        package = entry.dist.name if entry.dist else entry.name
+        _import(package, entry.module, Source(package, entry.dist.version if entry.dist else ""))
+    for word in os.environ.get(VARIABLE, "").split(os.pathsep):
+        if word:
+            load(word)
+
+
+def load(word: str) -> None:
+    """Import a plug-in: a file, or a module by its dotted name.
+
+    Raises:
+        InputError: it is missing, cannot be imported, or declares nothing, or what cannot be used.
+    """
+    if word in _loaded:
+        return
+    if _is_file(word):
+        path = Path(word).expanduser().resolve()
+        if not path.is_file():
+            raise InputError(f"plugins={word}: there is no such file")
+        found = importlib.util.spec_from_file_location(f"xmnist_plugin_{_digest(path)[:12]}", path)
+    else:
+        try:
+            found = importlib.util.find_spec(word)
+        except (ImportError, ValueError):
+            found = None
+        if found is None or not found.origin:
+            raise InputError(f"plugins={word}: there is no such module (a file ends in .py)")
+        path = Path(found.origin)
+    assert found is not None
+    _loaded[word] = source = Source(path.name if _is_file(word) else word, _digest(path))
+    before = _count()
+    _import(word, found, source)
+    if _count() == before:
+        raise InputError(
+            f"plugins={word} declares nothing: it needs @xmnist.explainer, @xmnist.metric, @xmnist.classifier or "
+            f"@xmnist.dataset"
+        )
+
+
+def _is_file(word: str) -> bool:
+    return word.endswith(".py") or "/" in word or os.sep in word
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _count() -> int:
+    return sum(len(group.own()) for group in components.GROUPS.values())
+
+
+def _import(word: str, module: Any, source: Source) -> None:
+    """Import a module, by its name or its spec; what it declares comes from `source`."""
+    before, components.declaring = components.declaring, source
+    try:
+        if isinstance(module, str):
+            import_module(module)
+            return
+        made = importlib.util.module_from_spec(module)
+        sys.modules[module.name] = made
+        module.loader.exec_module(made)
+    except InputError as error:
+        raise InputError(f"plugins={word}: {error}") from None
+    except Exception as error:  # it runs code that somebody wrote, which may raise anything
+        raise InputError(f"plugins={word} cannot be imported: {type(error).__name__}: {_told(error)}") from error
+    finally:
+        components.declaring = before
+
+
+def _told(error: Exception) -> str:
+    """What an error says, with the last line of its traceback: file and line."""
+    if isinstance(error, SyntaxError):
+        return f"{error.msg} ({error.filename}, line {error.lineno})"
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    text = (str(error).splitlines() or [""])[0]
+    return f"{text} ({last.filename}, line {last.lineno})"
+
+
+def used(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The components of plug-ins that settings name, such as `explainer.rise`: their digests, and what a page says."""
+    out = {}
+    for word, name in _named(settings):
+        kind = components.GROUPS[word].get(name)
+        if kind is not None and kind.plugin is not None:
+            out[f"{word}.{name}"] = {"from": kind.plugin.name, "digest": kind.plugin.digest, **kind.described()}
+    return out
+
+
+def _named(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The components that settings name, with their groups."""
+    one = [(word, settings[word]["name"]) for word in components.GROUPS if isinstance(settings.get(word), Mapping)]
+    several = (("explainer", "explainers"), ("metric", "metrics"))
+    return one + [(word, each["name"]) for word, key in several for each in settings.get(key, {}).values()]
+
+
+def remember(settings: Mapping[str, Any]) -> None:
+    """Let titles and columns be known of components that a finished run was made with, without importing anything."""
+    given = settings.get("plugins")
+    for each, about in given.items() if isinstance(given, Mapping) else ():
+        word, _, name = str(each).partition(".")
+        group: Group[Any] | None = components.GROUPS.get(word)
+        if group is not None and isinstance(about, Mapping) and name.isidentifier():
+            group.remember(name, dict(about))
