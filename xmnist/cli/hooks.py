@@ -46,6 +46,7 @@ def register(stage: str, argv: Sequence[str]) -> None:
         "default_dataset": lambda: _default_dataset(argv),
         "place": lambda *, _root_: store.place(stage, resolution.resolve(_root_, stage)),
         "key_help": lambda *, _root_: _key_help(stage, _root_),
+        "metric_help": _metric_help,
     }
     for name, function in resolvers.items():
         OmegaConf.register_new_resolver(name, function, replace=True)
@@ -54,6 +55,12 @@ def register(stage: str, argv: Sequence[str]) -> None:
             node = {"name": kind.name} | {key: own.default for key, own in kind.keys.items()}
             package = f"{group.word}s.{kind.name}" if group.word in ("explainer", "metric") else None
             ConfigStore.instance().store(kind.name, node, group.word, package, "xmnist")
+
+
+def _metric_help() -> str:
+    """A line for each metric, as the help text of stage `evaluate` has them."""
+    width = max(map(len, METRICS))
+    return "\n    ".join(f"{each.name:<{width}}  {each.help}".rstrip() for each in METRICS.values())
 
 
 def _key_help(stage: str, cfg: DictConfig) -> str:

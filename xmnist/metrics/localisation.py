@@ -65,7 +65,7 @@ def _of_objects(values: Tensor, masks: Tensor) -> Tensor:
         Column("rank", "share of the object's pixels among as many largest values", "higher"),
         Column("pointing", "how often the largest value is inside the object", "higher"),
     ],
-    help="share of a map inside the object             (data with ground truth)",
+    help="share of a map inside the object (data with ground truth)",
     needs_masks=True,
     tested=True,
 )
