@@ -264,12 +264,11 @@ def test_a_class_that_does_not_exist_is_named(settings: Settings) -> None:
 
 @pytest.mark.parametrize(("words", "message"), FOUND_OUT_BY_THE_CLASSIFIER)
 def test_mistakes_that_only_the_classifier_shows_are_found_before_it_is_trained(
-    settings: Settings, words: tuple[str, ...], message: str
+    settings: Settings, tmp_path: Path, words: tuple[str, ...], message: str
 ) -> None:
-    own = settings("dataset=glyphs", *words, stage="explain")
     with pytest.raises(InputError, match=re.escape(message)):
-        explain.check(own)
-    assert not Path(own["out_dir"]).exists()
+        explain.check(settings("dataset=glyphs", *words, stage="explain"))
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
