@@ -74,6 +74,16 @@ def test_an_edited_file_is_another_run_and_the_same_one_is_found(xmnist: Xmnist,
     assert len(list(folder.glob("outputs/train/*/classifier/*"))) == 1  # which has no part in it
 
 
+def test_who_works_on_a_run_is_told_which_plug_ins_it_needs(xmnist: Xmnist, folder: Path) -> None:
+    words = ("train", "dataset=stripes", "dataset.train=100", "dataset.test=20", "trainer=smoke", "model=classifier")
+    assert xmnist(*words, "plugins=stripes.py").returncode == 0
+    done = xmnist("explain", "run=last", "explainer=saliency")
+    assert done.returncode == 2 and done.stderr.endswith("plugins=[stripes.py]\n") and "run=last" in done.stderr
+    assert xmnist("explain", "run=last", "plugins=stripes.py", "explainer=saliency").returncode == 0
+    (folder / "stripes.py").write_text(FILES["stripes.py"] + "# edited\n")
+    assert xmnist("explain", "run=last", "plugins=stripes.py", "explainer=saliency").returncode == 2
+
+
 def test_a_module_and_the_environment_will_do(xmnist: Xmnist, folder: Path) -> None:
     shutil.move(folder / "rise.py", folder / "rise_of_mine.py")
     words = ("explain", *TINY, "model=classifier", "explainer=rise", "select.count=1", "--cfg", "job")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from xmnist.config import plugins
 from xmnist.config.declarations import MODELS, decoder_names
 from xmnist.config.derived import Settings, trained
 from xmnist.config.schema import INCIDENTAL
@@ -98,6 +99,10 @@ def _check(stage: str, word: str, run: Found) -> None:
         bases = index.as_run(run.path, run.stage, run.settings).bases() if run.settings else []
         such = f", such as run={bases[0].id}, which it stands on" if bases else ""
         raise InputError(f"run={word} is of xmnist {run.stage}: xmnist {stage} works on a trained network{such}")
+    if files := plugins.missing(run.settings):
+        raise InputError(
+            f"run={word} was made with plug-ins that are not loaded, or are others by now: plugins=[{','.join(files)}]"
+        )
     if run.model == "evaluation":
         raise InputError(f"run={word} is an evaluation classifier, which judges a decoder, and is not explained itself")
     if run.state != "done" or run.edited:

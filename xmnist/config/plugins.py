@@ -165,6 +165,17 @@ def _named(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
     return one + [(word, each["name"]) for word, key in several for each in settings.get(key, {}).values()]
 
 
+def missing(settings: Mapping[str, Any]) -> list[str]:
+    """The plug-ins that a run was made with and that are not loaded here, or are others by now."""
+    out = []
+    for each, about in (settings.get("plugins") or {}).items():
+        word, _, name = str(each).partition(".")
+        kind = components.GROUPS[word].get(name) if word in components.GROUPS else None
+        if kind is None or kind.plugin is None or kind.plugin.digest != about["digest"]:
+            out.append(str(about["from"]))
+    return list(dict.fromkeys(out))
+
+
 def remember(settings: Mapping[str, Any]) -> None:
     """Let titles and columns be known of components that a finished run was made with, without importing anything."""
     given = settings.get("plugins")
