@@ -1,4 +1,4 @@
-"""Train image classifiers and look at what they have seen.
+"""Train and explain image classifiers, and measure how faithful the explanations are.
 
 What declares components of one's own (docs/extending.md) is here, and imported when it is asked for: without torch.
 """

@@ -31,7 +31,7 @@ def _lines(commands: dict[str, str]) -> str:
     return "\n".join(f"  {name:<10}{text}" for name, text in commands.items())
 
 
-USAGE = f"""xmnist {__version__}: train image classifiers and look at what they have seen
+USAGE = f"""xmnist {__version__}: train and explain image classifiers, and measure how faithful the explanations are
 
 usage: xmnist STAGE [KEY=VALUE ...] [flags]
 

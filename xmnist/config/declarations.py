@@ -19,7 +19,7 @@ class ExplainerDeclaration(Component):
     Attributes:
         source: the paper that it is from.
         answer: what it answers with.
-        control: whether it knows nothing of the classifier, and others are compared with it.
+        control: whether it is a model-independent control, which others are compared with.
         models: the kinds of trained models that it answers from; the first is the one of its name.
         fits: the models that a command may have when it draws this; none for all.
         presets: titles of config files that set this method up under names of their own.

@@ -102,8 +102,8 @@ class Explainer(ExplainerDeclaration):
     def completeness_gap(self, classifier: nn.Module, images: Tensor, targets: Tensor, maps: Tensor) -> Tensor | None:
         """For each image, what the map's sum misses of what it should add up to by the method's `axiom`, or None.
 
-        The axiom is completeness, where maps share out the change from a reference, or conservation, where they share
-        out the logit itself.
+        The axiom is completeness, where a map distributes the change from a reference, or conservation, where it
+        distributes the logit itself.
         """
         return None
 
@@ -197,4 +197,4 @@ def _first_layer_not_finite(classifier: nn.Module, image: Tensor) -> str:
         network(image)
     if found:
         return f"the first layer to answer so is {found[0]}"
-    return "every layer's answer is finite, so they come from the method's way back through the layers"
+    return "every layer's answer is finite, so they come from the method's backpropagated signal"

@@ -23,7 +23,7 @@ class Learned(Explainer):
 
 @explainer("cladec", title="ClaDec", models=("cladec",), fits=("cladec",), place=5)
 class ClaDec(Learned):
-    """The image that a trained decoder makes of what a layer keeps.
+    """The reconstruction of the image from the activations of a layer, by a trained decoder.
 
     Source: Schneider and Vlachos, "Explaining classifiers by constructing familiar concepts", arXiv 2203.04109.
 
@@ -57,7 +57,7 @@ class RefAE(Learned):
 
 @explainer("cladec_vae", title="variational\nClaDec", models=("cladec_vae",), fits=("cladec_vae",), place=13)
 class VariationalClaDec(ClaDec):
-    """The image that a trained variational decoder makes of what a layer keeps, from the mean of its code."""
+    """The reconstruction from a layer by a trained variational decoder, from the mean of its code."""
 
 
 @explainer("refvae", title="RefVAE", models=("refvae",), fits=("cladec_vae", "refvae"), place=12)

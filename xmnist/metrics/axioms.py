@@ -67,7 +67,7 @@ class Axioms(MapMetric):
 
     @classmethod
     def scores(cls, rows: pd.DataFrame) -> pd.DataFrame:
-        """As for all metrics; sizes of gaps, and similarities after all layers are reset."""
+        """As for all metrics; sizes of gaps, and similarities after all layers are randomised."""
         last = rows[rows["layer"] == rows.groupby("axiom")["layer"].transform("last")]
         wide = last.assign(value=last["value"].where(~last["axiom"].str.endswith("_gap"), last["value"].abs()))
         return wide.pivot(index=["explainer", "image"], columns="axiom", values="value")
