@@ -27,7 +27,7 @@ from xmnist import data
 from xmnist.cli import sweeps
 from xmnist.cli.basis import Basis
 from xmnist.cli.suggestions import meant
-from xmnist.config import components, resolution
+from xmnist.config import components, plugins, resolution
 from xmnist.config.declarations import EXPLAINERS, METRICS, loss_weights, rules_of
 from xmnist.config.derived import foreign
 from xmnist.config.schema import OWN, STAGES
@@ -50,7 +50,7 @@ def register(stage: str, argv: Sequence[str]) -> None:
     }
     for name, function in resolvers.items():
         OmegaConf.register_new_resolver(name, function, replace=True)
-    for group in components.GROUPS.values():
+    for group in components.GROUPS.values() if plugins.loaded() else ():  # built-in ones have files
         for kind in group.own():
             node = {"name": kind.name} | {key: own.default for key, own in kind.keys.items()}
             package = f"{group.word}s.{kind.name}" if group.word in ("explainer", "metric") else None

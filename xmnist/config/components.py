@@ -15,6 +15,7 @@ import inspect
 import pkgutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
@@ -110,6 +111,9 @@ class Component:
             if key not in self.unseen and not (key in untold and untold[key] == value)
         }
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in self.options().items())})"
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Component) and type(self) is type(other) and self.options() == other.options()
 
@@ -192,17 +196,24 @@ class Group(Generic[C]):
         plugins.load_chosen()
         return self._declared
 
+    def _find(self, name: str) -> type[C] | None:
+        """The component of that name. Most are in a module of their name, which saves the time to import all."""
+        if name not in self._declared and "_all" not in vars(self) and name.isidentifier():
+            with suppress(ModuleNotFoundError):
+                import_module(f"{self.package}.{name}")
+        return self._declared.get(name) or self._all.get(name)
+
     def own(self) -> list[type[C]]:
         """The components of plug-ins."""
         return [kind for kind in self._all.values() if kind.plugin is not None]
 
     def remember(self, name: str, about: Options) -> None:
         """Know of a component that is not here what a finished run says: it has a title, and cannot be used."""
-        if name not in self._all:
+        if self._find(name) is None:
             self._remembered[name] = self.base.stand_in(name, about)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._all
+        return isinstance(name, str) and self._find(name) is not None
 
     def __iter__(self) -> Iterator[str]:
         order = list(self._all)
@@ -214,16 +225,17 @@ class Group(Generic[C]):
         Raises:
             InputError: there is none; names the nearest.
         """
-        if name not in self._all:
+        found = self._find(name)
+        if found is None:
             raise unknown(self.word, name, self)
-        return self._all[name]
+        return found
 
     def __len__(self) -> int:
         return len(self._all)
 
     def get(self, name: str) -> type[C] | None:
         """The component of that name, also one that is only remembered; None for what is not known here."""
-        return self._all.get(name) or self._remembered.get(name)
+        return self._find(name) or self._remembered.get(name)
 
     def known(self) -> list[type[C]]:
         """All components, those that are only remembered among them."""
@@ -255,7 +267,7 @@ class Group(Generic[C]):
         if name in known:
             raise InputError(f"{self.word} '{name}' is there already, declared in {known[name].__module__}")
         frozen = "__dataclass_fields__" in vars(kind)  # one that was made of a function is
-        made = kind if frozen else dataclass(frozen=True, kw_only=True, eq=False)(kind)
+        made = kind if frozen else dataclass(frozen=True, kw_only=True, eq=False, repr=False)(kind)
         for key, value in ({"name": name, "title": name.replace("_", " ")} | about).items():
             setattr(made, key, value)
         made.keys, made.plugin = keys_of(made), declaring
@@ -326,7 +338,7 @@ def of_function(base: type[C], function: Callable[..., Any]) -> type[C]:
             own.append((each.name, told, field(**default)))
     about = {"function": staticmethod(function), "__doc__": function.__doc__, "__module__": function.__module__}
     made = dataclasses.make_dataclass(
-        function.__name__, own, bases=(base,), namespace=about, kw_only=True, frozen=True, eq=False
+        function.__name__, own, bases=(base,), namespace=about, kw_only=True, frozen=True, eq=False, repr=False
     )
     made.__module__ = function.__module__
     return made

@@ -49,6 +49,11 @@ def begin(words: Iterable[str]) -> None:
             group.own()
 
 
+def loaded() -> bool:
+    """Whether any plug-in is there."""
+    return bool(_loaded)
+
+
 def refuse() -> None:
     """Load none in this process: it shows what runs say of themselves."""
     global _begun
@@ -71,7 +76,8 @@ def load_chosen() -> None:
     _begun = True
     for entry in _announced():
         package = entry.dist.name if entry.dist else entry.name
-        _import(package, entry.module, Source(package, entry.dist.version if entry.dist else ""))
+        _loaded[package] = Source(package, entry.dist.version if entry.dist else "")
+        _import(package, entry.module, _loaded[package])
     for word in os.environ.get(VARIABLE, "").split(os.pathsep):
         if word:
             load(word)
