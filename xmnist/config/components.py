@@ -45,6 +45,9 @@ class Source:
     digest: str
 
 
+others: list[Callable[[], None]] = []
+"""What loads more components than the built-in ones; module `plugins` puts itself here."""
+
 declaring: Source | None = None
 """The plug-in whose declarations are being read."""
 
@@ -187,13 +190,12 @@ class Group(Generic[C]):
 
     @cached_property
     def _all(self) -> dict[str, type[C]]:
-        from xmnist.config import plugins
-
         package = import_module(self.package)
         for module in pkgutil.iter_modules(package.__path__):
             if not module.ispkg:
                 import_module(f"{self.package}.{module.name}")
-        plugins.load_chosen()
+        for load in others:
+            load()
         return self._declared
 
     def _find(self, name: str) -> type[C] | None:

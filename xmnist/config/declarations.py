@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal, Self, get_args
 
+from xmnist.config import plugins  # noqa: F401  # whose components belong to these groups too
 from xmnist.config.components import Component, Group, Options
 from xmnist.config.rules import ANY_CLASS, CLASS, Rule, nothing
 

@@ -16,7 +16,7 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
-from xmnist.config import components, declarations  # noqa: F401  # whose groups are there to be filled
+from xmnist.config import components
 from xmnist.config.components import Group, Source
 from xmnist.runtime.errors import InputError
 
@@ -190,3 +190,6 @@ def remember(settings: Mapping[str, Any]) -> None:
         group: Group[Any] | None = components.GROUPS.get(word)
         if group is not None and isinstance(about, Mapping) and name.isidentifier():
             group.remember(name, dict(about))
+
+
+components.others.append(load_chosen)
