@@ -88,10 +88,10 @@ class Component:
         }
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Component) and type(self) is type(other) and self.options() == other.options()
+        return isinstance(other, Component) and self.plain() == other.plain()
 
     def __hash__(self) -> int:
-        return hash((type(self), repr(self.options())))
+        return hash(repr(self.plain()))
 
 
 def listed(value: Any) -> list[Any]:
@@ -144,12 +144,13 @@ class Group(Generic[C]):
     They must not import torch, so that a mistyped word is answered at once.
 
     Args:
+        base: what all of them derive from.
         word: what messages and configs call one of them.
         package: where the built-in ones are.
     """
 
-    def __init__(self, word: str, package: str) -> None:
-        self.word, self.package = word, package
+    def __init__(self, base: type[C], word: str, package: str) -> None:
+        self.base, self.word, self.package = base, word, package
         self._declared: dict[str, type[C]] = {}
 
     @cached_property
@@ -196,6 +197,21 @@ class Group(Generic[C]):
         """
         options = dict(chosen) if isinstance(chosen, dict) else {"name": chosen}
         return self[str(options.pop("name", None))].made(f"{where}.", options)
+
+    def recorded(self, told: Any) -> C:
+        """The component that a run directory tells of; one that is not known here, or had other options, is just that.
+
+        Raises:
+            InputError: what is told has no name.
+        """
+        name = told.get("name") if isinstance(told, dict) else None
+        if not isinstance(name, str):
+            raise InputError(f"{self.word}.name must be a name, got {name!r}")
+        try:
+            return self.made(self.word, told)
+        except InputError:
+            about = {"name": name, "title": name.replace("_", " "), "plain": lambda _: dict(told)}
+            return type(self.base.__name__, (self.base,), about)()
 
     def declare(self, kind: type[C], name: str, **about: Any) -> type[C]:
         """Make a class known as a component of this name; `about` are class variables.

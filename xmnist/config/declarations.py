@@ -35,7 +35,7 @@ class ExplainerDeclaration(Component):
     place: ClassVar[int | None] = None
 
 
-EXPLAINERS = Group[ExplainerDeclaration]("explainer", "xmnist.explainers")
+EXPLAINERS = Group(ExplainerDeclaration, "explainer", "xmnist.explainers")
 
 
 def controls() -> list[str]:
@@ -88,7 +88,7 @@ class MetricDeclaration(Component):
         return False
 
 
-METRICS = Group[MetricDeclaration]("metric", "xmnist.metrics")
+METRICS = Group(MetricDeclaration, "metric", "xmnist.metrics")
 
 
 def columns() -> dict[str, Column]:
@@ -119,7 +119,7 @@ class ModelDeclaration(Component):
     main: ClassVar[tuple[str, ...]] = ("accuracy",)
 
 
-MODELS = Group[ModelDeclaration]("model", "xmnist.models.kinds")
+MODELS = Group(ModelDeclaration, "model", "xmnist.models.kinds")
 
 
 def row_title(name: str) -> str:
@@ -184,7 +184,7 @@ class ClassifierDeclaration(Component):
         return self
 
 
-CLASSIFIERS = Group[ClassifierDeclaration]("classifier", "xmnist.models.classifiers")
+CLASSIFIERS = Group(ClassifierDeclaration, "classifier", "xmnist.models.classifiers")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -239,8 +239,8 @@ class SelectionDeclaration(Component):
         return self
 
 
-DATASETS = Group[DatasetDeclaration]("dataset", "xmnist.data.sets")
-SELECTIONS = Group[SelectionDeclaration]("select", "xmnist.data.selections")
+DATASETS = Group(DatasetDeclaration, "dataset", "xmnist.data.sets")
+SELECTIONS = Group(SelectionDeclaration, "select", "xmnist.data.selections")
 
 COMPONENTS: dict[str, Group[Any]] = {group.word: group for group in (DATASETS, CLASSIFIERS, MODELS, SELECTIONS)}
 """The groups of which a command takes one component."""

@@ -7,9 +7,6 @@ from xmnist.config.declarations import EXPLAINERS, METRICS, decoder_names, refer
 from xmnist.config.schema import FEWER, OWN, PHASES, TRAINING
 from xmnist.runtime.errors import InputError
 
-JOINT_TRAINING = {key: rule for key, rule in TRAINING.items() if key != "lr"} | PHASES
-"""What `trainer.joint` may hold."""
-
 Settings = dict[str, Any]
 """A resolved config: plain values, nested as in YAML."""
 

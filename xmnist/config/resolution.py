@@ -31,9 +31,20 @@ from xmnist.config.declarations import (
     reference_of,
     rules_of,
 )
-from xmnist.config.derived import JOINT_TRAINING, Settings, foreign, phases
+from xmnist.config.derived import Settings, foreign, phases
 from xmnist.config.rules import Rule
-from xmnist.config.schema import COMMON, FEWER, IMAGE_SUFFIXES, OWN, OWN_IMAGE, PHASES, STAGES, TRAINING, only
+from xmnist.config.schema import (
+    COMMON,
+    FEWER,
+    IMAGE_SUFFIXES,
+    JOINT_TRAINING,
+    OWN,
+    OWN_IMAGE,
+    PHASES,
+    STAGES,
+    TRAINING,
+    only,
+)
 from xmnist.runtime.errors import InputError, meant, unknown
 from xmnist.runtime.storage import digest
 
@@ -122,7 +133,6 @@ def resolve(cfg: DictConfig, stage: str = "train") -> Settings:
                 f"model=evaluation judges one layer's decoder; for each: -m layer={','.join(out['layer'])}"
             )
         of = out["model"]["of"]
-        out["model"] = {key: out["model"][key] for key in ("name", "of", *MODELS[of].keys)}  # the rest is another's
         out["alpha"] = out["alpha"] if of in reference_of() else None
         if out["alpha"] is None and of in reference_of():
             raise InputError(f"alpha must be {MODELS[of].alpha.text} with model.of={of}, got null")

@@ -9,10 +9,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from xmnist.config.declarations import DATASETS, loss_weights
-from xmnist.config.derived import JOINT_TRAINING, Settings, plain
+from xmnist.config.derived import Settings, plain
 from xmnist.config.resolution import conf_dir, option
 from xmnist.config.rules import quoted
-from xmnist.config.schema import COMMON, TRAINING
+from xmnist.config.schema import COMMON, JOINT_TRAINING, TRAINING
 from xmnist.config.sizing import fitted_trainer
 
 

@@ -2,7 +2,8 @@
 
 from typing import Annotated
 
-from xmnist.config.declarations import ModelDeclaration
+from xmnist.config.components import Options
+from xmnist.config.declarations import MODELS, ModelDeclaration
 from xmnist.config.rules import choice, maybe, number
 from xmnist.models.kinds.base import model
 from xmnist.models.kinds.cladec import DecoderName, Reconstruction
@@ -19,7 +20,12 @@ class Evaluation(ModelDeclaration):
     """A fresh classifier of what a decoder makes of the images."""
 
     of: Annotated[str, choice("cladec", "refae", "cladec_vae", "refvae"), "whose pictures it is trained on"]
-    decoder: DecoderName
-    reconstruction: Reconstruction
-    latent: Latent
-    beta: Beta
+    decoder: DecoderName = "published"
+    reconstruction: Reconstruction = "sse"
+    latent: Latent = 2
+    beta: Beta = 1.0
+
+    def options(self) -> Options:
+        """Those of the decoder, and whose it is; the others are another decoder's."""
+        own = super().options()
+        return {key: own[key] for key in (*MODELS[self.of].keys, "of")}
