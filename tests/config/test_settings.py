@@ -19,7 +19,7 @@ COMMANDS = json.loads((Path(__file__).parents[1] / "golden" / "names.json").read
 
 def plain(command: str) -> tuple[str, dict[str, Any]]:
     stage, *words = shlex.split(command)
-    return stage, resolution.resolve(composed(*words, stage=stage), stage)
+    return stage, resolution.resolve(composed(*words, stage=stage), stage).plain()
 
 
 @pytest.fixture

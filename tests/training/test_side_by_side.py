@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -43,7 +44,7 @@ class Here:
         self.work = work
 
     def give(self, settings: resolution.Settings) -> None:
-        self.done.append((settings["model"]["name"], settings["alpha"]))
+        self.done.append((settings.model.name, settings.alpha))
         self.answer: Exception | None = None
         try:
             self.work(settings)
@@ -72,7 +73,7 @@ def test_a_list_of_alphas_gives_what_each_gives_alone(settings: Settings, caplog
     assert "ClaDec of layer dense, alpha 0.5: epoch 2/2" in caplog.text  # by another process, told here
     for alpha in ("0", "0.5"):
         single = settings(*TINY, f"alpha={alpha}")
-        beside, alone = Run("train", single), Run("train", {**single, "out_dir": single["out_dir"] + "-alone"})
+        beside, alone = Run("train", single), Run("train", replace(single, out_dir=single.out_dir + "-alone"))
         assert beside.status()["state"] == "done" and beside.status()["pid"] != os.getpid()
         train.main(alone.settings)
         assert (alone.path / "model.pt").read_bytes() == (beside.path / "model.pt").read_bytes()
@@ -85,7 +86,7 @@ def test_a_forced_list_is_done_once_more_and_not_twice(settings: Settings, here:
     several = settings(*TINY, "alpha=[0,1]")
     train.main(several)
     before = Run("train", settings(*TINY, "alpha=1")).status()
-    train.main({**several, "force": True})
+    train.main(replace(several, force=True))
     assert here == 2 * [("cladec", 0.0), ("cladec", 1.0)]
     assert Run("train", settings(*TINY, "alpha=1")).status()["forced"] and not before["forced"]
 
@@ -111,7 +112,7 @@ def test_other_jobs_of_a_sweep_are_trained_one_by_one(
     monkeypatch.setattr(networks, "draw_examples", lambda *_: None)
     monkeypatch.setattr(networks, "fitted", lambda *_: None)
     job = settings(*TINY, *words)
-    monkeypatch.setattr(train, "planned", [job, {**job, "alpha": [0.5, 1.0, 1.0]}])
+    monkeypatch.setattr(train, "planned", [job, replace(job, alpha=[0.5, 1.0, 1.0])])
     train.main(job)
     assert here == [] and len(trained) == 1
 
@@ -120,7 +121,7 @@ def test_a_command_with_several_jobs_knows_them_all(settings: Settings, monkeypa
     from xmnist.cli import main
 
     monkeypatch.setattr(train, "planned", [])
-    out_dir = settings()["out_dir"]
+    out_dir = settings().out_dir
     monkeypatch.setattr(sys, "argv", ["xmnist", "train", *TINY, "-m", "alpha=0,0.5", f"out_dir={out_dir}"])
     monkeypatch.setattr(train, "main", lambda settings, typed: {})
     main.main()
@@ -139,12 +140,13 @@ def test_what_fails_beside_others_fails_as_it_does_alone(
     settings: Settings, here: list[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     several = settings(*TINY, "alpha=[0,0.5]")
-    several["trainer"]["decoder"] |= {"lr": 1e30, "optimizer": "sgd"}
+    decoder = several.trainer.decoder | {"lr": 1e30, "optimizer": "sgd"}
+    several = replace(several, trainer=replace(several.trainer, decoder=decoder))
     with pytest.raises(NotFiniteError):
         train.main(several)
     assert len(here) == 2 and "ClaDec of layer dense, alpha 0.5 failed beside others: the loss is" in caplog.text
     assert Run("train", several).status()["state"] == "failed"
-    assert Run("train", {**several, "alpha": 0.0}).status()["state"] == "failed"
+    assert Run("train", replace(several, alpha=0.0)).status()["state"] == "failed"
 
 
 def test_after_the_death_of_a_process_the_rest_is_trained_here(

@@ -94,7 +94,7 @@ class OwnImages:
     """Images of one's own that are explained: their files, none where `path` is None, with their digests."""
 
     path: list[str] | None = None
-    invert: bool | str = "auto"
+    invert: bool | Literal["auto"] = "auto"
     sha256: list[str] = field(default_factory=list)
 
     def plain(self) -> Options:
@@ -127,7 +127,7 @@ class StageSettings:
 
     out_dir: str
     fail_fast: bool
-    hints: bool | str
+    hints: bool | Literal["auto"]
     force: bool
 
     def plain(self) -> Options:
@@ -258,7 +258,7 @@ class ExplainSettings(ExplainingSettings):
     stage: ClassVar[str] = "explain"
 
     image: OwnImages
-    layout: str
+    layout: Literal["auto", "rows", "columns"]
     overlay: bool
 
     def plain(self) -> Options:
