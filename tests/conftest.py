@@ -16,7 +16,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -51,11 +53,11 @@ def _isolated(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Callable[..., resolution.Settings]:
+def settings(tmp_path: Path) -> Callable[..., Any]:
     """`settings("alpha=0.5", ...)`: resolved settings that write below the test's own folder."""
 
-    def resolved(*overrides: str, stage: str = "train") -> resolution.Settings:
-        return resolution.resolve(composed(*overrides, stage=stage), stage) | {"out_dir": str(tmp_path / "out")}
+    def resolved(*overrides: str, stage: str = "train") -> Any:
+        return replace(resolution.resolve(composed(*overrides, stage=stage), stage), out_dir=str(tmp_path / "out"))
 
     return resolved
 
@@ -64,7 +66,7 @@ def settings(tmp_path: Path) -> Callable[..., resolution.Settings]:
 def tiny_classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An `out_dir` with the classifier of the settings TINY, for what explains and measures it."""
     folder = tmp_path_factory.mktemp("classifier")
-    train.main(resolution.resolve(composed(*TINY, "model=classifier")) | {"out_dir": str(folder)})
+    train.main(replace(resolution.resolve(composed(*TINY, "model=classifier")), out_dir=str(folder)))
     return folder
 
 

@@ -69,7 +69,7 @@ def test_an_edited_file_is_another_run_and_the_same_one_is_found(xmnist: Xmnist,
     assert xmnist(*words).returncode == 0
     runs = list(folder.glob("outputs/explain/*/classifier/*"))
     assert len(runs) == 2
-    told = [yaml.safe_load((run / "config.yaml").read_text())["plugins"]["explainer.rise"] for run in runs]
+    told = [yaml.safe_load((run / "config.yaml").read_text())["explainers"]["rise"]["plugin"] for run in runs]
     assert {each["from"] for each in told} == {"rise.py"} and len({each["digest"] for each in told}) == 2
     assert len(list(folder.glob("outputs/train/*/classifier/*"))) == 1  # which has no part in it
 

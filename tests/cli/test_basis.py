@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def classifier(settings: Any) -> Run:
 
 
 def out(run: Run) -> str:
-    return f"out_dir={run.settings['out_dir']}"
+    return f"out_dir={run.settings.out_dir}"
 
 
 @pytest.mark.parametrize("how", ["hash", "four digits", "folder", "last"])
@@ -45,7 +46,7 @@ def test_a_run_is_named_by_hash_folder_or_last(classifier: Run, how: str) -> Non
 def test_the_words_of_a_run_lead_to_it(classifier: Run, xmnist: Any) -> None:
     done = xmnist("explain", "run=last", out(classifier), "explainer=saliency")
     assert done.returncode == 0 and "trained first" not in done.stdout
-    (folder,) = Path(classifier.settings["out_dir"]).glob("explain/glyphs/classifier/*")
+    (folder,) = Path(classifier.settings.out_dir).glob("explain/glyphs/classifier/*")
     status = json.loads((folder / "status.json").read_text())
     assert classifier.key in status["stands_on"] and "run=" not in status["command"]  # it can be typed anywhere
 
@@ -64,7 +65,7 @@ def test_a_word_that_contradicts_the_run_is_refused(
 ) -> None:
     said = xmnist("explain", f"run={classifier.path.name[-8:]}", out(classifier), "explainer=lrp", *words)
     assert said.returncode == 2 and message in said.stderr and len(said.stderr.splitlines()) == 1
-    assert not list(Path(classifier.settings["out_dir"]).glob("explain/*"))
+    assert not list(Path(classifier.settings.out_dir).glob("explain/*"))
 
 
 def test_runs_that_cannot_be_worked_on_are_refused(classifier: Run, settings: Any) -> None:
@@ -75,11 +76,11 @@ def test_runs_that_cannot_be_worked_on_are_refused(classifier: Run, settings: An
             basis.taken_up(stage, [f"run={word}", where])
         return str(error.value)
 
-    assert f"no run 'nothing' (newest below {classifier.settings['out_dir']}" in refused("nothing")
+    assert f"no run 'nothing' (newest below {classifier.settings.out_dir}" in refused("nothing")
     assert "takes one run" in refused("")
     other = Run("explain", settings(*TINY, "explainer=lrp", "trainer.epochs=1", "seed=7", stage="explain"))
     other.path.mkdir(parents=True)
-    store.write_yaml(other.path / "config.yaml", other.settings)
+    store.write_yaml(other.path / "config.yaml", other.settings.plain())
     other.write_status({"state": "done", "started": "2026-01-01T00:00:00+00:00"})
     assert f"is of xmnist explain: xmnist explain works on a trained network, such as run={name}" in refused(
         other.path.name[-8:]
@@ -102,8 +103,9 @@ def test_several_runs_with_one_beginning_are_named(tmp_path: Path) -> None:
 def test_the_nearest_run_is_told_unless_its_difference_was_typed(classifier: Run, settings: Any) -> None:
     """The first example of its issue: a classifier is there, and a command would train another for minutes."""
     other = settings(*TINY, "model=classifier", "seed=7", "dataset.train=null", "dataset=mnist")
-    other = {**classifier.settings, "dataset": {**classifier.settings["dataset"], "train": 60000}}
-    other["trainer"] = {**other["trainer"], "epochs": 600}
+    own = classifier.settings
+    trainer = replace(own.trainer, epochs=600)
+    other = replace(own, dataset=replace(own.dataset, train=60000), trainer=trainer)
     near = similar.alike(other)
     line = similar.told(other, 57_000, "xmnist evaluate metric=classification dataset=glyphs", near)
     assert re.fullmatch(
@@ -112,7 +114,7 @@ def test_the_nearest_run_is_told_unless_its_difference_was_typed(classifier: Run
         line,
     )
     assert not similar.told(other, 57_000, "xmnist evaluate dataset.train=60000 trainer.epochs=600", near)
-    soon = {**other, "trainer": classifier.settings["trainer"]}
+    soon = replace(other, trainer=classifier.settings.trainer)
     assert not similar.told(soon, 10, "xmnist evaluate", similar.alike(soon))  # in no time
     took, here = similar.seconds(other, 57_000, near) or (0, False)
     assert here and took == pytest.approx(57_000 * 600 / classifier.metrics()["images_per_second"])
@@ -129,7 +131,7 @@ def test_what_to_type_next_is_quoted_and_complete(classifier: Run) -> None:
 
 def test_show_and_compare(classifier: Run, settings: Any, xmnist: Any) -> None:
     train.main(settings(*TINY, "model=classifier", "trainer.epochs=2", "seed=7"))
-    several = index.below(Path(classifier.settings["out_dir"]))
+    several = index.below(Path(classifier.settings.out_dir))
     told = inspection.show(several[0])
     assert str(several[0].path) in told and "trainer.epochs" in told and "accuracy" in told and "curves.png" in told
     lines = inspection.compare(several).splitlines()
@@ -146,7 +148,7 @@ def test_show_and_compare(classifier: Run, settings: Any, xmnist: Any) -> None:
 
 def test_removing_leaves_no_empty_folders(classifier: Run, xmnist: Any) -> None:
     assert xmnist("runs", "state=done", "--remove", "--yes", out(classifier)).returncode == 0
-    assert not list(Path(classifier.settings["out_dir"]).iterdir())
+    assert not list(Path(classifier.settings.out_dir).iterdir())
 
 
 def test_pictures_come_in_every_format_that_is_asked_for(classifier: Run, xmnist: Any) -> None:
@@ -167,7 +169,7 @@ def test_an_image_of_ones_own_is_explained(classifier: Run, xmnist: Any, tmp_pat
         "explain", "run=last", out(classifier), "explainer=saliency", f"image={tmp_path / 'five, or so=1.png'}"
     )
     assert done.returncode == 0 and "60x40 pixels to 28x28, gray, inverted" in done.stdout
-    (folder,) = Path(classifier.settings["out_dir"]).glob("explain/glyphs/classifier/*image=*")
+    (folder,) = Path(classifier.settings.out_dir).glob("explain/glyphs/classifier/*image=*")
     (row,) = index.reading.csv_rows(folder / "selection.csv")
     assert row["file"] == "five, or so=1.png" and row["class"] == "" and row["predicted_class"]
     assert xmnist("report", out(classifier)).returncode == 0
@@ -187,7 +189,7 @@ def test_what_is_no_image_is_refused(classifier: Run, xmnist: Any, tmp_path: Pat
     make(tmp_path / "x.png")
     said = xmnist("explain", "run=last", out(classifier), "explainer=saliency", f"image={tmp_path / 'x.png'}")
     assert said.returncode == 2 and message in said.stderr and len(said.stderr.splitlines()) == 1
-    assert not list(Path(classifier.settings["out_dir"]).glob("explain/*"))
+    assert not list(Path(classifier.settings.out_dir).glob("explain/*"))
 
 
 def test_hashes_are_completed(classifier: Run) -> None:

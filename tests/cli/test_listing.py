@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import pairwise
@@ -37,7 +38,7 @@ def made(tmp_path: Path) -> Callable[..., Path]:
     """`made("alpha=0.5", ...)`: the folder of a finished run that did nothing but write these figures."""
 
     def make(*words: str, stage: str = "train", figures: Any = DECODED, **files: str) -> Path:
-        run = Run(stage, composed_once(stage, words) | {"out_dir": str(tmp_path / "out")})
+        run = Run(stage, replace(composed_once(stage, words), out_dir=str(tmp_path / "out")))
         with store.claim(run, f"xmnist {stage} {' '.join(words)}"):
             run.write_json("metrics.json", figures)
             for name, text in files.items():
@@ -107,7 +108,7 @@ def test_a_hostile_file_of_a_run_is_told_and_stops_nothing(
     made: Any, listed: Any, tmp_path: Path, name: str, text: str | None, reason: str
 ) -> None:
     path, other = made("alpha=0.5"), made("alpha=0.25")
-    run = Run("train", composed_once("train", ("alpha=0.5",)) | {"out_dir": str(tmp_path / "out")})
+    run = Run("train", replace(composed_once("train", ("alpha=0.5",)), out_dir=str(tmp_path / "out")))
     assert run.path == path and run.finished()
     (path / name).unlink(missing_ok=True)
     if text is None:
@@ -128,7 +129,7 @@ def test_a_status_of_another_shape_is_damaged(made: Any, listed: Any, tmp_path: 
     path = state(made("alpha=0.5"), **{key: value})
     (one,) = listed()
     assert one["state"] == "damaged" and f"{key} is" in one["error"]
-    run = Run("train", composed_once("train", ("alpha=0.5",)) | {"out_dir": str(tmp_path / "out")})
+    run = Run("train", replace(composed_once("train", ("alpha=0.5",)), out_dir=str(tmp_path / "out")))
     assert run.path == path and run.status() == {} and not run.finished()
 
 

@@ -47,7 +47,7 @@ def died(job: Job) -> None:
 
 
 def table(jobs: Sequence[Job]) -> list[dict[str, str]]:
-    with Path(jobs[0].run.settings["out_dir"], "train", "sweep.csv").open(newline="") as file:
+    with Path(jobs[0].run.settings.out_dir, "train", "sweep.csv").open(newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -254,7 +254,7 @@ def test_a_group_is_swept_together_with_a_key_of_its_options(monkeypatch: pytest
     found: list[tuple[str, Any]] = []
     monkeypatch.setattr(train, "check", lambda settings: None)
     monkeypatch.setattr(
-        train, "main", lambda own, typed: found.append((own["classifier"]["name"], own["classifier"]["stem"])) or {}
+        train, "main", lambda own, typed: found.append((own.classifier.name, own.classifier.stem)) or {}
     )
     words = ["-m", "model=classifier", "dataset=glyphs", f"out_dir={tmp_path}"]
     monkeypatch.setattr(

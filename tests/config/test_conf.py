@@ -33,17 +33,17 @@ def test_every_option_composes_and_passes_the_checks(settings: Settings, group: 
     words = ["dataset=mnist", f"{group}={name}", *words]
     resolved = settings(*words, stage="explain" if group in IN_EXPLAIN else "train")
     if group == "explainer":
-        assert resolved["explainers"].keys() == {name}
+        assert resolved.explainers.keys() == {name}
     elif group != "trainer":
-        assert resolved[group]["name"] == name
+        assert getattr(resolved, group).name == name
 
 
 @pytest.mark.parametrize("stage", ["train", "explain"])
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_composes_in_every_stage(settings: Settings, name: str, stage: str) -> None:
     resolved = settings(f"+experiment={name}", stage=stage)
-    assert resolved["dataset"]["name"] in DATASETS
-    assert ("explainers" in resolved) == (stage == "explain")
+    assert resolved.dataset.name in DATASETS
+    assert hasattr(resolved, "explainers") == (stage == "explain")
 
 
 def test_every_method_has_a_file_of_its_name_and_every_file_a_method() -> None:
@@ -70,9 +70,9 @@ def test_every_file_of_a_component_has_all_of_its_keys(group: str, name: str) ->
 @pytest.mark.parametrize("layer", ["conv", "dense", "logits"])
 def test_every_dataset_meets_classifier_and_decoder(settings: Settings, dataset: str, layer: str) -> None:
     resolved = settings(f"dataset={dataset}", f"layer={layer}")
-    info = data.info(resolved["dataset"])
+    info = data.info(resolved.dataset)
     with torch.device("meta"):
-        model = build(shape=info.shape, classes=len(info.classes), **resolved["classifier"])
+        model = build(shape=info.shape, classes=len(info.classes), **resolved.classifier.plain())
         code = Encoder(model.eval(), layer)(torch.empty(2, *info.shape))
         assert model(torch.empty(2, *info.shape)).shape == (2, len(info.classes))
         if info.shape == (1, 28, 28) or layer == "conv":
@@ -132,15 +132,15 @@ def test_the_defaults_are_the_main_job(settings: Settings) -> None:
 
 
 def test_an_experiment_changes_only_what_it_says(settings: Settings) -> None:
-    smoke, plain = settings(*TINY), settings("dataset=glyphs")
+    smoke, plain = settings(*TINY).plain(), settings("dataset=glyphs").plain()
     assert {k for k in plain if smoke[k] != plain[k]} == {"dataset", "trainer"}
 
 
 def test_what_an_experiment_measures_or_explains_with_can_be_overridden(settings: Settings) -> None:
     own = settings("+experiment=aopc_table", "metric=axioms", "explainer=lrp", stage="evaluate")
-    assert list(own["metrics"]) == ["axioms"] and list(own["explainers"])[-1] == "lrp"
+    assert list(own.metrics) == ["axioms"] and list(own.explainers)[-1] == "lrp"
     own = settings("+experiment=nine_or_four", "explainer=saliency", stage="explain")
-    assert list(own["explainers"]) == ["saliency"]
+    assert list(own.explainers) == ["saliency"]
 
 
 def test_no_config_names_a_constructor_but_for_hydras_own_callback() -> None:

@@ -41,7 +41,7 @@ def test_rules(rule: rules.Rule, good: list[Any], bad: list[Any]) -> None:
 
 def test_numbers_are_normalised_so_that_0_and_0_point_0_are_one_run(settings: Settings) -> None:
     assert identity(settings("alpha=0")) == identity(settings("alpha=0.0"))
-    assert isinstance(settings("alpha=1")["alpha"], float)
+    assert isinstance(settings("alpha=1").alpha, float)
 
 
 @pytest.mark.parametrize(
@@ -131,5 +131,5 @@ def test_all_layers_are_asked_for_alone(settings: Settings) -> None:
 
 def test_the_command_of_a_classifier_names_no_layer(settings: Settings) -> None:
     own = settings("dataset=mnist", "layer=conv", "neurons=[3,1]", "alpha=0")
-    assert words(own) == ["dataset=mnist", "alpha=0", "layer=conv", "neurons=[1,3]", f"out_dir={own['out_dir']}"]
-    assert words(trained(own, "classifier")) == ["dataset=mnist", "model=classifier", f"out_dir={own['out_dir']}"]
+    assert words(own) == ["dataset=mnist", "alpha=0", "layer=conv", "neurons=[1,3]", f"out_dir={own.out_dir}"]
+    assert words(trained(own, "classifier")) == ["dataset=mnist", "model=classifier", f"out_dir={own.out_dir}"]

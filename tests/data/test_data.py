@@ -166,7 +166,7 @@ def test_the_original_settings_train_on_cifar(
     small = ("dataset.train=60", "dataset.test=20", "dataset.validation=0.2", "trainer.epochs=1", "layer=conv6")
     words = ("+experiment=cladec_original", "dataset=cifar10", *small, "device=cpu", f"data_dir={tmp_path}")
     own = settings(*words)
-    assert (own["alpha"], own["model"]["reconstruction"], own["trainer"]["lr"]) == (0.001, "mse", 0.1)
+    assert (own.alpha, own.model.reconstruction, own.trainer.lr) == (0.001, "mse", 0.1)
     train.check(own)
     found = train.main(own)
     mse, sse = found["reconstruction_mse"], found["reconstruction_sse"]
@@ -293,7 +293,7 @@ def test_a_server_that_does_not_answer_is_given_up(
 
 def test_every_data_set_can_say_its_shape_and_classes() -> None:
     for name in set(DATASETS) - {"folder"}:
-        info = data.info(resolution.resolve(composed(f"dataset={name}"))["dataset"])
+        info = data.info(resolution.resolve(composed(f"dataset={name}")).dataset)
         assert info.shape[0] in (1, 3) and len(set(info.classes)) == len(info.classes) >= 2
 
 

@@ -18,7 +18,6 @@ from xmnist.config.rules import CLASS, whole
 from xmnist.data.base import Info, Split
 from xmnist.data.dataset import Dataset, dataset
 from xmnist.data.selection import Selection, selection
-from xmnist.runs import identity
 from xmnist.runtime.errors import InputError
 
 
@@ -148,7 +147,7 @@ def test_selections_name_no_label_where_none_was_before() -> None:
 
 def test_what_is_not_known_here_keeps_its_options_and_no_folder(tmp_path: Path) -> None:
     other = {"name": "elsewhere", "images": str(tmp_path / "images"), "count": 3}
-    assert data.recorded(other) is None and identity._component("dataset", other) == other
+    assert data.recorded(other) is None and DATASETS.recorded(other).identity() == other
     assert data.public(other) == {"name": "elsewhere", "images": "images", "count": 3}
     folder = resolution.option("dataset", "folder") | {"path": str(tmp_path / "mine")}
     assert data.public(folder)["path"] == "mine"

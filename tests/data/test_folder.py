@@ -4,6 +4,7 @@ import csv
 import multiprocessing
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def horses(root: Path, count: int = 10, masks: bool = True) -> Path:
 
 def read(root: Path, *words: str) -> tuple[Split, Split, base.Info]:
     own = resolution.resolve(composed("dataset=folder", f"dataset.path={root}", "dataset.workers=0", *words))
-    return data.parts(own["dataset"], "")
+    return data.parts(own.dataset, "")
 
 
 def test_the_horse_and_zebra_layout(tmp_path: Path) -> None:
@@ -125,7 +126,7 @@ def test_polygons_are_the_same_when_exported_and_read_back(settings: Settings, t
     assert export.main(own, "xmnist export ...") == {"images": {"train": 30, "test": 12}}
     root = Run("export", own).path
     assert root.name.startswith("train30-test12-size40-seed0-")
-    written = data.parts(own["dataset"], "")
+    written = data.parts(own.dataset, "")
     kind = "boxes" if masks == "boxes" else "images"
     found = read(root, "dataset.size=null", f"dataset.masks={kind}")
     assert found[2] == written[2]
@@ -292,12 +293,11 @@ def test_balanced_class_weights(tmp_path: Path) -> None:
             *("dataset.class_weights=balanced", "dataset.workers=0"),
         )
     )
-    found = data.load(own["dataset"], "", 0)
+    found = data.load(own.dataset, "", 0)
     counts = found.train.labels.bincount()
     assert found.class_weights is not None
     torch.testing.assert_close(found.class_weights, counts.sum() / (2 * counts.float()))
-    own["dataset"]["class_weights"] = None
-    assert data.load(own["dataset"], "", 0).class_weights is None
+    assert data.load(replace(own.dataset, class_weights=None), "", 0).class_weights is None
 
 
 # --- what can be wrong

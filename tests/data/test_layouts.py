@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xmnist.config import resolution
+from xmnist.config.settings import of_plain
 from xmnist.data import fingerprint, layouts
 from xmnist.runtime.errors import InputError
 
@@ -257,5 +258,6 @@ def test_a_run_is_named_by_what_lies_in_the_folder(tmp_path: Path) -> None:
     settings = resolution.resolve(composed("dataset=folder", f"dataset.path={root}"))
     shutil.rmtree(root)
     assert run_id("train", settings) == first
-    old = {**settings, "dataset": {k: v for k, v in settings["dataset"].items() if k not in ("fingerprint", "train")}}
+    told = {k: v for k, v in settings.dataset.plain().items() if k not in ("fingerprint", "train")}
+    old = of_plain("train", settings.plain() | {"dataset": told})
     assert run_id("train", old) != first and run_id("train", old).startswith("layer=dense")

@@ -189,7 +189,7 @@ def test_colour_and_outline() -> None:
 )
 def test_polygons_that_cannot_be_drawn(words: tuple[str, ...], message: str) -> None:
     with pytest.raises(InputError) as caught:
-        data.info(resolution.resolve(composed("dataset=polygons", *words))["dataset"])
+        data.info(resolution.resolve(composed("dataset=polygons", *words)).dataset)
     assert message in str(caught.value)
 
 
@@ -199,7 +199,7 @@ def test_polygons_that_cannot_be_drawn(words: tuple[str, ...], message: str) -> 
 def cluttered(*words: str, data_dir: str = "") -> Any:
     own = ("dataset.train=300", "dataset.test=100", "dataset.fragments=4", *words)
     settings = resolution.resolve(composed("dataset=cluttered_glyphs", *own))
-    return data.parts(settings["dataset"], data_dir)
+    return data.parts(settings.dataset, data_dir)
 
 
 def test_clutter_keeps_the_digit_and_its_mask_is_where_it_is() -> None:
@@ -236,7 +236,7 @@ def test_fragments_come_from_digits_of_other_classes_and_lie_in_the_canvas(monke
 def test_sizes_of_clutter(real_data: str) -> None:
     own = ("dataset=cluttered_mnist", "dataset.train=200", "dataset.test=50", "dataset.size=40", "dataset.masks=boxes")
     settings = resolution.resolve(composed(*own))
-    train, test, info = data.parts(settings["dataset"], real_data)
+    train, test, info = data.parts(settings.dataset, real_data)
     assert info.shape == (1, 40, 40) and len(train) == 200 and len(test) == 50
     assert torch.equal(train.masks, box_masks(train.boxes, train.images.shape))
     share = train.masks.float().flatten(1).mean(1)

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -282,18 +283,18 @@ def test_phases_are_read_from_the_config(settings: Settings) -> None:
         *("++trainer.joint.optimizer=sgd", "++trainer.joint.stop_patience=[null,4,5]"),
     )
     found = derived.phases(own)
-    assert [p["epochs"] for p in found] == [1, 2, 3] and [p["stop_patience"] for p in found] == [None, 4, 5]
-    assert [p["lr"] for p in found] == [
+    assert [p.epochs for p in found] == [1, 2, 3] and [p.stop_patience for p in found] == [None, 4, 5]
+    assert [p.lr for p in found] == [
         {"classifier": 0.1, "explainer": 0.0},
         {"classifier": 0.1, "explainer": 0.2},
         {"classifier": 0.1, "explainer": 0.3},
     ]
-    assert {p["optimizer"] for p in found} == {"sgd"} and own["trainer"]["optimizer"] == "adamw"
+    assert {p.optimizer for p in found} == {"sgd"} and own.trainer.optimizer == "adamw"
     published = derived.phases(settings("model=joint", "dataset=polygons", "trainer=paper"))
-    assert [(p["epochs"], p["batch_size"], p["optimizer"], p["momentum"], p["weight_decay"]) for p in published] == [
+    assert [(p.epochs, p.batch_size, p.optimizer, p.momentum, p.weight_decay) for p in published] == [
         *((10, 8, "sgd", 0.9, 1e-4), (10, 8, "sgd", 0.9, 1e-4), (100, 8, "sgd", 0.9, 1e-4)),
     ]
-    assert [p["lr"] for p in published] == [
+    assert [p.lr for p in published] == [
         {"classifier": 0.01, "explainer": 0.0},
         {"classifier": 0.0, "explainer": 0.01},
         {"classifier": 0.01, "explainer": 0.01},
@@ -387,8 +388,8 @@ def test_a_run_killed_in_any_phase_ends_as_if_it_had_not_been(
     train.main(own)
     whole = Run("train", own).path
     out = tmp_path / "killed"
-    assert ended(started(killed, {**own, "out_dir": str(out)}, at)) == -signal.SIGKILL
-    train.main({**own, "out_dir": str(out)})
+    assert ended(started(killed, replace(own, out_dir=str(out)), at)) == -signal.SIGKILL
+    train.main(replace(own, out_dir=str(out)))
     (again,) = out.glob("train/polygons/joint/*/")
     for name in ("phase1.pt", "phase2.pt", "phase3.pt", "model.pt"):
         assert (again / name).read_bytes() == (whole / name).read_bytes(), name
@@ -466,7 +467,7 @@ def test_explain_draws_the_map_beside_post_hoc_methods(settings: Settings, how: 
     assert found["masks"].shape == (2, 1, 32, 32) and found["masks"].dtype == bool
     maps = found["joint"]
     assert maps.shape == (2, 1, 32, 32) and maps.min() >= 0 and maps.max() <= 1
-    model = networks.load_explained(own, data.load(own["dataset"], "", 0), torch.device("cpu"))
+    model = networks.load_explained(own, data.load(own.dataset, "", 0), torch.device("cpu"))
     assert isinstance(model, joint.Joint)
     images = torch.from_numpy(found["images"])
     np.testing.assert_allclose(maps, model.explainer(images).detach().numpy(), atol=1e-6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,7 +49,7 @@ def resolved(folder: Path, *words: str, **options: Any) -> resolution.Settings:
     """The settings of `xmnist train` with the classifier `own`."""
     cfg = OmegaConf.create(OmegaConf.to_container(composed(*TINY, *words)))
     cfg.classifier = {"name": "own", **options}
-    return resolution.resolve(cfg) | {"out_dir": str(folder)}
+    return replace(resolution.resolve(cfg), out_dir=str(folder))
 
 
 def test_a_class_is_trained_and_its_layers_are_looked_at_by_their_dotted_paths(tmp_path: Path) -> None:
@@ -63,19 +64,19 @@ def test_a_class_is_trained_and_its_layers_are_looked_at_by_their_dotted_paths(t
     decoder = resolved(tmp_path, "model=cladec", "model.decoder=auto", "layer=layers.0", width=3)
     networks.check(decoder)
     with pytest.raises(InputError, match=r"no layer 'conv'.*layers, layers.0, layers.1, head"):
-        networks.check(decoder | {"layer": "conv"})
+        networks.check(replace(decoder, layer="conv"))
 
 
 def test_all_layers_are_refused_where_none_has_a_name(tmp_path: Path) -> None:
     classifier("own")(Own)
     with pytest.raises(InputError, match="layer=all needs named layers, and classifier=own declares none.*layer="):
         resolved(tmp_path, "layer=all")
-    assert resolved(tmp_path, "layer=[layers.1,layers.0]")["layer"] == ["layers.1", "layers.0"]
+    assert resolved(tmp_path, "layer=[layers.1,layers.0]").layer == ["layers.1", "layers.0"]
 
 
 def test_declared_layers_are_ordered_also_where_the_network_calls_something_else_so(tmp_path: Path) -> None:
     classifier("own", layers=("layers.0", "head"), gates=("layers.1",))(Own)
-    assert resolved(tmp_path, "layer=all")["layer"] == ["layers.0", "head"]
+    assert resolved(tmp_path, "layer=all").layer == ["layers.0", "head"]
     network = base.made({"name": "own"}).build((1, 8, 8), 3)
     assert isinstance(network.layers, nn.Sequential) and network.gates == ("layers.1",)
     networks.check(resolved(tmp_path, "model=joint", "alpha=[1,0.5,0.9]"))
@@ -83,7 +84,7 @@ def test_declared_layers_are_ordered_also_where_the_network_calls_something_else
 
 def test_options_have_the_defaults_of_the_declaration_and_are_checked(tmp_path: Path) -> None:
     classifier("own")(Own)
-    assert resolved(tmp_path)["classifier"] == {"name": "own", "width": 4}
+    assert resolved(tmp_path).classifier.plain() == {"name": "own", "width": 4}
     with pytest.raises(InputError, match="classifier.width must be a whole number from 1 to 64, got 0"):
         resolved(tmp_path, width=0)
     with pytest.raises(InputError, match="no key 'classifier.widht'; did you mean 'classifier.width'"):

@@ -6,6 +6,7 @@ import logging
 import os
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -305,7 +306,7 @@ def words(file: Path | str, *more: str) -> tuple[str, ...]:
 def test_what_the_file_holds_is_which_run_it_is_not_where_it_lies(settings: Settings, file: Path) -> None:
     own = settings(*words(file, "model=classifier"))
     checksum = hashlib.sha256(file.read_bytes()).hexdigest()
-    assert own["classifier"]["weights_sha256"] == checksum
+    assert own.classifier.weights_sha256 == checksum
     moved = file.rename(file.with_name("other.pth"))
     names = {identity.run_id("train", own), identity.run_id("train", settings(*words(moved, "model=classifier")))}
     assert len(names) == 1
@@ -372,7 +373,7 @@ def test_a_file_with_another_checksum_is_refused(settings: Settings, file: Path)
 def test_a_command_says_the_same_again(settings: Settings, file: Path) -> None:
     own = settings(*words(file, "model=classifier"))
     again = settings(*commands.words(own))
-    assert again["classifier"] == own["classifier"]
+    assert again.classifier == own.classifier
     assert identity.run_id("train", again) == identity.run_id("train", own)
 
 
@@ -431,7 +432,7 @@ def test_a_finished_run_needs_no_file(
     assert f"the training begins with the weights of {file}; {told}" in caplog.text
     file.unlink()
     monkeypatch.delattr(pretrained, "find")
-    checksum = own["classifier"]["weights_sha256"]
+    checksum = own.classifier.weights_sha256
     again = settings(*words(file, "model=classifier", f"classifier.weights_sha256={checksum}"))
     assert again == own and Run("train", again).reusable() and networks.train(again).path == run.path
     images = networks.load_data(again)
@@ -450,7 +451,7 @@ def test_a_run_that_goes_on_needs_no_file_and_another_one_does(
     run.save("last.pt", {"run": run.path.name, "phase": 1, "before": [], "weights": {}})
     networks.check(own)
     with pytest.raises(InputError, match="there is no such file"):
-        networks.check({**own, "force": True})
+        networks.check(replace(own, force=True))
     split = Split(torch.rand(4, 1, 28, 28), torch.arange(4))
     images = Data(split, split, split, Info((1, 28, 28), tuple("abcd")))
     monkeypatch.setattr(resuming, "_fit_part", lambda *_: [{"epoch": 1}])

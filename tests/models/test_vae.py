@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -440,11 +441,11 @@ def test_a_training_that_was_stopped_ends_bit_for_bit_alike(
         monkeypatch.setattr(pictures, name, lambda *_: None)
     whole = settings(*TINY, f"model={model}", "trainer.epochs=3")
     train.main(whole)
-    stopped = {**whole, "out_dir": whole["out_dir"] + "-stopped"}
+    stopped = replace(whole, out_dir=whole.out_dir + "-stopped")
     real, saves = Run.save, []
 
     def save(run: Run, name: str, content: object) -> None:
-        if run.settings["model"]["name"] == model and name == "last.pt":
+        if run.settings.model.name == model and name == "last.pt":
             saves.append(name)
             if len(saves) == 3:
                 raise KeyboardInterrupt
@@ -528,13 +529,13 @@ def test_the_command_that_a_run_tells_makes_it(settings: Settings, model: str) -
 
 
 def test_the_settings_of_other_evaluation_classifiers_are_what_they_were(settings: Settings) -> None:
-    own = settings("dataset=mnist", "model=evaluation")["model"]
-    assert own == {"name": "evaluation", "of": "cladec", "decoder": "published", "reconstruction": "sse"}
+    own = settings("dataset=mnist", "model=evaluation").model
+    assert own.plain() == {"name": "evaluation", "of": "cladec", "decoder": "published", "reconstruction": "sse"}
 
 
 def test_the_layer_is_looked_at_before_anything_is_trained(settings: Settings) -> None:
     with pytest.raises(InputError, match="no layer 'dens'"):
         train.check(settings(*TINY, "model=cladec_vae", "layer=dens"))
     train.check(settings(*TINY, "model=cladec_vae", "layer=stem.1"))
-    assert data.info(settings(*TINY)["dataset"]).shape == (1, 28, 28)
+    assert data.info(settings(*TINY).dataset).shape == (1, 28, 28)
     assert Encoder(nn.Sequential(nn.Flatten()), "0")(torch.zeros(1, 2, 2)).shape == (1, 4)

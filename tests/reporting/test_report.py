@@ -11,6 +11,7 @@ import subprocess
 import webbrowser
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
@@ -24,6 +25,7 @@ from PIL import Image
 from benchmarks.report import explained
 from helpers import TINY, composed
 from xmnist.config import derived, resolution
+from xmnist.config.settings import Only
 from xmnist.reporting import across_seeds, cards, collected, curves, gallery, overview, standings
 from xmnist.runs import index, store
 from xmnist.runs.index import Found
@@ -73,7 +75,7 @@ def made(tmp_path: Path) -> Callable[..., Path]:
     """`made("evaluate", "seed=1", summary=[{...}])`: the folder of a finished run with these tables and figures."""
 
     def make(stage: str, *words: str, figures: Any = None, command: str = "xmnist", **tables: Any) -> Path:
-        run = Run(stage, resolved(stage, words) | {"out_dir": str(tmp_path / "out")})
+        run = Run(stage, replace(resolved(stage, words), out_dir=str(tmp_path / "out")))
         with store.claim(run, command):
             run.write_json("metrics.json", figures or {"accuracy": 0.5, "loss": 1.0})
             for name, rows in tables.items():
@@ -92,7 +94,7 @@ def drawn(tmp_path: Path) -> Callable[..., Path]:
 
     def make(*words: str, indices: Sequence[int] = (3, 5, 8), classes: Sequence[str] = "abc", **arrays: Any) -> Path:
         names = list(dict.fromkeys(name.split(",")[0] for name in arrays))
-        own = resolved("explain", (f"explainer=[{','.join(names)}]", *words)) | {"out_dir": str(tmp_path / "out")}
+        own = replace(resolved("explain", (f"explainer=[{','.join(names)}]", *words)), out_dir=str(tmp_path / "out"))
         size = next(iter(arrays.values())).shape[-1]
         return explained(own, arrays, pictures(len(indices), size, 99), classes, indices)
 
@@ -109,9 +111,8 @@ def unlabelled(out: Path, *words: str, files: Sequence[str | None], images: Any,
     names.mkdir(exist_ok=True)
     for place, image in enumerate(images):
         Image.fromarray((255 * image[0]).astype(np.uint8)).save(names / f"{place}.png")
-    own = resolved("explain", (f"explainer=[{','.join(arrays)}]", f"image.path={names}", *words)) | {
-        "out_dir": str(out)
-    }
+    own = resolved("explain", (f"explainer=[{','.join(arrays)}]", f"image.path={names}", *words))
+    own = replace(own, out_dir=str(out))
     run, count = Run("explain", own), len(images)
     about = [
         {"index": place, **({"file": file} if file else {}), "label": "", "class": "", "prediction": 0,
@@ -231,7 +232,7 @@ def test_runs_that_are_not_sound_are_left_out_and_told_of(
     damaged, edited = made("train", "model=refae"), made("train", "seed=1", "model=classifier")
     with (
         pytest.raises(RuntimeError),
-        store.claim(Run("train", resolved("train", ()) | {"out_dir": str(tmp_path / "out")}), "x"),
+        store.claim(Run("train", replace(resolved("train", ()), out_dir=str(tmp_path / "out"))), "x"),
     ):
         raise RuntimeError("it failed")
     (damaged / "metrics.json").write_text("{}")
@@ -242,7 +243,7 @@ def test_runs_that_are_not_sound_are_left_out_and_told_of(
     assert f"{edited} is left out: config.yaml was edited" in caplog.text
     assert "1 of 4 runs are not finished, or stale, and left out" in caplog.text
     with pytest.raises(InputError, match="cannot be shown: .*metrics.json is not the file that this run wrote"):
-        collected.chosen(own | {"run": str(damaged)})
+        collected.chosen(replace(own, run=str(damaged)))
 
 
 def test_one_run_comes_with_what_it_stands_on(made: Made, drawn: Made, tmp_path: Path) -> None:
@@ -250,13 +251,14 @@ def test_one_run_comes_with_what_it_stands_on(made: Made, drawn: Made, tmp_path:
     for others in (("seed=1", "model=classifier"), ("alpha=0.75",)):
         made("train", *others)
     run = drawn("alpha=0.5", lrp=pictures(3), refae=pictures(3), cladec=pictures(3))
-    own = resolution.resolve(composed(f"out_dir={tmp_path / 'out'}", stage="report"), "report") | {"run": str(run)}
+    own = resolution.resolve(composed(f"out_dir={tmp_path / 'out'}", stage="report"), "report")
+    own = replace(own, run=str(run))
     *others, last = [each.path for each in collected.chosen(own)]
     assert sorted(others) == sorted(stands) and last == run
     made("evaluate", "metric=aopc", "seed=1", "explainer=lrp", command="xmnist evaluate +experiment=aopc_table")
-    only = {"dataset": None, "model": None, "experiment": "aopc_table"}
-    chosen = collected.chosen(own | {"run": None, "only": only})
-    assert sorted((each.stage, each.settings["seed"]) for each in chosen) == [("evaluate", 1), ("train", 1)]
+    only = Only(dataset=None, model=None, experiment="aopc_table")
+    chosen = collected.chosen(replace(own, run=None, only=only))
+    assert sorted((each.stage, each.own.seed) for each in chosen) == [("evaluate", 1), ("train", 1)]
 
 
 def unpacked(tiles: gallery.Tiles) -> list[Any]:
@@ -454,7 +456,7 @@ def test_what_was_measured_over_seeds_has_a_table(made: Made, tmp_path: Path) ->
         assert place.name.startswith("metric=aopc,explainer=random+sobel+otsu+lrp,") and ",seeds-" in place.name
         place.mkdir()
         (place / "summary.csv").write_text(f"kind,name,seeds,aopc,aopc_sd\nexplainer,lrp,0+1+10,{value},0.25\n")
-    (table,) = standings.over_seeds([run for run in below(tmp_path) if run.settings["seed"] == 1])
+    (table,) = standings.over_seeds([run for run in below(tmp_path) if run.own.seed == 1])
     assert table.title == "Explainers: vgg_small on glyphs, over seeds 0, 1, 10"
     assert [(cell.value, cell.spread) for _, (cell,) in table.rows] == [(0.5, 0.25)]  # not that of other settings
     path, _ = paged(tmp_path)
@@ -683,7 +685,7 @@ def test_runs_of_one_name_are_told_apart_wherever_they_are(made: Made, tmp_path:
 
 def test_a_warning_stands_wherever_its_network_does(made: Made, tmp_path: Path) -> None:
     told = "the classifier is no better than always answering '<b>cat</b>'"
-    own = resolved("train", ("model=classifier",)) | {"out_dir": str(tmp_path / "out")}
+    own = replace(resolved("train", ("model=classifier",)), out_dir=str(tmp_path / "out"))
     run = Run("train", own)
     with store.claim(run, "xmnist train"):
         run.write_json("metrics.json", {"accuracy": 0.1})

@@ -1,6 +1,7 @@
 """A result is bound to the weights and the data that it was made from."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,7 @@ def test_a_run_whose_networks_were_trained_again_is_stale_with_all_that_stands_o
     assert set(drawn.status()["stands_on"]) == {classifier.key, decoder.key}
     assert all(run.reusable() for run in chain) and states(chain) == ["done"] * 3
 
-    again = Run("train", {**classifier.settings, "force": True})
+    again = Run("train", replace(classifier.settings, force=True))
     finish(again, "weights 0")  # the same weights: nothing has changed
     assert all(run.reusable() for run in chain) and states(chain) == ["done"] * 3
     finish(again, "other weights")
@@ -76,7 +77,7 @@ def test_a_training_does_not_go_on_with_other_weights_below_it(chain: list[Run])
         "sources": decoder.sources()
     })  # fmt: skip
     assert resuming.saved_state(decoder) is not None
-    finish(Run("train", {**classifier.settings, "force": True}), "other weights")
+    finish(Run("train", replace(classifier.settings, force=True)), "other weights")
     assert resuming.saved_state(decoder) is None
 
 
@@ -89,11 +90,11 @@ def test_other_files_of_a_data_set_make_its_runs_stale_and_another_place_does_no
             path.write_bytes(content)
         return str(folder)
 
-    run = Run("train", settings("+experiment=smoke", "dataset=mnist", "model=classifier"))
-    run.settings["data_dir"] = written(tmp_path / "one", b"digits")
+    own = settings("+experiment=smoke", "dataset=mnist", "model=classifier")
+    run = Run("train", replace(own, data_dir=written(tmp_path / "one", b"digits")))
     finish(run, "weights")
     assert run.reusable()
     for folder, content, stale in (("two", b"digits", False), ("three", b"digitS", True), ("one", b"Digits", True)):
-        elsewhere = Run("train", {**run.settings, "data_dir": written(tmp_path / folder, content)})
+        elsewhere = Run("train", replace(run.settings, data_dir=written(tmp_path / folder, content)))
         assert elsewhere.path == run.path and bool(elsewhere.stale()) == stale, folder
-    assert not Run("train", {**run.settings, "data_dir": str(tmp_path / "nowhere")}).stale()
+    assert not Run("train", replace(run.settings, data_dir=str(tmp_path / "nowhere"))).stale()

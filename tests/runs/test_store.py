@@ -1,10 +1,10 @@
-import json
 import os
 import pickle
 import re
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import nn
 from helpers import composed
 from xmnist.cli import arguments
 from xmnist.config import derived, resolution
+from xmnist.config.declarations import COMPONENTS
 from xmnist.config.derived import trained
 from xmnist.runs import store
 from xmnist.runs.commands import words
@@ -60,17 +61,24 @@ def changed(value: Any) -> Any:
     return f"{value}x"
 
 
+def with_another(settings: Any, key: str, value: Any) -> Any:
+    """Settings with another value, allowed or not."""
+    first, _, rest = key.partition(".")
+    if not rest:
+        return replace(settings, **{first: value})
+    own = getattr(settings, first)
+    if first in COMPONENTS:
+        return replace(settings, **{first: COMPONENTS[first].recorded(own.plain() | {rest: value})})
+    part, _, leaf = rest.partition(".")
+    return replace(settings, trainer=replace(own, **{part: getattr(own, part) | {leaf: value} if leaf else value}))
+
+
 def test_the_name_follows_every_setting_that_can_change_the_result_and_no_other(settings: Settings) -> None:
     base = settings("+experiment=smoke")
     name = store.run_id("train", base)
-    for key, value in flat(base).items():
-        other = json.loads(json.dumps(base))
-        node = other
-        *parents, leaf = key.split(".")
-        for parent in parents:
-            node = node[parent]
-        node[leaf] = NO_PART_OF_THE_NAME.get(key, changed(value))
-        assert node[leaf] != value
+    for key, value in flat(base.plain()).items():
+        other = with_another(base, key, NO_PART_OF_THE_NAME.get(key, changed(value)))
+        assert flat(other.plain())[key] != value
         if key.startswith("trainer.joint."):  # another model's
             assert store.run_id("train", other) == name
         elif key != "model.name":
@@ -87,7 +95,7 @@ def test_what_came_later_has_no_part_in_a_name_until_it_is_used(settings: Settin
     same = settings("dataset=mnist", "neurons=[2,5]"), settings("dataset=mnist", "neurons=[5,2]", "dataset.size=28")
     assert {store.run_id("train", each) for each in same} == {store.run_id("train", listed)}
     orders = [settings("dataset=mnist", f"layer={given}") for given in ("all", "[logits,conv,dense]")]
-    assert [each["layer"] for each in orders] == [["conv", "dense", "logits"]] * 2
+    assert [each.layer for each in orders] == [["conv", "dense", "logits"]] * 2
     resized = settings("dataset=mnist", "dataset.size=32")
     assert store.run_id("train", trained(resized, "classifier")) not in classifiers
 
@@ -148,7 +156,7 @@ def test_claim_goes_from_running_to_done(run: Run) -> None:
 
 def test_force_does_a_finished_run_again(run: Run) -> None:
     finish(run)
-    with store.claim(Run("train", run.settings | {"force": True}), "c") as needed:
+    with store.claim(Run("train", replace(run.settings, force=True)), "c") as needed:
         assert needed
 
 
@@ -290,8 +298,9 @@ def test_settings_can_be_said_again_in_words(settings: Settings, overrides: tupl
     own = settings("dataset=mnist", *overrides)
     said_again = arguments.freed(words(own), [])
     again = resolution.resolve(composed(*said_again))
-    for said in (own, derived.trained(own, "classifier"), derived.trained(own, "cladec", 0.5)):
-        repeated = derived.trained(again, said["model"]["name"], said["alpha"]) if said is not own else again
+    decoder = [derived.trained(own, "cladec", 0.5)] if own.model.decodes else []
+    for said in (own, derived.trained(own, "classifier"), *decoder):
+        repeated = derived.trained(again, said.model.name, said.alpha) if said is not own else again
         assert store.run_id("train", repeated) == store.run_id("train", said)
-    assert {k: again[k] for k in resolution.COMMON} == {k: own[k] for k in resolution.COMMON}
+    assert {k: getattr(again, k) for k in resolution.COMMON} == {k: getattr(own, k) for k in resolution.COMMON}
     assert words(own)[0].startswith("dataset=") and len(words(settings("dataset=mnist"))) == 2

@@ -5,6 +5,7 @@ import shutil
 import sys
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ WORDS = (*TINY, "metric=reconstruction", "explainer=cladec", "metrics.reconstruc
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An `out_dir` with a measurement of a ClaDec, and with what it stands on."""
     out = tmp_path_factory.mktemp("finished") / "outputs"
-    own = resolution.resolve(composed(*WORDS, stage="evaluate"), "evaluate") | {"out_dir": str(out)}
+    own = replace(resolution.resolve(composed(*WORDS, stage="evaluate"), "evaluate"), out_dir=str(out))
     evaluate.main(own, f"xmnist evaluate {' '.join(WORDS)} out_dir={out} data_dir=/home/somebody/data")
     return out
 
@@ -119,12 +120,12 @@ def test_a_packed_run_is_checked_and_made_again_elsewhere(
 
     own = resolution.resolve(composed(*WORDS, stage="evaluate"), "evaluate")
     run = Run("evaluate", own)
-    assert own["out_dir"] == "outputs" and run.reusable()
+    assert own.out_dir == "outputs" and run.reusable()
     before = (run.path / "summary.csv").read_bytes()
     (run.path / "summary.md").unlink()
     monkeypatch.setattr(networks, "train", lambda *_: pytest.fail("something was trained"))
     monkeypatch.setattr(train, "main", lambda *_: pytest.fail("something was trained"))
-    evaluate.main(own | {"force": True}, "xmnist evaluate ...")
+    evaluate.main(replace(own, force=True), "xmnist evaluate ...")
     assert (run.path / "summary.csv").read_bytes() == before and (run.path / "summary.md").is_file()
 
 

@@ -67,7 +67,7 @@ def test_another_users_run_is_said_to_be_so(
     (run.path / ".lock").touch()
     monkeypatch.setattr(index.FileLock, "acquire", refused)
     monkeypatch.setattr(os, "access", lambda *_: False)
-    listing.main([f"out_dir={run.settings['out_dir']}", "state=done", "--remove", "--yes"])
+    listing.main([f"out_dir={run.settings.out_dir}", "state=done", "--remove", "--yes"])
     assert f"{run.path} stays: this user may not write there" in capsys.readouterr().err
 
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,8 @@ def evaluated(settings: Settings, tiny_classifier: Path) -> Callable[..., Run]:
         base = FEW if overrides[1] in WITHOUT_AOPC else QUICK
         own = settings(*base, *overrides, stage="evaluate")
         evaluate.check(own)
-        if not Path(own["out_dir"]).exists():
-            shutil.copytree(tiny_classifier, own["out_dir"])
+        if not Path(own.out_dir).exists():
+            shutil.copytree(tiny_classifier, own.out_dir)
         evaluate.main(own, "xmnist evaluate ...")
         return Run("evaluate", own)
 
@@ -143,7 +144,7 @@ def test_controls_can_be_switched_off(evaluated: Evaluated, settings: Settings) 
     summary = table(run, "summary")
     assert list(summary["name"]) == ["saliency"] and "aopc_p" not in summary
     own = settings(*QUICK, "explainer=[saliency,random]", "metric=aopc", stage="evaluate")
-    assert list(own["explainers"]) == ["random", "sobel", "otsu", "saliency"]
+    assert list(own.explainers) == ["random", "sobel", "otsu", "saliency"]
 
 
 def test_decoders_are_measured_on_all_test_images_and_by_fresh_classifiers(
@@ -183,7 +184,7 @@ def test_an_evaluation_classifier_learns_from_reconstructions_alone(
     monkeypatch.setattr(resuming, "fit", lambda run, parts, images: seen.append(images) or fit(run, parts, images))
     networks.train(own)
     cladec = settings(*TINY, "alpha=0.5")
-    images = data.load(own["dataset"], own["data_dir"], own["seed"])
+    images = data.load(own.dataset, own.data_dir, own.seed)
     task = networks.fitted(Run("train", cladec), images, torch.device("cpu"))
     assert task.reconstruct is not None
     for split in ("train", "validation", "test"):
@@ -198,7 +199,7 @@ def test_an_evaluation_classifier_learns_from_reconstructions_alone(
 def test_without_evaluation_accuracy_nothing_is_trained_for_it(evaluated: Evaluated, settings: Settings) -> None:
     run = evaluated("explainer=refae", "metric=reconstruction", "metrics.reconstruction.evaluation_accuracy=false")
     assert "evaluation_accuracy" not in table(run, "summary")
-    assert not (Path(settings()["out_dir"]) / "train" / "glyphs" / "evaluation").exists()
+    assert not (Path(settings().out_dir) / "train" / "glyphs" / "evaluation").exists()
 
 
 def test_axioms(evaluated: Evaluated) -> None:
@@ -270,7 +271,7 @@ def test_a_joint_model_keeps_its_map_or_makes_it_anew(settings: Settings, tiny_d
             image, target = images.images[n : n + 1], int(seen.logits[n].argmax())
             one = FixedMapClassifier(network, network.explainer(image)) if kind == "fixed" else network
             values, covered = [one(image).softmax(1)[0, target].item()], image.clone()
-            for patch in patch_order(maps, 14, own["seed"])[n, :2].tolist():
+            for patch in patch_order(maps, 14, own.seed)[n, :2].tolist():
                 y, x = 14 * (patch // 2), 14 * (patch % 2)
                 covered[:, :, y : y + 14, x : x + 14] = 0
                 values.append(one(covered).softmax(1)[0, target].item())
@@ -396,7 +397,7 @@ def test_several_seeds_have_a_summary_of_their_own(
     for name in ("config.yaml", "summary.csv"):
         (runs[0].path.parent / "broken,seed=7" / name).write_text("{")
     shutil.rmtree(place)
-    monkeypatch.setattr(sys, "argv", ["xmnist", "evaluate", *FEW, *words, f"out_dir={runs[0].settings['out_dir']}"])
+    monkeypatch.setattr(sys, "argv", ["xmnist", "evaluate", *FEW, *words, f"out_dir={runs[0].settings.out_dir}"])
     main.main()  # finds its run done, and says what all seeds say
     assert "over seeds 0, 1: " in capfd.readouterr().out
     summary, each = pd.read_csv(place / "summary.csv").set_index("name"), [table(run, "summary") for run in runs]
@@ -459,7 +460,7 @@ def test_mistakes_are_found_before_anything_is_written(
 ) -> None:
     with pytest.raises(InputError, match=re.escape(message)):
         evaluate.check(settings("dataset=glyphs", *words, stage="evaluate"))
-    assert not Path(settings()["out_dir"]).exists()
+    assert not Path(settings().out_dir).exists()
 
 
 TYPED = [
@@ -497,18 +498,18 @@ def test_help_names_the_metrics_and_their_keys(xmnist: Xmnist) -> None:
 )
 def test_experiments_say_what_is_measured(settings: Settings, experiment: str, metrics: list[str]) -> None:
     own = settings(f"+experiment={experiment}", stage="evaluate")
-    assert list(own["metrics"]) == metrics
+    assert list(own.metrics) == metrics
     if experiment == "cladec_table":
         assert derived.alphas(own) == [0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.99, 0.999, 0.9999, 1]
         assert len(derived.needed(own)) == 1 + 11 + 11
     for stage in ("train", "explain"):  # they serve the other stages too
-        assert "metrics" not in settings(f"+experiment={experiment}", stage=stage)
+        assert not hasattr(settings(f"+experiment={experiment}", stage=stage), "metrics")
 
 
 def test_nothing_is_selected(settings: Settings) -> None:
     words = ("dataset.train=300", "metric=aopc", "explainer=sobel", "select=confusion", "select.true=3")
     own = settings(*QUICK, *words, stage="evaluate")
-    own["select"] |= {"predicted": 8}
+    own = replace(own, select=replace(own.select, predicted=8))
     with pytest.raises(InputError, match=re.escape("select=confusion: there is no such test image")):
         explaining.scene(own)
 

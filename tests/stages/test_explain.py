@@ -41,8 +41,8 @@ def explained(settings: Settings, tiny_classifier: Path) -> Callable[..., tuple[
     def run(*overrides: str) -> tuple[Path, dict[str, Any]]:
         own = settings(*TINY, *overrides, stage="explain")
         explain.check(own)
-        if not Path(own["out_dir"]).exists():
-            shutil.copytree(tiny_classifier, own["out_dir"])
+        if not Path(own.out_dir).exists():
+            shutil.copytree(tiny_classifier, own.out_dir)
         explain.main(own, "xmnist explain ...")
         folder = Run("explain", own).path
         with np.load(folder / "explanations.npz") as arrays:
@@ -100,7 +100,7 @@ def test_the_command_as_a_user_types_it(xmnist: Xmnist, tmp_path: Path) -> None:
 def test_the_arrays_are_what_the_explainers_say(settings: Settings, explained: Explained) -> None:
     folder, arrays = explained("explainer=[saliency,lrp]", "select=misclassified", "select.count=3")
     own = settings(*TINY, "model=classifier")
-    images = data.load(own["dataset"], own["data_dir"], own["seed"])
+    images = data.load(own.dataset, own.data_dir, own.seed)
     classifier = networks.load_explained(own, images, torch.device("cpu"))
     shown = images.test[torch.from_numpy(arrays["indices"])]
     np.testing.assert_array_equal(arrays["images"], shown.images)
@@ -119,14 +119,14 @@ def test_the_arrays_are_what_the_explainers_say(settings: Settings, explained: E
 
 def test_every_alpha_has_a_row_and_an_array(settings: Settings, explained: Explained) -> None:
     train.main(settings(*TINY, "alpha=0.5"))
-    trained = list((Path(settings()["out_dir"]) / "train" / "glyphs" / "cladec").iterdir())
+    trained = list((Path(settings().out_dir) / "train" / "glyphs" / "cladec").iterdir())
     stamp = (trained[0] / "model.pt").stat().st_mtime_ns
     _, arrays = explained("explainer=[refae,cladec]", "alpha=[0,0.5]", "select=indices", "select.indices=[5,2]")
     assert [n for n in arrays if "ae" in n or "dec" in n] == ["refae", "cladec,alpha=0", "cladec,alpha=0.5"]
     assert (trained[0] / "model.pt").stat().st_mtime_ns == stamp  # it was there
     assert arrays["indices"].tolist() == [5, 2]
     own = settings(*TINY, "alpha=0.5")
-    images = data.load(own["dataset"], own["data_dir"], own["seed"])
+    images = data.load(own.dataset, own.data_dir, own.seed)
     task = networks.fitted(Run("train", own), images, torch.device("cpu"))
     assert task.reconstruct is not None
     np.testing.assert_allclose(arrays["cladec,alpha=0.5"], task.reconstruct(images.test.images[[5, 2]]), atol=1e-5)
@@ -302,24 +302,24 @@ def test_the_published_settings_of_the_two_studies(settings: Settings) -> None:
     montavon, intel = (settings(f"+experiment={name}", stage="explain") for name in ("montavon", "nine_or_four"))
     common = {"optimizer": "adam", "lr": 0.001, "eps": 1e-8, "batch_size": 4, "epochs": 10, "schedule": "constant"}
     assert {k: derived.training(montavon)[k] for k in common} == common
-    assert montavon["classifier"] == {"name": "lenet_avgpool", "dropout": 0.25, "nonpositive_bias": True}
-    assert montavon["explainers"]["lrp_shifted"]["translations"] == 2
+    assert montavon.classifier.plain() == {"name": "lenet_avgpool", "dropout": 0.25, "nonpositive_bias": True}
+    assert montavon.explainers["lrp_shifted"].translations == 2
     common = {"optimizer": "sgd", "lr": 0.01, "momentum": 0.5, "batch_size": 128, "epochs": 1, "weight_decay": 0.0}
     assert {k: derived.training(intel)[k] for k in common} == common
-    assert intel["select"] == {"name": "confusion", "true": 4, "predicted": 9, "count": 6}
-    assert {e["background_size"] for e in intel["explainers"].values()} == {100}
+    assert intel.select.plain() == {"name": "confusion", "true": 4, "predicted": 9, "count": 6}
+    assert {e.background_size for e in intel.explainers.values()} == {100}
 
 
 def test_no_such_image_is_an_error_that_leaves_no_run(settings: Settings, explained: Explained) -> None:
     own = settings(*TINY, "explainer=sobel", "select=indices", "select.indices=[100]", stage="explain")
     with pytest.raises(InputError, match=r"select.indices: there is no test image 100 \(they run from 0 to 99\)"):
         explain.main(own, "xmnist explain ...")
-    assert not Path(settings()["out_dir"]).exists()  # nothing was trained for it either
+    assert not Path(settings().out_dir).exists()  # nothing was trained for it either
     with pytest.raises(
         InputError, match=r"select=confusion: there is no such test image \(true class 3, predicted class 8\)"
     ):
         explained("explainer=sobel", "select=confusion", "select.true=3", "select.predicted=8", "dataset.train=300")
-    assert not (Path(settings()["out_dir"]) / "explain").exists()
+    assert not (Path(settings().out_dir) / "explain").exists()
 
 
 def test_what_fails_leaves_the_other_explanations_and_no_finished_run(

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,14 +101,14 @@ def test_the_main_job_as_a_user_types_it(xmnist: Xmnist, tmp_path: Path) -> None
 
 
 def loaded(settings: resolution.Settings) -> Data:
-    return data.load(settings["dataset"], settings["data_dir"], settings["seed"])
+    return data.load(settings.dataset, settings.data_dir, settings.seed)
 
 
 def test_the_saved_weights_give_the_reported_figures(settings: Settings) -> None:
     own = settings(*TINY, "model=classifier")
     reported = train.main(own)
     whole = loaded(own)
-    model = build(shape=(1, 28, 28), classes=10, **own["classifier"]).eval()
+    model = build(shape=(1, 28, 28), classes=10, **own.classifier.plain()).eval()
     Run("train", own).load_into(model, "model.pt")
     right = model(whole.test.images).argmax(1) == whole.test.labels
     assert right.float().mean().item() == pytest.approx(reported["accuracy"])
@@ -136,7 +137,7 @@ def test_the_test_set_is_not_trained_on(settings: Settings, monkeypatch: pytest.
 
     for load in (real, spoiled):
         monkeypatch.setattr(data, "load", load)
-        figures.append(train.main({**own, "force": True})["reconstruction_sse"])
+        figures.append(train.main(replace(own, force=True))["reconstruction_sse"])
         weights.append((Run("train", own).path / "model.pt").read_bytes())
     assert weights[0] == weights[1] and figures[0] != figures[1]
 
@@ -161,7 +162,7 @@ def test_alphas_share_the_codes_of_the_training_images(settings: Settings, monke
 
     def spy(own: resolution.Settings, *others: Any) -> torch.Tensor:
         *same, make = others
-        return original(own, *same, lambda: made.append(own["alpha"]) or make())
+        return original(own, *same, lambda: made.append(own.alpha) or make())
 
     monkeypatch.setattr(networks, "_codes", spy)
     monkeypatch.setattr(networks, "_last_codes", {})
@@ -224,11 +225,11 @@ def test_a_run_stopped_in_its_third_epoch_goes_on_there_bit_for_bit(
     overrides = (*TINY, f"model={model}", "trainer.epochs=4")
     whole = settings(*overrides)
     train.main(whole)
-    stopped = {**whole, "out_dir": whole["out_dir"] + "-stopped"}
+    stopped = replace(whole, out_dir=whole.out_dir + "-stopped")
     real, saves = Run.save, []
 
     def save(run: Run, name: str, state: dict[str, Any]) -> None:
-        if run.settings["model"]["name"] == model and name == "last.pt":
+        if run.settings.model.name == model and name == "last.pt":
             saves.append(name)
             if len(saves) == 3:
                 raise Stop
@@ -293,7 +294,7 @@ def other_network() -> dict[str, torch.Tensor]:
 def test_a_checkpoint_of_another_network_in_a_finished_run_is_refused(
     xmnist: Xmnist, settings: Settings, tmp_path: Path
 ) -> None:
-    out_dir = settings()["out_dir"]
+    out_dir = settings().out_dir
     path = train.main(settings(*TINY, "model=classifier")) and only(Path(out_dir), "train/glyphs/classifier/*/model.pt")
     torch.save(other_network(), path)
     for words in (["model=classifier"], ["model=cladec"]):
@@ -320,7 +321,7 @@ def test_a_foreign_last_checkpoint_is_refused_and_nothing_is_written(
         state["run"] = run.path.name  # in the right place and of the right name, but the weights are not
     run.save("last.pt", state)
     before = (run.path / "last.pt").read_bytes()
-    answer = xmnist("train", *TINY, "model=classifier", f"out_dir={own['out_dir']}")
+    answer = xmnist("train", *TINY, "model=classifier", f"out_dir={own.out_dir}")
     assert answer.returncode == 2 and len(answer.stderr.splitlines()) == 1
     assert "last.pt is no checkpoint of this run: " in answer.stderr and "force=true" in answer.stderr
     assert (run.path / "last.pt").read_bytes() == before and run.status() == {}
@@ -342,10 +343,10 @@ def test_a_forced_run_that_was_stopped_goes_on(settings: Settings, monkeypatch: 
 
     monkeypatch.setattr(Run, "save", save)
     with pytest.raises(Stop):
-        train.main({**own, "force": True})
-    train.main({**own, "force": True})
+        train.main(replace(own, force=True))
+    train.main(replace(own, force=True))
     assert epochs == [1, 2, 3, 0]
-    train.main({**own, "force": True})  # a finished forced run is done again, from the start
+    train.main(replace(own, force=True))  # a finished forced run is done again, from the start
     assert epochs == [1, 2, 3, 0, 1, 2, 3, 0]
 
 
@@ -365,7 +366,7 @@ def test_models_of_one_seed_start_from_different_weights(settings: Settings, mon
     def fit(run: Run, parts: Any, images: Any) -> Any:
         task = parts[0][0]
         weights = {name.removeprefix("0.classifier."): value for name, value in task.model.state_dict().items()}
-        starts[run.settings["model"]["name"]] = weights["dense.0.weight"].clone()
+        starts[run.settings.model.name] = weights["dense.0.weight"].clone()
         return real(run, parts, images)
 
     monkeypatch.setattr(resuming, "fit", fit)

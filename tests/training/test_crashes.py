@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def quiet(out_dir: str) -> None:
 
 
 def trained(settings: resolution.Settings) -> None:
-    quiet(settings["out_dir"])
+    quiet(settings.out_dir)
     train.main(settings)
 
 
@@ -85,17 +86,17 @@ def test_a_training_killed_at_random_moments_ends_with_the_same_weights(
     settings: Settings, tmp_path: Path, model: tuple[str, ...], kills: int
 ) -> None:
     dice, own = random.Random(0), settings(*TINY, *model)
-    whole = {**own, "out_dir": f"{tmp_path}/whole"}
+    whole = replace(own, out_dir=f"{tmp_path}/whole")
     assert ended(started(trained, whole)) == 0
-    assert all(killed_while_at_it(trained, (own,), own["out_dir"], "last.pt", dice) for _ in range(kills))
+    assert all(killed_while_at_it(trained, (own,), own.out_dir, "last.pt", dice) for _ in range(kills))
     assert ended(started(trained, own)) == 0
     log = (Run("train", own).path / "train.log").read_text()
     assert log.count("going on after epoch") > 3
-    made = {path.relative_to(own["out_dir"]): path for path in Path(own["out_dir"]).rglob("*.pt")}
+    made = {path.relative_to(own.out_dir): path for path in Path(own.out_dir).rglob("*.pt")}
     assert made
     for place, path in made.items():
-        assert path.read_bytes() == Path(whole["out_dir"], place).read_bytes(), place
-    assert not [path for path in Path(own["out_dir"]).rglob("*") if path.name.startswith(".partial-")]
+        assert path.read_bytes() == Path(whole.out_dir, place).read_bytes(), place
+    assert not [path for path in Path(own.out_dir).rglob("*") if path.name.startswith(".partial-")]
 
 
 SWEEP = ("train", "-m", *TINY, "trainer.epochs=3", "alpha=0,1", "layer=dense,conv")
@@ -193,7 +194,7 @@ def test_two_processes_that_begin_together_share_one_run(settings: Settings, tmp
 
 def limited(settings: resolution.Settings, room: int) -> None:
     """Train where no file may be larger than `room` bytes, from the second epoch on."""
-    quiet(settings["out_dir"])
+    quiet(settings.out_dir)
     save = Run.save
 
     def then_none(self: Run, *given: Any) -> None:
@@ -218,7 +219,7 @@ def test_a_full_disk_fails_the_run_and_says_so_and_room_lets_it_go_on(
 ) -> None:
     caplog.set_level(logging.INFO)
     own = settings(*TINY, "model=classifier", "trainer.epochs=3")
-    whole = {**own, "out_dir": f"{tmp_path}/whole"}
+    whole = replace(own, out_dir=f"{tmp_path}/whole")
     train.main(whole)
     assert ended(started(limited, own, room)) == 1
     run = Run("train", own)
@@ -232,7 +233,7 @@ def test_a_full_disk_fails_the_run_and_says_so_and_room_lets_it_go_on(
     train.main(own)
     assert "going on after epoch 1" in caplog.text
     assert (run.path / "model.pt").read_bytes() == Path(
-        whole["out_dir"], run.path.relative_to(own["out_dir"]), "model.pt"
+        whole.out_dir, run.path.relative_to(own.out_dir), "model.pt"
     ).read_bytes()
 
 
@@ -296,7 +297,7 @@ def used(run: Run) -> Any:
         files = [(run.path / name).read_bytes() for name in ("history.csv", "environment.json")]
         return run.load("model.pt"), run.metrics(), identity(described(run.path, "train")), files
     networks.check(run.settings)
-    if run.settings["model"]["name"] != "joint" or not (run.path / "last.pt").is_file():
+    if run.settings.model.name != "joint" or not (run.path / "last.pt").is_file():
         return None
     images = networks.load_data(run.settings)
     parts = networks._tasks(run.settings, images, torch.device("cpu"))

@@ -9,13 +9,17 @@ import pytest
 import torch
 from PIL import Image
 
-from helpers import TINY
+from helpers import TINY, composed
 from xmnist.config import resolution, sizing
 from xmnist.data import own
 from xmnist.data.base import Data, Info, Split
 from xmnist.runs import store
 from xmnist.runs.store import Run
 from xmnist.training import diagnosis
+
+KINDS = {
+    name: resolution.resolve(composed("dataset=mnist", f"model={name}")).model for name in ("classifier", "cladec")
+}
 
 
 def data(test: list[int], validation: list[int]) -> Data:
@@ -33,22 +37,22 @@ def history(loss: float = 0.1, accuracy: float = 0.5) -> list[dict[str, float]]:
 
 def test_a_classifier_at_chance_is_told_and_one_that_learned_is_not() -> None:
     images = data([9, 9], [10, 10])
-    (reason,) = diagnosis.reasons("classifier", {"accuracy": 10 / 18}, history(), images)
+    (reason,) = diagnosis.reasons(KINDS["classifier"], {"accuracy": 10 / 18}, history(), images)
     assert "not measurably better than always answering 'cat': 20 of 38 validation and test images" in reason
-    assert not diagnosis.reasons("classifier", {"accuracy": 14 / 18}, history(accuracy=0.8), images)
-    assert not diagnosis.reasons("classifier", {"accuracy": 1.0}, history(accuracy=1.0), data([1, 1], [1, 1]))
+    assert not diagnosis.reasons(KINDS["classifier"], {"accuracy": 14 / 18}, history(accuracy=0.8), images)
+    assert not diagnosis.reasons(KINDS["classifier"], {"accuracy": 1.0}, history(accuracy=1.0), data([1, 1], [1, 1]))
     assert diagnosis.reasons(
-        "classifier", {"accuracy": 0.9}, history(accuracy=0.9), data([9, 1], [9, 1])
+        KINDS["classifier"], {"accuracy": 0.9}, history(accuracy=0.9), data([9, 1], [9, 1])
     )  # the largest
 
 
 def test_a_loss_that_exploded_is_told() -> None:
     images, good = data([9, 9], [10, 10]), {"accuracy": 1.0}
-    (reason,) = diagnosis.reasons("classifier", good, history(loss=157.0, accuracy=1.0), images)
+    (reason,) = diagnosis.reasons(KINDS["classifier"], good, history(loss=157.0, accuracy=1.0), images)
     assert "the training loss has exploded: 157, where that of knowing nothing is 0.6931" in reason
-    (reason,) = diagnosis.reasons("cladec", {}, history(loss=1.1), images)
+    (reason,) = diagnosis.reasons(KINDS["cladec"], {}, history(loss=1.1), images)
     assert "after the first epoch is 0.7" in reason
-    assert not diagnosis.reasons("cladec", {}, history(loss=0.6), images)
+    assert not diagnosis.reasons(KINDS["cladec"], {}, history(loss=0.6), images)
 
 
 def test_a_warning_stands_at_the_run_that_it_is_about(settings: Any) -> None:
@@ -77,8 +81,8 @@ def test_a_folder_of_any_size_makes_a_few_hundred_steps(count: int, size: int, e
 
 
 def test_published_data_are_trained_as_before(settings: Any) -> None:
-    trainer = settings("dataset=mnist", "dataset.train=300")["trainer"]
-    assert (trainer["epochs"], trainer["batch_size"], trainer["lr"]) == (6, 128, 0.004)
+    trainer = settings("dataset=mnist", "dataset.train=300").trainer
+    assert (trainer.epochs, trainer.batch_size, trainer.lr) == (6, 128, 0.004)
 
 
 @pytest.mark.parametrize("invert", ["auto", True, False])

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -49,7 +50,7 @@ class Here:
     def __init__(self, *_: Any, **__: Any) -> None: ...
 
     def submit(self, work: Callable[[resolution.Settings], str], settings: resolution.Settings) -> Future[str]:
-        self.done.append((settings["model"]["name"], settings["alpha"]))
+        self.done.append((settings.model.name, settings.alpha))
         future = Future[str]()
         future.set_result(work(settings))
         return future
@@ -75,7 +76,7 @@ def test_a_list_of_alphas_gives_what_each_gives_alone(settings: Settings, caplog
     assert "ClaDec of layer dense, alpha 0.5: epoch 2/2" in caplog.text  # by another process, told here
     for alpha in ("0", "0.5"):
         single = settings(*TINY, f"alpha={alpha}")
-        beside, alone = Run("train", single), Run("train", {**single, "out_dir": single["out_dir"] + "-alone"})
+        beside, alone = Run("train", single), Run("train", replace(single, out_dir=single.out_dir + "-alone"))
         assert beside.status()["state"] == "done" and beside.status()["pid"] != os.getpid()
         train.main(alone.settings)
         assert (alone.path / "model.pt").read_bytes() == (beside.path / "model.pt").read_bytes()
@@ -88,7 +89,7 @@ def test_a_forced_list_is_done_once_more_and_not_twice(settings: Settings, here:
     several = settings(*TINY, "alpha=[0,1]")
     train.main(several)
     before = Run("train", settings(*TINY, "alpha=1")).status()
-    train.main({**several, "force": True})
+    train.main(replace(several, force=True))
     assert here == 2 * [("cladec", 0.0), ("cladec", 1.0)]
     assert Run("train", settings(*TINY, "alpha=1")).status()["forced"] and not before["forced"]
 
@@ -114,7 +115,7 @@ def test_other_jobs_of_a_sweep_are_trained_one_by_one(
     monkeypatch.setattr(networks, "draw_examples", lambda *_: None)
     monkeypatch.setattr(networks, "fitted", lambda *_: None)
     job = settings(*TINY, *words)
-    monkeypatch.setattr(train, "planned", [job, {**job, "alpha": [0.5, 1.0, 1.0]}])
+    monkeypatch.setattr(train, "planned", [job, replace(job, alpha=[0.5, 1.0, 1.0])])
     train.main(job)
     assert here == [] and len(trained) == 1
 
@@ -123,7 +124,7 @@ def test_a_command_with_several_jobs_knows_them_all(settings: Settings, monkeypa
     from xmnist.cli import main
 
     monkeypatch.setattr(train, "planned", [])
-    out_dir = settings()["out_dir"]
+    out_dir = settings().out_dir
     monkeypatch.setattr(sys, "argv", ["xmnist", "train", *TINY, "-m", "alpha=0,0.5", f"out_dir={out_dir}"])
     monkeypatch.setattr(train, "main", lambda settings, typed: {})
     main.main()
@@ -142,12 +143,13 @@ def test_what_fails_beside_others_fails_as_it_does_alone(
     settings: Settings, here: list[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     several = settings(*TINY, "alpha=[0,0.5]")
-    several["trainer"]["decoder"] |= {"lr": 1e30, "optimizer": "sgd"}
+    decoder = several.trainer.decoder | {"lr": 1e30, "optimizer": "sgd"}
+    several = replace(several, trainer=replace(several.trainer, decoder=decoder))
     with pytest.raises(NotFiniteError):
         train.main(several)
     assert len(here) == 2 and "ClaDec of layer dense, alpha 0.5 failed beside others: the loss is" in caplog.text
     assert Run("train", several).status()["state"] == "failed"
-    assert Run("train", {**several, "alpha": 0.0}).status()["state"] == "failed"
+    assert Run("train", replace(several, alpha=0.0)).status()["state"] == "failed"
 
 
 def test_after_the_death_of_a_process_the_rest_is_trained_here(

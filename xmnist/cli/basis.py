@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from xmnist.config import plugins
-from xmnist.config.declarations import MODELS, decoder_names
-from xmnist.config.derived import Settings, trained
+from xmnist.config.declarations import MODELS, ModelDeclaration
+from xmnist.config.derived import explained, trained
 from xmnist.config.schema import INCIDENTAL
+from xmnist.config.settings import Settings
 from xmnist.runs import commands, index, similar, store
 from xmnist.runs.index import Found
 from xmnist.runs.query import text_of
@@ -20,12 +21,12 @@ class Basis:
 
     def __init__(self, word: str, run: Found) -> None:
         self.word, self.run = f"run={word}" + (f" ({run.id})" if word == index.LAST else ""), run
-        self.model = str(run.model)
+        self.model, self.kind = str(run.model), _kind(run.model)
 
     def words(self) -> list[str]:
         """The overrides that lead to this run; those of a classifier leave the model open, which explains it."""
         open_ = (*(f"{key}=" for key in INCIDENTAL), "model=classifier")
-        return [word for word in commands.words(self.run.settings) if not word.startswith(open_)]
+        return [word for word in commands.words(self.run.own) if not word.startswith(open_)]
 
     def check(self, now: Settings) -> None:
         """Make sure that a job works on this run; `now` is its config as one of a training.
@@ -33,9 +34,9 @@ class Basis:
         Raises:
             InputError: a word of the command contradicts the run; the run's data or version are others now.
         """
-        for key, (before, after) in similar.differences(self.run.settings, now).items():
+        for key, (before, after) in similar.differences(self.run.settings, now.plain()).items():
             raise self._contradiction(key, before, after)
-        name = store.run_id("train", trained(now, "classifier") if self.model == "classifier" else now)
+        name = store.run_id("train", now if now.model.name == self.model else trained(now, self.model))
         if name != self.run.path.name:
             raise InputError(f"{self.word} was made by another version of xmnist: this one would call it {name}")
 
@@ -44,8 +45,8 @@ class Basis:
             return InputError(f"{self.word} was trained on other files than those in dataset.path now: train it again")
         key = key.removesuffix(".name")
         other = ""
-        if self.model in decoder_names() and not similar.decides("classifier", key):
-            base = store.run_id("train", trained(self.run.settings, "classifier"))[-8:]
+        if self.kind.decodes and not similar.decides("classifier", key):
+            base = store.run_id("train", explained(self.run.own))[-8:]
             other = f" for another decoder of the same classifier: run={base}, or"
         return InputError(
             f"{self.word} has {key}={text_of(before)}, but this command says {key}={text_of(after)}:{other} leave one "
@@ -56,7 +57,13 @@ class Basis:
 def suits(stage: str, path: Path) -> bool:
     """Whether a stage can work on a run: on a trained network; a new decoder is one of a classifier."""
     *_, own, _, model, _ = ("", "", "", "", *path.absolute().parts)
-    return own == "train" and (model == "classifier" if stage == "train" else model != "evaluation")
+    kind = _kind(model)
+    return own == "train" and (kind.decodable if stage == "train" else kind.explained or kind.decodes)
+
+
+def _kind(model: str | None) -> type[ModelDeclaration]:
+    """The kind of model of that name; one that is not known here is nothing in particular."""
+    return MODELS.get(model or "") or ModelDeclaration
 
 
 def taken_up(stage: str, given: Sequence[str]) -> tuple[list[str], Basis | None]:
@@ -88,7 +95,7 @@ def taken_up(stage: str, given: Sequence[str]) -> tuple[list[str], Basis | None]
         chosen = [each for each in words if each.startswith(f"{group}=")]
         mine = [each for each in own if each.startswith(f"{group}=")]
         usual = run.settings[group]["name"]
-        if mine and mine[-1] != f"{group}={usual}" and (group != "model" or basis.model != "classifier"):
+        if mine and mine[-1] != f"{group}={usual}" and (group != "model" or not basis.kind.decodable):
             raise basis._contradiction(f"{group}.name", usual, mine[-1].partition("=")[2])
         words = [each for each in words if each not in chosen or not mine]
     return _with_explainers(stage, [*words, *own]), basis
@@ -103,7 +110,7 @@ def _check(stage: str, word: str, run: Found) -> None:
         raise InputError(
             f"run={word} was made with plug-ins that are not loaded, or are others by now: plugins=[{','.join(files)}]"
         )
-    if run.model == "evaluation":
+    if not suits("explain", run.path):
         raise InputError(f"run={word} is an evaluation classifier, which judges a decoder, and is not explained itself")
     if run.state != "done" or run.edited:
         why = f" ({run.error})" if run.error else ""

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Iterator
 
 from xmnist.config.components import listed
-from xmnist.config.declarations import EXPLAINERS, MODELS, reference_of
-from xmnist.config.derived import trained
+from xmnist.config.derived import explained, trained
+from xmnist.config.settings import ExplainSettings, Settings
 from xmnist.runs.store import Run
 from xmnist.runtime import processes
 
@@ -27,14 +27,14 @@ def wanted(hints: object) -> bool:
 
 def show(*finished: Run) -> None:
     """Log what to type after a run, or after the jobs of a sweep."""
-    if finished and wanted(finished[0].settings["hints"]):
+    if finished and wanted(finished[0].settings.hints):
         log.info("%s", "\n".join(["next:", *(f"  {command}" for command in after(*finished))]))
 
 
 def after(*finished: Run) -> list[str]:
     """Commands that continue from a finished run, or compare several."""
     several = {run.id: run for run in finished}
-    out = finished[0].settings["out_dir"]
+    out = finished[0].settings.out_dir
     elsewhere = [] if out == "outputs" else [f"out_dir={out}"]
     commands = _after_sweep(list(several)) if len(several) > 1 else _after(finished[0])
     return [shlex.join(["xmnist", *words, *elsewhere]) for words in commands][:MOST]
@@ -55,39 +55,39 @@ def _after(run: Run) -> Iterator[list[str]]:
         yield ["runs"]
         return
     network = run if run.stage == "train" else run.bases()[0]
-    this, model = f"run={network.id}", network.settings["model"]["name"]
+    this = f"run={network.id}"
     if run.stage == "train":
-        yield from _after_training(run, this, model)
-    elif run.stage == "explain":
-        maps = [n for n, each in settings["explainers"].items() if EXPLAINERS[each["name"]].answer == "heatmap"]
-        if maps and settings["model"]["name"] != "joint":
+        yield from _after_training(run, this)
+    elif isinstance(settings, ExplainSettings):
+        maps = [name for name, each in settings.explainers.items() if each.answer == "heatmap"]
+        if maps and not settings.model.own_map:
             chosen = f"explainer=[{','.join(maps)}]" if len(maps) > 1 else f"explainer={maps[0]}"
             yield ["evaluate", this, chosen, "metric=aopc"]
         else:
             yield ["evaluate", this]
-        if settings["select"]["name"] != "misclassified" and not settings["image"]["path"]:
+        if not settings.select.wrong_alone and not settings.image.path:
             yield ["explain", this, "select=misclassified", "target=[predicted,label]", "explainer=[gradcam,lrp]"]
     else:
         yield ["explain", this, "select=misclassified"]
     yield ["report", "open=true"]
 
 
-def _after_training(run: Run, this: str, model: str) -> Iterator[list[str]]:
-    settings = run.settings
-    if model == "evaluation":
+def _after_training(run: Run[Settings], this: str) -> Iterator[list[str]]:
+    settings, model = run.settings, run.settings.model
+    if model.judged:
         return
-    if model == "classifier":
+    if model.decodable:
         yield ["explain", this, "explainer=[saliency,gradcam,lrp]"]
         yield ["evaluate", this, "metric=classification", "explainer=lrp"]
         yield ["train", this, "layer=dense"]
         return
     yield ["explain", this]
-    if model in reference_of() and len(listed(settings["layer"])) == 1:
-        reference = Run("train", trained(settings, reference_of()[model]))
+    if model.reference and len(listed(settings.layer)) == 1:
+        reference = Run("train", trained(settings, model.reference))
         if reference.status().get("state") != "done":
-            base = Run("train", trained(settings, "classifier")).id
-            yield ["train", f"run={base}", f"model={reference_of()[model]}", f"layer={settings['layer']}"]
-    if not MODELS[model].explainers:
+            base = Run("train", explained(settings)).id
+            yield ["train", f"run={base}", f"model={model.reference}", f"layer={settings.layer}"]
+    if not model.explainers:
         yield ["evaluate", this, "metric=reconstruction"]
-    elif model == "joint":
+    elif model.explained:
         yield ["evaluate", this, "metric=aopc"]

@@ -73,8 +73,9 @@ def typed(hydra: Any, run: store.Run) -> str:
     """The command that makes a job's run, from its `hydra` config: what was typed, and which data set was taken."""
     own = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
     words = [word for word in hydra.overrides.task if not word.startswith("+small@")]
-    if "dataset" in run.settings and not any(word.startswith("dataset=") for word in words):
-        words.insert(0, f"dataset={run.settings['dataset']['name']}")
+    dataset = getattr(run.settings, "dataset", None)  # a report has none
+    if dataset is not None and not any(word.startswith("dataset=") for word in words):
+        words.insert(0, f"dataset={dataset.name}")
     return store.command(run.stage, [*words, *(word for path in own for word in ("--config-dir", path))])
 
 
@@ -199,7 +200,7 @@ class Check(Callback):
             job, jobs[:], begun = [], known, True
             if needed and needed[0].stage == "train":
                 module("train").planned[:] = [run.settings for run in needed]
-            for out_dir in {run.settings["out_dir"] for run in needed}:  # last, because it makes the folder
+            for out_dir in {run.settings.out_dir for run in needed}:  # last, because it makes the folder
                 resolution.check_writable(out_dir)
             warn_of_glyphs(whole.hydra.overrides.task)
         except Exception as error:  # as above

@@ -172,7 +172,7 @@ def _settle(
     for place, earlier in zip(batch, before, strict=True):
         run = jobs[place].run
         status = run.status()
-        if status.get("state") == "done" and (status != earlier or not run.settings["force"]):
+        if status.get("state") == "done" and (status != earlier or not run.settings.force):
             outcomes[place] = Outcome(run.metrics())
         elif status != earlier and status.get("state") == "failed":
             outcomes[place] = Outcome(str(status.get("error")), failed=True)
@@ -185,7 +185,7 @@ def _log_summary(jobs: Sequence[Job], outcomes: Mapping[int, Outcome], before: S
     """Log and write the table of a sweep; returns how many jobs failed."""
     rows = [_row(job, outcomes.get(place), before[place]) for place, job in enumerate(jobs)]
     counts = Counter(row["state"] for row in rows)
-    folder = Path(jobs[0].run.settings["out_dir"], jobs[0].run.stage)
+    folder = Path(jobs[0].run.settings.out_dir, jobs[0].run.stage)
     told = f"{len(jobs)} jobs: " + ", ".join(f"{count} {state}" for state, count in counts.items())
     wrong = [f"  {row['state']}: {row['job']}: {row['error']}" for row in rows if row["error"]]
     try:

@@ -44,6 +44,13 @@ class Source:
     name: str
     digest: str
 
+    def plain(self) -> "Options":
+        """As plain values."""
+        return {"from": self.name, "digest": self.digest}
+
+
+PLUGIN = "plugin"
+"""The key under which run directories tell of the plug-in that a component comes from."""
 
 others: list[Callable[[], None]] = []
 """What loads more components than the built-in ones; module `plugins` puts itself here."""
@@ -85,6 +92,8 @@ class Component:
         """
         usual = {name: key.default for name, key in cls.keys.items() if key.default is not dataclasses.MISSING}
         given = usual | options if isinstance(options, dict) else options
+        if cls.plugin is not None and isinstance(given, dict):
+            given.pop(PLUGIN, None)  # what `plain` says of it
         return cls(**checked(where, given, {name: key.rule for name, key in cls.keys.items()}))
 
     @classmethod
@@ -102,26 +111,34 @@ class Component:
         return {name: getattr(self, name) for name in self.keys}
 
     def plain(self) -> Options:
-        """Name and options as plain values, as configs and run directories hold them."""
-        return {"name": self.name, **self.options()}
+        """Name and options as plain values, as configs and run directories hold them; a plug-in's say what that is."""
+        own = {"name": self.name, **self.options()}
+        return own if self.plugin is None else own | {PLUGIN: self.plugin.plain() | self.described()}
 
     def identity(self) -> Options:
         """Name and options as the names of runs hold them: all that can change a result, as it was always said."""
         untold = {key: self.keys[key].default for key in self.later}
-        return {
+        own = {
             key: value
             for key, value in self.plain().items()
             if key not in self.unseen and not (key in untold and untold[key] == value)
         }
+        return own | ({PLUGIN: own[PLUGIN]["digest"]} if PLUGIN in own else {})  # another source is another run
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in self.options().items())})"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Component) and type(self) is type(other) and self.options() == other.options()
+        return isinstance(other, Component) and self.plain() == other.plain()
 
     def __hash__(self) -> int:
-        return hash((type(self), repr(self.options())))
+        return hash(repr(self.plain()))
+
+
+def source_of(told: Any) -> Options:
+    """What a run directory tells of the plug-in that a component comes from; nothing of a built-in one."""
+    about = told.get(PLUGIN) if isinstance(told, dict) else None
+    return {str(key): value for key, value in about.items()} if isinstance(about, dict) and "digest" in about else {}
 
 
 def listed(value: Any) -> list[Any]:
@@ -177,13 +194,13 @@ class Group(Generic[C]):
     They must not import torch, so that a mistyped word is answered at once.
 
     Args:
+        base: what all of them derive from.
         word: what messages and configs call one of them.
         package: where the built-in ones are.
-        base: what all of them derive from.
     """
 
-    def __init__(self, word: str, package: str, base: type[C]) -> None:
-        self.word, self.package, self.base = word, package, base
+    def __init__(self, base: type[C], word: str, package: str) -> None:
+        self.base, self.word, self.package = base, word, package
         self._declared: dict[str, type[C]] = {}
         self._remembered: dict[str, type[C]] = {}
         GROUPS[word] = self
@@ -255,6 +272,24 @@ class Group(Generic[C]):
         """
         options = dict(chosen) if isinstance(chosen, dict) else {"name": chosen}
         return self[str(options.pop("name", None))].made(f"{where}.", options)
+
+    def recorded(self, told: Any) -> C:
+        """The component that a run directory tells of; one that is not known here, or had other options, is just that.
+
+        Raises:
+            InputError: what is told has no name.
+        """
+        name = told.get("name") if isinstance(told, dict) else None
+        if not isinstance(name, str):
+            raise InputError(f"{self.word}.name must be a name, got {name!r}")
+        about = source_of(told)
+        with suppress(InputError):
+            made = self.made(self.word, told)
+            if (made.plugin.digest if made.plugin else "") == about.get("digest", ""):
+                return made
+        kind = self.base.stand_in(name, about)
+        kind.plain = lambda _: dict(told)  # type: ignore[assignment]
+        return kind()
 
     def declare(self, kind: type[C], name: str, **about: Any) -> type[C]:
         """Make a class known as a component of this name; `about` are class variables.

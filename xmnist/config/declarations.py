@@ -47,7 +47,7 @@ class ExplainerDeclaration(Component):
         return kind
 
 
-EXPLAINERS = Group("explainer", "xmnist.explainers", ExplainerDeclaration)
+EXPLAINERS = Group(ExplainerDeclaration, "explainer", "xmnist.explainers")
 
 
 def controls() -> list[str]:
@@ -120,7 +120,7 @@ class MetricDeclaration(Component):
         return kind
 
 
-METRICS = Group("metric", "xmnist.metrics", MetricDeclaration)
+METRICS = Group(MetricDeclaration, "metric", "xmnist.metrics")
 
 
 def columns() -> dict[str, Column]:
@@ -140,6 +140,14 @@ class ModelDeclaration(Component):
         reference: the kind that has the same decoder and is trained on reconstruction alone.
         explainers: what is drawn where nobody names any, if the usual ones do not fit.
         main: the scores that sum up a run, the main one first.
+        explained: whether it is a network that is explained, and no model of another one.
+        decodable: whether decoders of its layers can be trained.
+        basis: the kind that is explained where a command has this one.
+        own_map: whether it makes a map of each image itself, which other explainers may leave as it is.
+        phases: in how many phases it is trained.
+        under: the part of `trainer` that what it is made from is trained with.
+        first: options that the names of its runs begin with.
+        named: options that the names of its runs hold further on.
     """
 
     alpha: ClassVar[Rule] = nothing()
@@ -149,9 +157,60 @@ class ModelDeclaration(Component):
     reference: ClassVar[str] = ""
     explainers: ClassVar[tuple[str, ...]] = ()
     main: ClassVar[tuple[str, ...]] = ("accuracy",)
+    explained: ClassVar[bool] = False
+    decodable: ClassVar[bool] = False
+    basis: ClassVar[str] = "classifier"
+    own_map: ClassVar[bool] = False
+    phases: ClassVar[int] = 1
+    under: ClassVar[Literal["decoder"] | None] = None
+    first: ClassVar[tuple[str, ...]] = ()
+    named: ClassVar[tuple[str, ...]] = ()
+
+    def turned(self, name: str) -> "ModelDeclaration":
+        """The kind of that name, with the options that it shares with this one."""
+        kind = MODELS[name]
+        return kind.made("model", {key: getattr(self, key) for key in kind.keys if key in self.keys})
+
+    @property
+    def judged(self) -> "ModelDeclaration | None":
+        """The decoder that it judges, if it does so."""
+        return None
+
+    @property
+    def needs_masks(self) -> bool:
+        """Whether it is trained on ground truth."""
+        return False
+
+    def phrase(self, layer: str) -> str:
+        """What a sentence calls it, of a layer: ClaDec of layer dense."""
+        return f"{self.title} of {layer}" if self.decodes else self.title
+
+    def heading(self, layer: str) -> str:
+        """What a title calls it."""
+        phrase = self.phrase(layer)
+        return phrase[0].upper() + phrase[1:]
+
+    def before(self, layer: str) -> str:
+        """What the titles of explanations say before the classifier's name; `layer` is empty if none is decoded."""
+        return f"{layer} of " if layer and not self.explained else ""
+
+    def around(self, classifier: Any, shape: tuple[int, int, int]) -> Any:
+        """What is explained, not trained: the classifier, or the network of images (C, H, W) that it is a part of."""
+        return classifier
+
+    def layer_of(self, layer: str, fixed: bool) -> str:
+        """The dotted name of a layer of the classifier in what is explained; `fixed` is whether its map is."""
+        return layer
+
+    def check_code(self, code: tuple[int, ...], shape: tuple[int, int, int], neurons: Any) -> None:
+        """Find out whether it can decode codes of a shape into images of one.
+
+        Raises:
+            InputError: it cannot.
+        """
 
 
-MODELS = Group("model", "xmnist.models.kinds", ModelDeclaration)
+MODELS = Group(ModelDeclaration, "model", "xmnist.models.kinds")
 
 
 def row_title(name: str) -> str:
@@ -177,6 +236,11 @@ def decoder_names() -> list[str]:
     """The kinds of models that turn a layer of a classifier back into images, those with an alpha first."""
     own = reference_of()
     return [*own, *own.values()]
+
+
+def explained_names() -> list[str]:
+    """The kinds of models that are explained themselves."""
+    return [kind.name for kind in MODELS.values() if kind.explained]
 
 
 def reference_of() -> dict[str, str]:
@@ -216,7 +280,7 @@ class ClassifierDeclaration(Component):
         return self
 
 
-CLASSIFIERS = Group("classifier", "xmnist.models.classifiers", ClassifierDeclaration)
+CLASSIFIERS = Group(ClassifierDeclaration, "classifier", "xmnist.models.classifiers")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -245,6 +309,11 @@ class DatasetDeclaration(Component):
         """The names of the classes, in the order of the labels."""
         raise TypeError(f"{type(self).__name__} has no classes")
 
+    @property
+    def augmented(self) -> bool:
+        """Whether training images are changed by chance each time they are seen."""
+        return False
+
     def training_images(self) -> int:
         """About how many images of one's own there are to train on; 0 for a published or drawn data set."""
         return 0
@@ -252,7 +321,13 @@ class DatasetDeclaration(Component):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SelectionDeclaration(Component):
-    """A way to choose test images."""
+    """A way to choose test images.
+
+    Attributes:
+        wrong_alone: whether it takes none that are classified right.
+    """
+
+    wrong_alone: ClassVar[bool] = False
 
     def classes(self) -> dict[str, str | int]:
         """The classes that it names, by option."""
@@ -271,8 +346,8 @@ class SelectionDeclaration(Component):
         return self
 
 
-DATASETS = Group("dataset", "xmnist.data.sets", DatasetDeclaration)
-SELECTIONS = Group("select", "xmnist.data.selections", SelectionDeclaration)
+DATASETS = Group(DatasetDeclaration, "dataset", "xmnist.data.sets")
+SELECTIONS = Group(SelectionDeclaration, "select", "xmnist.data.selections")
 
 COMPONENTS: dict[str, Group[Any]] = {group.word: group for group in (DATASETS, CLASSIFIERS, MODELS, SELECTIONS)}
 """The groups of which a command takes one component."""

@@ -1,17 +1,22 @@
-"""What follows from a resolved config: how its networks are trained, and which other runs it stands on."""
+"""What follows from settings: how their networks are trained, and which other runs they stand on."""
 
+from dataclasses import replace
 from typing import Any
 
-from xmnist.config.components import listed
-from xmnist.config.declarations import COMPONENTS, EXPLAINERS, METRICS, decoder_names, reference_of
-from xmnist.config.schema import FEWER, OWN, PHASES, TRAINING
+from xmnist.config.components import Options, listed
+from xmnist.config.declarations import MODELS, reference_of
+from xmnist.config.schema import OWN, PHASES
+from xmnist.config.settings import (
+    EvaluateSettings,
+    ExplainingSettings,
+    ExplainSettings,
+    OwnImages,
+    Settings,
+    StageSettings,
+    Training,
+    training_settings,
+)
 from xmnist.runtime.errors import InputError
-
-JOINT_TRAINING = {key: rule for key, rule in TRAINING.items() if key != "lr"} | PHASES
-"""What `trainer.joint` may hold."""
-
-Settings = dict[str, Any]
-"""A resolved config: plain values, nested as in YAML."""
 
 
 def foreign(stage: str) -> list[str]:
@@ -19,136 +24,128 @@ def foreign(stage: str) -> list[str]:
     return sorted({key for keys in OWN.values() for key in keys} - set(OWN.get(stage, ())))
 
 
-def dotted(settings: Settings, prefix: str = "") -> Settings:
-    """Every setting by its dotted key."""
-    out: Settings = {}
-    for key, value in settings.items():
+def dotted(values: Options, prefix: str = "") -> Options:
+    """Every value by its dotted key."""
+    out: Options = {}
+    for key, value in values.items():
         out |= dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return out
 
 
-def trainer_part(model: str) -> str | None:
-    """The part of `trainer` that changes it for a model; None for those that are trained as `trainer` itself says."""
-    return {"classifier": None, "evaluation": None, "joint": "joint"}.get(model, "decoder")
-
-
-def training(settings: Settings) -> Settings:
+def training(settings: Settings) -> Options:
     """How this run's own network is trained: `trainer`, with what its part for this model changes."""
-    own, part = {k: v for k, v in settings["trainer"].items() if k in TRAINING}, trainer_part(settings["model"]["name"])
-    return own | settings["trainer"][part] if part else own
+    return settings.trainer.changed(settings.model.part)
 
 
-def phases(settings: Settings) -> list[Settings]:
-    """How a joint model is trained in each of its three phases, `lr` being that of each part.
+def phases(settings: Settings) -> list[Training]:
+    """How a model is trained in each of its phases, of which most have one.
 
-    What `trainer.joint` does not say is as for the classifier, with only one part learning in the first two phases.
+    What `trainer.joint` does not say of a joint model's three is as for the classifier, with only one part learning in
+    the first two; `lr` is that of each part.
 
     Raises:
         InputError: in one of them nothing learns.
     """
     own = training(settings)
+    if settings.model.phases == 1:
+        return [Training(**own)]
     rate = own.pop("lr")
     lists = {"lr_classifier": [rate, 0.0, rate], "lr_explainer": [0.0, rate, rate]}
     lists |= {key: own.pop(key) for key in PHASES if isinstance(own.get(key), list)}
     out = []
-    for place in range(3):
+    for place in range(settings.model.phases):
         each = {key: values[place] for key, values in lists.items()}
         lr = {"classifier": each.pop("lr_classifier"), "explainer": each.pop("lr_explainer")}
         if not any(lr.values()):
             raise InputError(f"trainer.joint.lr_classifier and lr_explainer are both 0 in phase {place + 1}")
-        out.append(own | each | {"lr": lr})
+        out.append(Training(**(own | each | {"lr": lr})))
     return out
 
 
-def trained(settings: Settings, model: str, alpha: float | None = None, layer: str | None = None) -> Settings:
+def trained(
+    settings: Settings, model: str, alpha: float | list[float] | None = None, layer: str | None = None
+) -> Settings:
     """The settings of the `train` run of a model that a run of any stage stands on."""
-    layer = layer or listed(settings["layer"])[0]
-    kept = {k: v for k, v in settings.items() if k not in (*foreign("train"), "unmeasured")}
-    options = {"name": model} if model == "classifier" else {**settings["model"], "name": model}
-    if "plugins" in kept:  # a training has no part in what explains it
-        own = {each: about for each, about in kept.pop("plugins").items() if each.split(".")[0] in COMPONENTS}
-        kept |= {"plugins": own} if own else {}
-    return {**kept, "model": options, "alpha": alpha, "layer": layer, "force": False}
+    kind = settings.model.turned(model)
+    weights = {key: value for key, value in settings.weights.items() if key in kind.weights}
+    own = {"layer": layer or listed(settings.layer)[0], "alpha": alpha, "weights": weights}
+    return training_settings(settings, model=kind, force=False, **own)
+
+
+def explained(settings: Settings) -> Settings:
+    """The `train` run of the network that a run explains."""
+    return trained(settings, settings.model.basis, settings.alpha if settings.model.explained else None)
 
 
 def alphas(settings: Settings) -> list[float]:
     """The alphas of ClaDecs, variational or not: none for other models, one or more."""
-    return listed(settings["alpha"]) if settings["model"]["name"] in reference_of() else []
+    return listed(settings.alpha) if settings.model.reference else []
 
 
-def learned(settings: Settings, method: str) -> list[Settings]:
-    """The `train` runs that a learned explainer answers from: one for each layer and alpha."""
-    model = _models(method)[0]
-    each = alphas(settings) if model in reference_of() else [None]
-    return [trained(settings, model, alpha, layer) for layer in listed(settings["layer"]) for alpha in each]
+def learned(settings: Settings, model: str) -> list[Settings]:
+    """The `train` runs of a kind of model that a learned explainer answers from: one for each layer and alpha."""
+    each = alphas(settings) if MODELS[model].reference else [None]
+    return [trained(settings, model, alpha, layer) for layer in listed(settings.layer) for alpha in each]
 
 
 def variant(settings: Settings, run: Settings) -> list[str]:
     """What tells a `train` run from the others that these settings stand on: its layer and alpha, of several."""
-    parts = [f"layer={run['layer']}"] if len(listed(settings["layer"])) > 1 else []
-    if run["alpha"] is not None and len(alphas(settings)) > 1:
-        parts.append(f"alpha={plain(run['alpha'])}")
+    parts = [f"layer={run.layer}"] if len(listed(settings.layer)) > 1 else []
+    if run.alpha is not None and len(alphas(settings)) > 1:
+        parts.append(f"alpha={plain(run.alpha)}")
     return parts
 
 
-def needed(settings: Settings) -> list[Settings]:
+def needed(settings: ExplainingSettings) -> list[Settings]:
     """The `train` runs that a run of another stage stands on, what is explained first."""
-    if settings["model"]["name"] == "joint":
-        return [trained(settings, "joint", settings["alpha"])]
-    methods = [options["name"] for options in settings["explainers"].values()]
-    made = {model for method in methods for model in _models(method)}
+    explainers = settings.explainers.values()
+    made, methods = {model for each in explainers for model in each.models}, {each.name for each in explainers}
     others = [run for model, reference in reference_of().items() for each in (model, reference) if each in made
               for run in learned(settings, each)]  # fmt: skip
-    judges = settings.get("metrics", {}).get("reconstruction", {}).get("evaluation_accuracy", False)
-    judged = [run for run in others if judges and run["model"]["name"] in methods]
-    return [trained(settings, "classifier"), *others, *map(evaluation, judged)]
+    metrics = settings.metrics.values() if isinstance(settings, EvaluateSettings) else ()
+    judges = any(metric.judges for metric in metrics)
+    judged = [run for run in others if judges and run.model.name in methods]
+    return [explained(settings), *others, *map(evaluation, judged)]
 
 
-def stands_on(settings: Settings, stage: str) -> list[Settings]:
+def stands_on(settings: StageSettings) -> list[Settings]:
     """The `train` runs whose networks a run of any stage is made with, what is explained first."""
-    if stage in FEWER:
-        return []
-    if stage != "train":
+    if isinstance(settings, ExplainingSettings):
         return needed(settings)
-    model = settings["model"]["name"]
-    if model == "evaluation":
-        return [trained(settings, "classifier"), judged(settings)]
-    if model not in decoder_names():
+    if not isinstance(settings, Settings):
         return []
-    several = isinstance(settings["layer"], list) or isinstance(settings["alpha"], list)
-    return [trained(settings, "classifier"), *(learned(settings, model) if several else [])]
+    if decoder := judged(settings):
+        return [trained(settings, "classifier"), decoder]
+    if not settings.model.decodes:
+        return []
+    several = isinstance(settings.layer, list) or isinstance(settings.alpha, list)
+    return [trained(settings, "classifier"), *(learned(settings, settings.model.name) if several else [])]
 
 
-def selects(settings: Settings) -> bool:
+def selects(settings: ExplainingSettings) -> bool:
     """Whether a run of another stage works on chosen test images; metrics of other than maps take them all."""
-    if settings.get("image", {}).get("path"):
-        return False
-    return "metrics" not in settings or any(_measures_maps(name) for name in settings["metrics"])
+    if isinstance(settings, EvaluateSettings):
+        return any(metric.measures == "maps" for metric in settings.metrics.values())
+    return own_images(settings).path is None
+
+
+def own_images(settings: ExplainingSettings) -> OwnImages:
+    """The images of one's own that are explained, if there are any."""
+    return settings.image if isinstance(settings, ExplainSettings) else OwnImages()
 
 
 def evaluation(decoder: Settings) -> Settings:
     """The `train` run of a fresh classifier of what this run's decoder makes of the images."""
-    model = decoder["model"]
-    return {**decoder, "model": {**model, "name": "evaluation", "of": model["name"]}}
+    options = {"of": decoder.model.name, **decoder.model.options()}
+    return replace(decoder, model=MODELS["evaluation"].made("model", options))
 
 
-def judged(settings: Settings) -> Settings:
-    """The run whose decoder an evaluation classifier judges."""
-    model = {k: v for k, v in settings["model"].items() if k != "of"}
-    return {**settings, "model": {**model, "name": settings["model"]["of"]}}
+def judged(settings: Settings) -> Settings | None:
+    """The run whose decoder an evaluation classifier judges; None for other models."""
+    decoder = settings.model.judged
+    return None if decoder is None else replace(settings, model=decoder)
 
 
-def plain(alpha: float) -> str:
+def plain(alpha: Any) -> str:
     """An alpha as people write it: 0, 0.25, 0.999."""
     return f"{alpha:.12g}"
-
-
-def _models(method: str) -> tuple[str, ...]:
-    """The kinds of trained models that a method answers from; none of one that is not known here."""
-    declared = EXPLAINERS.get(method)
-    return declared.models if declared else ()
-
-
-def _measures_maps(metric: str) -> bool:
-    declared = METRICS.get(metric)
-    return declared is None or declared.measures == "maps"

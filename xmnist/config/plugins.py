@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from xmnist.config import components
-from xmnist.config.components import Group, Source
+from xmnist.config.components import Source, source_of
 from xmnist.runtime.errors import InputError
 
 VARIABLE = "XMNIST_PLUGINS"
@@ -140,12 +140,12 @@ def _import(word: str, module: Any, source: Source) -> None:
     except InputError as error:
         raise InputError(f"plugins={word}: {error}") from None
     except Exception as error:  # it runs code that somebody wrote, which may raise anything
-        raise InputError(f"plugins={word} cannot be imported: {type(error).__name__}: {_told(error)}") from error
+        raise InputError(f"plugins={word} cannot be imported: {type(error).__name__}: {_reason(error)}") from error
     finally:
         components.declaring = before
 
 
-def _told(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """What an error says, with the last line of its traceback: file and line."""
     if isinstance(error, SyntaxError):
         return f"{error.msg} ({error.filename}, line {error.lineno})"
@@ -154,42 +154,31 @@ def _told(error: Exception) -> str:
     return f"{text} ({last.filename}, line {last.lineno})"
 
 
-def used(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The components of plug-ins that settings name, such as `explainer.rise`: their digests, and what a page says."""
-    out = {}
-    for word, name in _named(settings):
-        kind = components.GROUPS[word].get(name)
-        if kind is not None and kind.plugin is not None:
-            out[f"{word}.{name}"] = {"from": kind.plugin.name, "digest": kind.plugin.digest, **kind.described()}
-    return out
-
-
-def _named(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The components that settings name, with their groups."""
-    one = [(word, settings[word]["name"]) for word in components.GROUPS if isinstance(settings.get(word), Mapping)]
-    several = (("explainer", "explainers"), ("metric", "metrics"))
-    return one + [(word, each["name"]) for word, key in several for each in settings.get(key, {}).values()]
+def remember(settings: Mapping[str, Any]) -> None:
+    """Let titles and columns be known of components that a finished run was made with, without importing anything."""
+    for word, told in _told_of(settings):
+        about, name = source_of(told), told.get("name")
+        if about and isinstance(name, str) and name.isidentifier():
+            components.GROUPS[word].remember(name, about)
 
 
 def missing(settings: Mapping[str, Any]) -> list[str]:
     """The plug-ins that a run was made with and that are not loaded here, or are others by now."""
     out = []
-    for each, about in (settings.get("plugins") or {}).items():
-        word, _, name = str(each).partition(".")
-        kind = components.GROUPS[word].get(name) if word in components.GROUPS else None
-        if kind is None or kind.plugin is None or kind.plugin.digest != about["digest"]:
-            out.append(str(about["from"]))
+    for word, told in _told_of(settings):
+        if about := source_of(told):
+            kind = components.GROUPS[word].get(str(told.get("name")))
+            if kind is None or kind.plugin is None or kind.plugin.digest != about["digest"]:
+                out.append(str(about.get("from")))
     return list(dict.fromkeys(out))
 
 
-def remember(settings: Mapping[str, Any]) -> None:
-    """Let titles and columns be known of components that a finished run was made with, without importing anything."""
-    given = settings.get("plugins")
-    for each, about in given.items() if isinstance(given, Mapping) else ():
-        word, _, name = str(each).partition(".")
-        group: Group[Any] | None = components.GROUPS.get(word)
-        if group is not None and isinstance(about, Mapping) and name.isidentifier():
-            group.remember(name, dict(about))
+def _told_of(settings: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """The components that a run directory's settings tell of, with their groups."""
+    one = [(word, settings.get(word)) for word in components.GROUPS]
+    several = [(word, settings.get(f"{word}s")) for word in ("explainer", "metric")]
+    found = one + [(word, told) for word, all_ in several if isinstance(all_, Mapping) for told in all_.values()]
+    return [(word, told) for word, told in found if isinstance(told, Mapping)]
 
 
 components.others.append(load_chosen)

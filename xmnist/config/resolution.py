@@ -1,7 +1,7 @@
 """What a command's config says, checked; which of it can change a result; and the commands that say the same.
 
 Everything here works without torch, so that a mistyped word is answered at once. `resolve` turns a composed Hydra
-config into plain checked values, which is all that the rest of the package ever sees.
+config into typed settings, which is all that the rest of the package ever sees.
 """
 
 import re
@@ -9,13 +9,13 @@ import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from xmnist.config import components, plugins, sizing
-from xmnist.config.components import listed
+from xmnist.config import components, sizing
+from xmnist.config.components import Options, listed
 from xmnist.config.declarations import (
     CLASSIFIERS,
     COMPONENTS,
@@ -31,14 +31,27 @@ from xmnist.config.declarations import (
     reference_of,
     rules_of,
 )
-from xmnist.config.derived import JOINT_TRAINING, Settings, foreign, phases
+from xmnist.config.derived import foreign, phases
 from xmnist.config.rules import Rule
-from xmnist.config.schema import COMMON, FEWER, IMAGE_SUFFIXES, OWN, OWN_IMAGE, PHASES, PLUGINS, STAGES, TRAINING, only
+from xmnist.config.schema import (
+    COMMON,
+    FEWER,
+    IMAGE_SUFFIXES,
+    JOINT_TRAINING,
+    OWN,
+    OWN_IMAGE,
+    PHASES,
+    PLUGINS,
+    STAGES,
+    TRAINING,
+    only,
+)
+from xmnist.config.settings import Settings, of_plain
 from xmnist.runtime.errors import InputError, meant, unknown
 from xmnist.runtime.storage import digest
 
 
-def _check_keys(where: str, given: Any, rules: Mapping[str, Rule], partial: bool = False) -> Settings:
+def _check_keys(where: str, given: Any, rules: Mapping[str, Rule], partial: bool = False) -> Options:
     if not isinstance(given, dict):
         raise InputError(f"{where.rstrip('.')} must be a group of keys, got {given!r}")
     for key in given:
@@ -58,7 +71,7 @@ def _check_keys(where: str, given: Any, rules: Mapping[str, Rule], partial: bool
     return out
 
 
-def _check_named(where: str, given: Any, options: Mapping[str, Mapping[str, Rule]], what: str) -> Settings:
+def _check_named(where: str, given: Any, options: Mapping[str, Mapping[str, Rule]], what: str) -> Options:
     """A group of keys whose `name` says which keys these are."""
     given = dict(given) if isinstance(given, dict) else {"name": given}
     name = given.pop("name", None)
@@ -67,20 +80,30 @@ def _check_named(where: str, given: Any, options: Mapping[str, Mapping[str, Rule
     return {"name": name, **_check_keys(f"{where}.", given, options[name])}
 
 
-def resolve(cfg: DictConfig, stage: str = "train") -> Settings:
-    """The composed config as plain values, every key checked for its name, type and range.
+@overload
+def resolve(cfg: DictConfig, stage: Literal["train"] = "train") -> Settings: ...
+
+
+@overload
+def resolve(cfg: DictConfig, stage: str) -> Any: ...
+
+
+def resolve(cfg: DictConfig, stage: str = "train") -> Any:
+    """The composed config as the settings of a stage, every key checked for its name, type and range.
 
     Raises:
         InputError: names the first key that is wrong and what it may hold.
     """
     top = _plain(cfg)
     components.converted("plugins", top.pop("plugins", None), PLUGINS)
-    settings = _resolved(top, stage)
-    used = plugins.used(settings)
-    return settings | ({"plugins": used} if used else {})
+    settings = of_plain(stage, _resolved(top, stage))
+    if isinstance(settings, Settings):
+        phases(settings)
+    return settings
 
 
-def _resolved(top: Settings, stage: str) -> Settings:
+def _resolved(top: Options, stage: str) -> Options:
+    """The checked values of a config."""
     groups, own = STAGES[stage]
     if stage in FEWER:
         rules = {key: COMMON[key] for key in FEWER[stage]} | own
@@ -121,15 +144,12 @@ def _resolved(top: Settings, stage: str) -> Settings:
     dataset = DATASETS.made("dataset", out["dataset"]).resolved()
     out["classifier"], out["dataset"] = classifier.resolved().plain(), dataset.plain()
     out["trainer"] = sizing.fitted_trainer(out["trainer"], dataset.training_images())
-    if joint:
-        phases(out)
     if out["model"]["name"] == "evaluation":
         if isinstance(out["layer"], list):
             raise InputError(
                 f"model=evaluation judges one layer's decoder; for each: -m layer={','.join(out['layer'])}"
             )
         of = out["model"]["of"]
-        out["model"] = {key: out["model"][key] for key in ("name", "of", *MODELS[of].keys)}  # the rest is another's
         out["alpha"] = out["alpha"] if of in reference_of() else None
         if out["alpha"] is None and of in reference_of():
             raise InputError(f"alpha must be {MODELS[of].alpha.text} with model.of={of}, got null")
@@ -145,7 +165,7 @@ def _resolved(top: Settings, stage: str) -> Settings:
     return _with_explainers(out, top.get("explainers"))
 
 
-def _with_digests(image: Settings) -> Settings:
+def _with_digests(image: Options) -> Options:
     """Images of one's own as a list of files, with the digest of each, which says which run it is.
 
     Raises:
@@ -195,7 +215,7 @@ def _layers(given: str | list[str], classifier: ClassifierDeclaration) -> str | 
     return found if len(found) > 1 else found[0]
 
 
-def _check_all(top: Settings, groups: Sequence[str], rules: Mapping[str, Rule], more: Sequence[str] = ()) -> Settings:
+def _check_all(top: Options, groups: Sequence[str], rules: Mapping[str, Rule], more: Sequence[str] = ()) -> Options:
     """The checked groups and top-level keys of a config, which has nothing else but `more`."""
     keys = [*rules, *groups, *more]
     for key in top:
@@ -208,7 +228,7 @@ def _check_all(top: Settings, groups: Sequence[str], rules: Mapping[str, Rule], 
     return out | _check_keys("", {key: top[key] for key in rules}, rules)
 
 
-def _plain(cfg: DictConfig) -> Settings:
+def _plain(cfg: DictConfig) -> Options:
     try:
         plain = OmegaConf.to_container(
             OmegaConf.masked_copy(cfg, [str(k) for k in cfg if k != "hydra"]),
@@ -230,9 +250,9 @@ RESERVED = (
 """What an explainer cannot be called: `explanations.npz` has other arrays of these names, or cannot have any."""
 
 
-def _with_explainers(settings: Settings, given: Any) -> Settings:
+def _with_explainers(settings: Options, given: Any) -> Options:
     """Settings with checked explainers, and no more of a model than they need."""
-    explainers: Settings = {}
+    explainers: Options = {}
     for name, options in _chosen("explainer", given, EXPLAINERS).items():
         if not re.fullmatch(r"[A-Za-z]\w*", str(name)) or name in RESERVED:
             reserved = ", ".join(RESERVED)
@@ -261,7 +281,7 @@ def _with_explainers(settings: Settings, given: Any) -> Settings:
     return settings
 
 
-def _chosen(group: str, given: Any, known: Collection[str]) -> Settings:
+def _chosen(group: str, given: Any, known: Collection[str]) -> Options:
     """Those with a name: an experiment may also have options for others, which the command line did not choose."""
     given = given if isinstance(given, dict) else {}
     chosen = {k: v for k, v in given.items() if k not in known or not isinstance(v, dict) or "name" in v}
@@ -270,7 +290,7 @@ def _chosen(group: str, given: Any, known: Collection[str]) -> Settings:
     return chosen
 
 
-def _checked_metrics(given: Any) -> Settings:
+def _checked_metrics(given: Any) -> Options:
     found = {}
     for name, options in _chosen("metric", given, METRICS).items():
         found[name] = METRICS.made(f"metrics.{name}", options).plain()
@@ -279,7 +299,7 @@ def _checked_metrics(given: Any) -> Settings:
     return found
 
 
-def _measured(settings: Settings) -> Settings:
+def _measured(settings: Options) -> Options:
     """Settings with the explainers that the metrics measure, controls among them; `unmeasured` are the others.
 
     Raises:
@@ -305,7 +325,7 @@ def _measured(settings: Settings) -> Settings:
     return {**settings, "explainers": kept, "unmeasured": [name for name in given if name not in kept]}
 
 
-def option(group: str, name: str) -> Settings:
+def option(group: str, name: str) -> Options:
     """What the file of a group's option says; of one that has none, what its declaration says."""
     path = Path(conf_dir(), group, f"{name}.yaml")
     if group in COMPONENTS and not path.is_file():  # a user's own

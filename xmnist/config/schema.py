@@ -70,6 +70,8 @@ PHASES = {
 }
 """What `trainer.joint` holds for each phase, beside any other key of `trainer`; a rate of 0 freezes a part."""
 
+JOINT_TRAINING = {key: rule for key, rule in TRAINING.items() if key != "lr"} | PHASES
+"""What `trainer.joint` may hold."""
 
 COMMON = {
     "layer": LAYERS,

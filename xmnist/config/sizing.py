@@ -2,7 +2,7 @@
 
 import math
 
-from xmnist.config.derived import Settings
+from xmnist.config.components import Options
 from xmnist.config.schema import TRAINING
 
 USUAL = {"epochs": 6, "batch_size": 128, "lr": 0.004}
@@ -12,7 +12,7 @@ BATCHES, STEPS = 8, 400
 """Batches an epoch, and steps of a whole training, that images of one's own should at least make."""
 
 
-def fitting(count: int, size: int | None = None) -> Settings:
+def fitting(count: int, size: int | None = None) -> Options:
     """Batch size, epochs and rate that train on `count` images for long enough; `size` is a batch that is given.
 
     Measured: docs/results.md, "Folders of any size".
@@ -23,10 +23,10 @@ def fitting(count: int, size: int | None = None) -> Settings:
     return {"epochs": max(6, math.ceil(STEPS / math.ceil(count / size))), "batch_size": size, "lr": rate}
 
 
-def fitted_trainer(trainer: Settings, count: int) -> Settings:
+def fitted_trainer(trainer: Options, count: int) -> Options:
     """A trainer with numbers for what is `auto`: for images of one's own, by their `count`, which else is 0."""
 
-    def fitted(own: Settings, part: Settings) -> Settings:
+    def fitted(own: Options, part: Options) -> Options:
         size = part.get("batch_size", own["batch_size"])
         found = fitting(count, None if size == "auto" else size) if count else USUAL
         return {key: found[key] if value == "auto" and key in found else value for key, value in part.items()}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Annotated, ClassVar
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated, ClassVar, Self
 
 from xmnist.config.components import given
 from xmnist.config.declarations import Answer
@@ -20,6 +21,10 @@ class Learned(Explainer):
     answer: ClassVar[Answer] = "image"
     fitted: nn.Module = given()
 
+    def answering(self, networks: Sequence[nn.Module], layer: str) -> Self:
+        """The same with fitted networks of its kinds of `models`, in their order, of a layer of the classifier."""
+        return replace(self, fitted=networks[0])
+
 
 @explainer("cladec", title="ClaDec", models=("cladec",), fits=("cladec",), place=5)
 class ClaDec(Learned):
@@ -33,6 +38,9 @@ class ClaDec(Learned):
     """
 
     layer: str = given("")
+
+    def answering(self, networks: Sequence[nn.Module], layer: str) -> Self:
+        return replace(self, fitted=networks[0], layer=layer)
 
     def explain(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
         from xmnist.models.layers import Encoder, batched
@@ -80,6 +88,9 @@ class Difference(ClaDec):
 
     answer: ClassVar[Answer] = "difference"
     reference: nn.Module = given()
+
+    def answering(self, networks: Sequence[nn.Module], layer: str) -> Self:
+        return replace(self, fitted=networks[0], reference=networks[1], layer=layer)
 
     def explain(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
         from xmnist.models.layers import batched

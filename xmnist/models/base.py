@@ -114,12 +114,15 @@ def _check_call(name: str, built: Callable[..., Any], kind: type[Classifier]) ->
         raise InputError(f"classifier '{name}' cannot be called as {call}: {error}") from None
 
 
-def made(options: Options) -> Classifier:
-    """The classifier of these settings.
+def made(chosen: ClassifierDeclaration | Options) -> Classifier:
+    """The classifier that was chosen, or that of its name and options.
 
     Raises:
         InputError: there is no such classifier, or an option is wrong.
     """
+    if isinstance(chosen, Classifier):
+        return chosen
+    options = chosen.plain() if isinstance(chosen, ClassifierDeclaration) else chosen
     found = CLASSIFIERS.made("classifier", options)
     assert isinstance(found, Classifier)
     return found

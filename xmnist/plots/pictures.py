@@ -6,8 +6,8 @@ from itertools import combinations
 import torch
 from torch import Tensor, nn
 
-from xmnist.config.declarations import MODELS, reference_of
-from xmnist.config.derived import Settings, plain
+from xmnist.config.derived import plain
+from xmnist.config.settings import Settings
 from xmnist.data.base import Data, Split
 from xmnist.models import decoders
 from xmnist.models.joint import Joint
@@ -22,7 +22,7 @@ EXAMPLES = 8
 
 
 def examples(
-    run: Run,
+    run: Run[Settings],
     explained: nn.Module,
     made: Sequence[tuple[Settings, Task]],
     test: Split,
@@ -34,16 +34,16 @@ def examples(
     """
     shown = choose(test.labels, batched(explained, test.images).argmax(1))
     few = test.images[shown]
-    layers = isinstance(run.settings["layer"], list)
+    layers = isinstance(run.settings.layer, list)
     found = [("original", few), *((_row_title(settings, layers), _reconstructed(task, few)) for settings, task in made)]
     rows = [
         grids.Row(name, images.cpu().numpy(), [classes[i] for i in batched(explained, images).argmax(1).tolist()])
         for name, images in found
     ]
-    names = [settings["model"]["name"] for settings, _ in made]
-    if len(names) == 2 and reference_of().get(names[1]) == names[0]:
+    models = [settings.model for settings, _ in made]
+    if len(models) == 2 and models[1].reference == models[0].name:
         dropped = (found[1][1] - found[2][1]).mean(1, keepdim=True).cpu().numpy()
-        rows.append(grids.Row(f"{MODELS[names[0]].title} −\n{MODELS[names[1]].title}", dropped, None, "difference"))
+        rows.append(grids.Row(f"{models[0].title} −\n{models[1].title}", dropped, None, "difference"))
     truth = [classes[i] for i in test.labels[shown].tolist()]
     notes = padding(task.model for _, task in made)
     run.draw("examples", lambda file: grids.grid(rows, truth, title(run.settings), file, notes=notes))
@@ -67,7 +67,7 @@ SPAN = (0.01, 0.99)
 """Between which of the training means, in order, a picture shows what is decoded: few lie far out."""
 
 
-def latent(run: Run, space: Latent, images: Data) -> None:
+def latent(run: Run[Settings], space: Latent, images: Data) -> None:
     """Draw what is decoded along the latent dimensions, and where the images of each class are, two at a time.
 
     Of more than four dimensions, these are the four in which the training means differ most; in what is decoded along
@@ -105,7 +105,7 @@ def _plane(space: Latent, means: Tensor, x: int, y: int, shape: tuple[int, int, 
     return latent_space.Plane(x, y, ((low[x], high[x]), (low[y], high[y])), made)
 
 
-def maps(run: Run, model: nn.Module, split: Split, classes: Sequence[str], phase: int) -> None:
+def maps(run: Run[Settings], model: nn.Module, split: Split, classes: Sequence[str], phase: int) -> None:
     """Draw a few images and their maps after a phase."""
     assert isinstance(model, Joint)
     seen = batched(model, split.images).argmax(1)
@@ -130,5 +130,5 @@ def choose(labels: Tensor, predicted: Tensor, count: int = EXAMPLES) -> Tensor:
 
 
 def _row_title(settings: Settings, layers: bool) -> str:
-    lines = [MODELS[settings["model"]["name"]].title, *([f"layer {settings['layer']}"] if layers else [])]
-    return "\n".join([*lines, *([f"alpha {plain(settings['alpha'])}"] if settings["alpha"] is not None else [])])
+    lines = [settings.model.title, *([f"layer {settings.layer}"] if layers else [])]
+    return "\n".join([*lines, *([f"alpha {plain(settings.alpha)}"] if settings.alpha is not None else [])])

@@ -1,11 +1,12 @@
 """Runs that differ in their seed alone, and what their summaries say together."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from filelock import FileLock
 
-from xmnist.config.derived import Settings
+from xmnist.config.settings import EvaluateSettings
 from xmnist.runs import store
 from xmnist.runs.store import Run
 from xmnist.runtime.errors import InputError
@@ -13,7 +14,7 @@ from xmnist.runtime.errors import InputError
 log = logging.getLogger(__name__)
 
 
-def summarise(run: Run) -> None:
+def summarise(run: Run[EvaluateSettings]) -> None:
     """Write mean and standard deviation over all measured seeds of this run's settings beside it, if there are more."""
     folder = place(run.path, run.settings)
     if len(_siblings(run)) < 2:
@@ -34,29 +35,29 @@ def summarise(run: Run) -> None:
     log.info("over seeds %s: %s\n\n%s", ", ".join(map(str, sorted(found))), folder, text)
 
 
-def place(path: Path, settings: Settings) -> Path:
+def place(path: Path, settings: EvaluateSettings) -> Path:
     """The folder beside a run in which its settings are summed up over all seeds."""
     return path.parent / _seedless(settings).replace(",seed=0-", ",seeds-")
 
 
-def _siblings(run: Run) -> dict[int, Path]:
+def _siblings(run: Run[EvaluateSettings]) -> dict[int, Path]:
     """The summaries, by seed, of the runs that have the same settings but for the seed, this one among them."""
     out, own = {}, _seedless(run.settings)
     for path in sorted(run.path.parent.glob("*,seed=*/summary.csv")):
         try:
             settings = store.described(path.parent, run.stage)
-            other = Run(run.stage, {**settings, "out_dir": run.settings["out_dir"]})
+            other = Run(run.stage, replace(settings, out_dir=run.settings.out_dir))
             known = other.path == run.path or other.status().get("state") in ("done", "failed")
             if _seedless(settings) != own or not known:
                 continue
             if stale := other.stale():
                 log.warning("%s is left out of the summary over seeds: %s", path.parent, stale)
             elif other.intact():
-                out[settings["seed"]] = path
+                out[settings.seed] = path
         except (ValueError, InputError) as error:
             log.warning("%s is left out of the summary over seeds: %s", path.parent, error)
     return out
 
 
-def _seedless(settings: Settings) -> str:
-    return store.run_id("evaluate", {**settings, "seed": 0})
+def _seedless(settings: EvaluateSettings) -> str:
+    return store.run_id("evaluate", replace(settings, seed=0))

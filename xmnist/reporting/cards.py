@@ -2,20 +2,18 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from xmnist.config.declarations import DATASETS
-from xmnist.config.derived import Settings, training
+from xmnist.config.components import Options
+from xmnist.config.declarations import explained_names
+from xmnist.config.derived import training
 from xmnist.metrics.statistics import share_interval
 from xmnist.reporting.collected import apart, content, each, grid, stands_on
 from xmnist.runs import commands, store, titles
 from xmnist.runs.index import Found
 from xmnist.runs.query import text_of
 from xmnist.runtime.reading import csv_rows
-
-LEARNT = ("classifier", "joint")
-"""The models that have a card."""
 
 FEW = 1000
 """Fewer test images say little of what happens seldom."""
@@ -48,7 +46,7 @@ def cards(several: Sequence[Found]) -> list[Card]:
         needs = stands_on(run) if run.stage == "evaluate" else []
         if needs and (run.path / "confusion.csv").is_file():
             measured[store.run_id("train", needs[0])] = run
-    learnt = [run for run in several if run.stage == "train" and run.model in LEARNT]
+    learnt = [run for run in several if run.stage == "train" and run.model in explained_names()]
     seeds = [_seedless(run) for run in learnt]
     out = list(
         each("the card of", learnt, lambda run: _card(run, measured.get(run.path.name), seeds.count(_seedless(run))))
@@ -60,12 +58,12 @@ def cards(several: Sequence[Found]) -> list[Card]:
 
 
 def _seedless(run: Found) -> str:
-    return store.run_id("train", {**run.settings, "seed": 0})
+    return store.run_id("train", replace(run.own, seed=0))
 
 
 def _card(run: Found, measured: Found | None, seeds: int) -> Card:
     data, metrics = content(run.path / "data.json"), content(run.path / "metrics.json")
-    title = titles.title(run.settings)
+    title = titles.title(run.own)
     card = Card(run.id, title, {}, [], warnings=run.warnings)
     counts = {name: sum(each) for name, each in data.get("images", {}).items()}
     if measured is not None:
@@ -86,7 +84,7 @@ def _card(run: Found, measured: Found | None, seeds: int) -> Card:
 
 
 def _data(run: Found, data: dict[str, Any], counts: dict[str, int]) -> dict[str, str]:
-    own, out = run.settings["dataset"], {"data set": run.dataset}
+    own, out = run.own.dataset.plain(), {"data set": run.dataset}
     if data:
         height, width = data["shape"][1:]
         out["images"] = f"{height} x {width} pixels, {'gray' if data['shape'][0] == 1 else 'RGB'}, values from 0 to 1"
@@ -97,31 +95,31 @@ def _data(run: Found, data: dict[str, Any], counts: dict[str, int]) -> dict[str,
         if data["masks"]:
             out["ground truth"] = "masks of the objects"
     out["validation"] = f"{100 * own['validation']:g} % of each class's training images, by the run's seed"
-    out["settings"] = _settings(
+    out["settings"] = _told(
         {key: value for key, value in own.items() if key not in ("validation", "path", "fingerprint")}
     )
     return {name: text for name, text in out.items() if text}
 
 
 def _network(run: Found) -> dict[str, str]:
-    own, out = run.settings["classifier"], {"classifier": run.settings["classifier"]["name"]}
-    out["settings"] = _settings(own)
+    own, out = run.own, {"classifier": run.own.classifier.name}
+    out["settings"] = _told(own.classifier.plain())
     text = (run.path / "model.txt").read_text(encoding="utf-8") if (run.path / "model.txt").is_file() else ""
     if totals := re.findall(r"^([\d,]+) parameters", text, re.MULTILINE):
         out["parameters"] = max(totals, key=lambda each: int(each.replace(",", "")))
-    if run.model == "joint":
-        weights = ", ".join(f"{key} {text_of(run.settings[key])}" for key in ("alpha", "beta", "gamma"))
-        out["loss"] = f"{run.settings['model']['loss']}, {weights}"
+    if own.weights:
+        weights = ", ".join(f"{key} {text_of(value)}" for key, value in {"alpha": own.alpha, **own.weights}.items())
+        out["loss"] = f"{own.model.loss}, {weights}"
     return {name: text for name, text in out.items() if text}
 
 
 def _trained(run: Found, metrics: dict[str, Any]) -> dict[str, str]:
-    own, environment = training(run.settings), content(run.path / "environment.json")
+    own, environment = training(run.own), content(run.path / "environment.json")
     out = {"optimiser": f"{own['optimizer']}, {own['schedule'].replace('_', ' ')}, batches of {own['batch_size']}"}
     if "lr" in own:
         out["rate"] = f"{text_of(own['lr'])}, weight decay {text_of(own['weight_decay'])}"
     out |= {"epochs": str(metrics["epochs"])} if "epochs" in metrics else {}
-    out["seed"] = str(run.settings["seed"])
+    out["seed"] = str(run.own.seed)
     if environment:
         versions = environment.get("versions", {})
         out["made with"] = (
@@ -148,9 +146,7 @@ def _tested(metrics: dict[str, Any], counts: dict[str, int], card: Card) -> dict
 
 def _limits(run: Found, counts: dict[str, int], seeds: int, card: Card) -> list[str]:
     """What must not be concluded from the figures of a card."""
-    own, out = run.settings["dataset"], list[str]()
-    dataset = DATASETS.get(run.dataset)
-    drawn = dataset is not None and dataset.drawn
+    own, drawn, out = run.own.dataset.plain(), run.own.dataset.drawn, list[str]()
     parts = [
         f"{own[key]:,} {name} images"
         for key, name in (("train", "training"), ("test", "test"))
@@ -192,8 +188,9 @@ def _most_confused(card: Card) -> str:
 def _measuring(run: Found) -> str:
     """The command that measures what a network confuses."""
     untold = ("model=classifier", "out_dir=", "data_dir=", "device=", "fail_fast=")
-    words = [word for word in commands.words(run.settings) if not word.startswith(untold)]
-    words += ["explainer=joint"] if run.model == "joint" else []
+    words = [word for word in commands.words(run.own) if not word.startswith(untold)]
+    model = run.own.model
+    words += [f"explainer={model.explainers[0]}"] if model.own_map else []
     return commands.public(["xmnist", "evaluate", *words, "metric=classification"])
 
 
@@ -203,5 +200,5 @@ def _figure(key: str, value: str) -> str:
     return f"{float(value):.0f}" if key == "support" else f"{float(value):.4f}"
 
 
-def _settings(own: Settings) -> str:
+def _told(own: Options) -> str:
     return ", ".join(f"{key}={text_of(value)}" for key, value in own.items() if key != "name" and value is not None)

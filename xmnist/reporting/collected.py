@@ -4,7 +4,7 @@ import csv
 import json
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +13,7 @@ import pandas as pd
 
 from xmnist.config import derived
 from xmnist.config.components import listed
-from xmnist.config.derived import Settings
+from xmnist.config.settings import OneOrMore, ReportSettings, Settings
 from xmnist.runs import index, inspection, store
 from xmnist.runs.index import Found
 from xmnist.runtime.errors import InputError, one_line
@@ -22,7 +22,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
-def chosen(settings: Settings, log_left_out: bool = False) -> list[Found]:
+def chosen(settings: ReportSettings, log_left_out: bool = False) -> list[Found]:
     """The finished runs that a report's settings ask for, oldest first.
 
     Args:
@@ -31,9 +31,9 @@ def chosen(settings: Settings, log_left_out: bool = False) -> list[Found]:
     Raises:
         InputError: there is none, or the one that is asked for is not finished.
     """
-    out_dir, only = Path(settings["out_dir"]), {k: v for k, v in settings["only"].items() if v}
-    if settings["run"]:
-        run = index.named(settings["run"], out_dir, lambda path: path.parts[-4:][0] in ("train", "explain", "evaluate"))
+    out_dir, only = Path(settings.out_dir), settings.only.chosen()
+    if settings.run:
+        run = index.named(settings.run, out_dir, lambda path: path.parts[-4:][0] in ("train", "explain", "evaluate"))
         return _one(run, log_left_out)
     everything = index.below(out_dir)
     done = [run for run in everything if run.state == "done" and run.stage != "export"]
@@ -49,7 +49,7 @@ def chosen(settings: Settings, log_left_out: bool = False) -> list[Found]:
     return sound
 
 
-def _nothing(out_dir: Path, everything: Sequence[Found], done: Sequence[Found], only: Settings) -> str:
+def _nothing(out_dir: Path, everything: Sequence[Found], done: Sequence[Found], only: Mapping[str, OneOrMore]) -> str:
     if not done:
         beside = f": {len(everything)} that are not (xmnist runs lists them)" if everything else " yet"
         return f"no finished runs below {out_dir}/{beside}"
@@ -93,7 +93,7 @@ def _needed_by(several: Iterable[Found]) -> set[str]:
 def stands_on(run: Found) -> list[Settings]:
     """The settings of the `train` runs that a run stands on, what is explained first."""
     with suppress(Exception):  # settings of another version may lack anything
-        return derived.stands_on(run.settings, run.stage)
+        return derived.stands_on(run.own)
     return []
 
 

@@ -82,14 +82,14 @@ def _training(run: Found) -> dict[str, Any]:
         both = (("training", f"train_{figure}"), ("validation", f"val_{figure}"))
         lines = [_line(name, epochs, history[column]) for name, column in both if column in history]
         panels.append(_panel(figure.replace("_", " "), "epoch", lines, marks=marks))
-    return _chart(run, "Training", titles.title(run.settings), panels)
+    return _chart(run, "Training", titles.title(run.own), panels)
 
 
 def _aopc(run: Found) -> list[dict[str, Any]]:
     curves = read(run.path / "aopc_curves.csv")
     where = [column for column in ("map", "patch", "fill") if column in curves]
     looks = styles([str(name) for name in curves["explainer"].unique()])
-    out, label = [], titles.explained_title(run.settings, decoded=False)
+    out, label = [], titles.explained_title(run.own, decoded=False)
     for number, (name, order, column) in enumerate(AOPC):
         panels = []
         for key, part in curves[curves["order"] == order].groupby(where, sort=False):
@@ -119,4 +119,4 @@ def _classification(run: Found) -> dict[str, Any]:
         ]
         area = {"area": "AUC" if kind == "roc" else "AP"}
         panels.append(_panel(title, x, lines, y=y, square=True, **area))
-    return _chart(run, "ROC and PR", titles.explained_title(run.settings, decoded=False), panels)
+    return _chart(run, "ROC and PR", titles.explained_title(run.own, decoded=False), panels)

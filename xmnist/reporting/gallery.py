@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from xmnist.config.components import listed
-from xmnist.config.declarations import EXPLAINERS, explainer_title, is_control
-from xmnist.config.derived import Settings, learned, variant
+from xmnist.config.components import Options, listed
+from xmnist.config.declarations import explainer_title, is_control
+from xmnist.config.derived import learned, variant
+from xmnist.config.settings import ExplainingSettings
+from xmnist.explainers.learned import Learned
 from xmnist.reporting.collected import each, stands_on, told_apart
 from xmnist.runs import store, titles
 from xmnist.runs.index import Found
@@ -93,7 +95,7 @@ class Row:
     kind: str
     layer: str | None
     alpha: float | None
-    options: Settings
+    options: Options
     cells: dict[int | str, dict[str, Any]] = field(default_factory=dict)
 
 
@@ -153,7 +155,7 @@ def _take_up(networks: dict[str, Network], run: Found, limit: int, tiles: Tiles)
     places = sorted(places + fresh)
     if not places:
         return
-    for name, row in _rows(run.settings, arrays).items():
+    for name, row in _rows(run.own, arrays).items():
         key = json.dumps([row.name, row.layer, row.alpha, row.options], sort_keys=True)
         kept = network.rows.setdefault(key, row)
         missing = [place for place in places if numbers[place] not in kept.cells]
@@ -172,24 +174,22 @@ def _own(row: Mapping[str, Any], place: int, image: NDArray[np.floating]) -> str
     return f"{row.get('file') or f'own image {place + 1}'} ({digest})"
 
 
-def _rows(settings: Settings, arrays: Mapping[str, Any]) -> dict[str, Row]:
+def _rows(settings: ExplainingSettings, arrays: Mapping[str, Any]) -> dict[str, Row]:
     """The rows of a run, without what is in them, by the name of their array."""
     out = {}
-    for name, options in settings["explainers"].items():
-        method, title = options["name"], explainer_title(name)
-        declared = EXPLAINERS.get(method)
-        kind, models = (declared.answer, declared.models) if declared else ("heatmap", ())
-        own = {key: value for key, value in options.items() if key != "batch_size"}
-        if models and method != "joint":
-            for needs in learned(settings, method):
-                trained = {"run": store.run_id("train", needs), "neurons": settings.get("neurons")}
-                row = Row(name, title, kind, needs["layer"], needs["alpha"], own | trained)
+    for name, explainer in settings.explainers.items():
+        title, kind = explainer_title(name), explainer.answer
+        own = {key: value for key, value in explainer.plain().items() if key != "batch_size"}
+        if isinstance(explainer, Learned):
+            for needs in learned(settings, explainer.models[0]):
+                trained = {"run": store.run_id("train", needs), "neurons": settings.neurons}
+                row = Row(name, title, kind, str(needs.layer), needs.plain()["alpha"], own | trained)
                 out[",".join([name, *variant(settings, needs)])] = row
             continue
-        several = listed(settings["target"])
+        several = listed(settings.target)
         for target in several:
-            more = {"target": target, "map": settings["map"]} if method != "joint" else {}
-            key = f"{name},target={target}" if len(several) > 1 and method != "joint" else name
+            more = {} if explainer.models else {"target": target, "map": settings.map}
+            key = f"{name},target={target}" if len(several) > 1 and not explainer.models else name
             out[key] = Row(name, title, kind, None, None, own | more)
     return {name: row for name, row in out.items() if name in arrays}
 

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from xmnist.config.declarations import is_control
-from xmnist.reporting.cards import LEARNT
+from xmnist.config.declarations import explained_names, is_control
 from xmnist.reporting.collected import apart, stands_on
 from xmnist.reporting.standings import Table
 from xmnist.runs import store, titles
@@ -74,14 +73,14 @@ def overview(several: Sequence[Found], tables: Sequence[Table]) -> Overview:
 
 def _group(run: Found) -> tuple[str, str, int, bool]:
     """What is explained stands before what is made of it."""
-    own = run.settings
-    return run.dataset, own["classifier"]["name"], own["seed"], run.model not in LEARNT
+    own = run.own
+    return run.dataset, own.classifier.name, own.seed, run.model not in explained_names()
 
 
 def _line(run: Found, more: str) -> Line:
     scores = [f"{SCORES[name]} {value:.4g}" for name, value in run.figures.items() if name in SCORES]
     score = scores[0] if scores else ""
-    return Line(run, titles.network_title(run.settings), run.settings["classifier"]["name"], score, more)
+    return Line(run, titles.network_title(run.own), run.own.classifier.name, score, more)
 
 
 def _values(table: Table) -> dict[str, float]:
@@ -98,5 +97,5 @@ def _best(table: Table, run: Found, number: int, values: dict[str, float], name:
     sure = dict(table.rows)[name][table.columns.index("aopc")].best
     first = next(iter(values))
     control = first if is_control(first) else ""
-    title = titles.explained_title(run.settings, decoded=False)
+    title = titles.explained_title(run.own, decoded=False)
     return Best(run, title, name, values[name], sure, control, number)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from xmnist.config.declarations import METRICS, columns
+from xmnist.config.declarations import columns
 from xmnist.metrics.base import Metric
 from xmnist.metrics.statistics import holm, paired_test
 from xmnist.metrics.tables import LEVEL, scores_in
@@ -72,7 +72,7 @@ def _tables(run: Found) -> list[Table]:
     summary = read(run.path / "summary.csv")
     observed = _observed(run)
     for kind, part in summary.groupby("kind", sort=False):
-        table = _table(str(kind), part, titles.explained_title(run.settings, decoded=False), run)
+        table = _table(str(kind), part, titles.explained_title(run.own, decoded=False), run)
         rows = dict(table.rows)
         for place, score in enumerate(table.columns):
             known = columns().get(score)
@@ -94,9 +94,8 @@ def _table(kind: str, part: pd.DataFrame, of: str, run: Found | None) -> Table:
 def _observed(run: Found) -> dict[str, pd.DataFrame]:
     """One value an image and name, by score: images as rows, names as columns."""
     out: dict[str, pd.DataFrame] = {}
-    for name in run.settings.get("metrics", {}):
-        metric = METRICS.get(name)
-        if metric and issubclass(metric, Metric) and (run.path / f"{metric.table}.csv").is_file():
+    for metric in run.own.metrics.values():
+        if isinstance(metric, Metric) and (run.path / f"{metric.table}.csv").is_file():
             values = metric.scores(read(run.path / f"{metric.table}.csv"))
             out |= {str(score): values[score].unstack(0) for score in values}
     return out
@@ -157,20 +156,20 @@ def _by_patch_and_fill(run: Found) -> Table:
             cells[name][-1].best = name in best
         marked |= bool(best)
     meanings = {"AOPC": columns()["aopc"].meaning}
-    title = f"AOPC by patch size and fill: {titles.explained_title(run.settings, decoded=False)}"
+    title = f"AOPC by patch size and fill: {titles.explained_title(run.own, decoded=False)}"
     return Table(title, "explainer", run, heads, list(cells.items()), meanings, marked)
 
 
 def over_seeds(several: Sequence[Found]) -> list[Table]:
     """The tables that `evaluate` has written of runs that differ in their seed alone."""
-    found = {across_seeds.place(run.path, run.settings): run for run in several if run.stage == "evaluate"}
+    found = {across_seeds.place(run.path, run.own): run for run in several if run.stage == "evaluate"}
     written = [run for place, run in found.items() if (place / "summary.csv").is_file()]
     return [table for own in each("what was measured over the seeds of", written, _over_seeds) for table in own]
 
 
 def _over_seeds(run: Found) -> list[Table]:
-    summary, out = read(across_seeds.place(run.path, run.settings) / "summary.csv"), []
-    network = titles.explained_title(run.settings, decoded=False).rpartition(", seed ")[0]
+    summary, out = read(across_seeds.place(run.path, run.own) / "summary.csv"), []
+    network = titles.explained_title(run.own, decoded=False).rpartition(", seed ")[0]
     for kind, part in summary.groupby("kind", sort=False):
         numbers = ", ".join(sorted({seed for own in part["seeds"] for seed in own.split("+")}, key=int))
         out.append(_table(str(kind), part, f"{network}, over seeds {numbers}", None))

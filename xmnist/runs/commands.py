@@ -8,11 +8,13 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from xmnist.config.components import Options
 from xmnist.config.declarations import DATASETS, loss_weights
-from xmnist.config.derived import JOINT_TRAINING, Settings, plain
+from xmnist.config.derived import plain
 from xmnist.config.resolution import conf_dir, option
 from xmnist.config.rules import quoted
-from xmnist.config.schema import COMMON, TRAINING
+from xmnist.config.schema import COMMON, JOINT_TRAINING, TRAINING
+from xmnist.config.settings import Settings
 from xmnist.config.sizing import fitted_trainer
 
 
@@ -20,32 +22,31 @@ def words(settings: Settings) -> list[str]:
     """The overrides that make `xmnist train` do what these settings say, all that differs from the defaults."""
     top = OmegaConf.load(Path(conf_dir(), "train.yaml"))
     assert isinstance(top, DictConfig)
-    out = []
+    out, told = [], settings.plain()
     for group, default in (("dataset", None), ("classifier", "vgg_small"), ("model", "cladec")):
-        name = settings[group]["name"]
+        name = told[group]["name"]
         out += [f"{group}={name}"] if name != default else []
         file = option(group, name)
-        out += _changed(f"{group}.", settings[group], file.get("model", file))
+        out += _changed(f"{group}.", told[group], file.get("model", file))
         if group == "model":
-            out += _changed("", {key: settings[key] for key in ("alpha", *loss_weights()) if key in settings}, file)
-    own, usual = settings["trainer"], option("trainer", "default")
-    images = DATASETS.made("dataset", settings["dataset"]).training_images()
+            out += _changed("", {key: told[key] for key in ("alpha", *loss_weights()) if key in told}, file)
+    own, usual = told["trainer"], option("trainer", "default")
+    images = settings.dataset.training_images()
     trainer = fitted_trainer(usual | {"joint": {}}, images) | {"joint": usual["joint"]}
     out += _changed("trainer.", own, trainer)
-    part = "joint" if settings["model"]["name"] == "joint" else "decoder"
-    rules = JOINT_TRAINING if part == "joint" else TRAINING
+    part, rules = settings.model.part or "decoder", TRAINING | JOINT_TRAINING
     defaults = {key: rules[key].convert(usual) for key, usual in trainer[part].items() if key in own[part]}
     out += _changed(f"trainer.{part}.", own | own[part], own | defaults)
     untold = ["force", "train_missing", "hints"]
-    if settings["model"]["name"] in ("classifier", "joint"):
+    if settings.model.explained:
         untold += ["layer", "neurons"]  # a decoder's
-    common = {key: settings[key] for key in COMMON if settings.get(key, top[key]) != top[key] and key not in untold}
+    common = {key: told[key] for key in COMMON if told[key] != top[key] and key not in untold}
     return out + [f"{key}={spelled(value)}" for key, value in common.items()]
 
 
-def _changed(where: str, settings: Settings, file: Settings) -> list[str]:
+def _changed(where: str, values: Options, file: Options) -> list[str]:
     """Overrides for the values that differ from a file's."""
-    different = {k: v for k, v in settings.items() if k != "fingerprint" and (k not in file or file[k] != v)}
+    different = {k: v for k, v in values.items() if k != "fingerprint" and (k not in file or file[k] != v)}
     return [f"{where}{k}={spelled(v)}" for k, v in different.items() if not isinstance(v, dict)]
 
 

@@ -13,9 +13,10 @@ from typing import Any
 from filelock import FileLock
 
 from xmnist.config import plugins
+from xmnist.config.components import Options
 from xmnist.config.declarations import MODELS, columns, controls, reference_of
-from xmnist.config.derived import Settings
 from xmnist.config.schema import RUNS
+from xmnist.config.settings import of_plain
 from xmnist.runs import store
 from xmnist.runtime import reading
 from xmnist.runtime.errors import InputError, one_line, unknown
@@ -41,7 +42,7 @@ class Found:
     state: str
     dataset: str
     model: str | None
-    settings: Settings
+    settings: Options
     edited: bool
     figures: dict[str, float]
     started: str | None
@@ -56,6 +57,15 @@ class Found:
     def id(self) -> str:
         """The eight hexadecimal digits that end the run's name."""
         return self.path.name[-8:]
+
+    @property
+    def own(self) -> Any:
+        """What it was made by, checked: the settings of its stage.
+
+        Raises:
+            InputError: they are not sound.
+        """
+        return of_plain(self.stage, self.settings)
 
 
 def below(out_dir: Path) -> list[Found]:
@@ -215,16 +225,21 @@ def _status(path: Path) -> tuple[dict[str, Any], str, str]:
     return {**status, "files": status.get("files") or {} if not reason else {}}, state, reason
 
 
-def _stale(path: Path, stage: str, settings: Settings) -> str:
+def _stale(path: Path, stage: str, settings: Options) -> str:
     """Why a finished run is no longer one of what it was made from; empty if it is, or nobody can tell."""
     with suppress(Exception):  # settings of another version may lack anything
         return as_run(path, stage, settings).stale()
     return ""
 
 
-def as_run(path: Path, stage: str, settings: Settings) -> store.Run:
-    """The run in a folder as its stage knows it, wherever the folder lies now."""
-    return store.Run(stage, {**settings, "out_dir": str(path.parents[2 if stage == "export" else 3])})
+def as_run(path: Path, stage: str, settings: Options) -> store.Run:
+    """The run in a folder as its stage knows it, wherever the folder lies now.
+
+    Raises:
+        InputError: its settings are not sound.
+    """
+    out_dir = str(path.parents[2 if stage == "export" else 3])
+    return store.Run(stage, of_plain(stage, {**settings, "out_dir": out_dir}))
 
 
 def altered(path: Path) -> str:
@@ -244,11 +259,11 @@ def _altered(path: Path, files: Mapping[str, Any], names: Iterable[str] = FIGURE
     return ""
 
 
-def _renamed(path: Path, stage: str, settings: Settings) -> str:
+def _renamed(path: Path, stage: str, settings: Options) -> str:
     """Why a run would not be found by its settings; empty if it is."""
     edited = "config.yaml was edited, or another version made it"
     try:
-        name = store.run_id(stage, settings)
+        name = store.run_id(stage, of_plain(stage, settings))
     except Exception:  # a key may be missing, or hold anything
         return f"{edited}: it is not what this one writes"
     return "" if name == path.name else f"{edited}: this run would be called {name}"

@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 
 from xmnist import data
-from xmnist.config.declarations import CLASSIFIERS
-from xmnist.config.derived import Settings
+from xmnist.config.components import Options
+from xmnist.config.settings import Settings
 from xmnist.runs import commands, verify
 from xmnist.runs.index import Found
 from xmnist.runs.store import Run
@@ -70,13 +70,12 @@ def _with_bases(run: Run) -> dict[str, Run]:
     return out
 
 
-def _elsewhere(run: Run) -> tuple[Settings, dict[str, Any]]:
+def _elsewhere(run: Run) -> tuple[Options, dict[str, Any]]:
     """Settings and status of a run without the folders and the name of the machine where it was made."""
-    settings = {**run.settings, "out_dir": "outputs"} | ({"data_dir": "data"} if "data_dir" in run.settings else {})
-    if "dataset" in settings:
-        settings["dataset"] = data.public(settings["dataset"])
-    if settings.get("classifier", {}).get("name") in CLASSIFIERS:
-        settings["classifier"] = CLASSIFIERS.made("classifier", settings["classifier"]).elsewhere().plain()
+    settings = run.settings.plain() | {"out_dir": "outputs", "data_dir": "data"}
+    settings["dataset"] = data.public(run.settings.dataset)
+    if isinstance(run.settings, Settings):
+        settings["classifier"] = run.settings.classifier.elsewhere().plain()
     status = {key: value for key, value in run.status().items() if key not in ("host", "pid")}
     status["command"] = commands.public(shlex.split(status.get("command") or ""))
     return settings, status | {"checksum": reading.checksum(status)}
@@ -84,7 +83,7 @@ def _elsewhere(run: Run) -> tuple[Settings, dict[str, Any]]:
 
 def _readme(run: Run) -> str:
     versions = reading.content(run.path / "environment.json")[0].get("versions") or {}
-    dataset = data.recorded(run.settings["dataset"])
+    dataset = data.recorded(run.settings.dataset)
     note = f"   {dataset.source_note()}" if dataset and dataset.source_note() else ""
     told = {name: versions.get(name) for name in ("python", "torch")}
     command = commands.public(shlex.split(str(run.status().get("command"))))

@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from xmnist.config.declarations import COMPONENTS, loss_weights
+from xmnist.config.declarations import COMPONENTS, explained_names, loss_weights
 from xmnist.config.derived import dotted, plain
 from xmnist.config.schema import COMMON, RUNS
 from xmnist.runs.index import STATES, Found
@@ -61,7 +61,7 @@ def flat(run: Found) -> dict[str, Any]:
     for group in ("explainer", "metric"):
         named = {key.split(".")[1]: value for key, value in out.items() if re.fullmatch(rf"{group}s\.[^.]+", key)}
         out |= {group: [*named, *named.values()]} if named else {}
-    if run.model in ("classifier", "joint"):
+    if run.model in explained_names():
         out.pop("layer", None)
     return out
 

@@ -8,9 +8,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from xmnist.config.declarations import DATASETS, MODELS, decoder_names, loss_weights
-from xmnist.config.derived import Settings, dotted, phases, trainer_part, training
+from xmnist.config.components import Options
+from xmnist.config.declarations import DATASETS, MODELS, ModelDeclaration, loss_weights
+from xmnist.config.derived import dotted, phases
 from xmnist.config.schema import TRAINING
+from xmnist.config.settings import Settings
 from xmnist.runs.query import text_of
 from xmnist.runs.store import Run
 from xmnist.runtime import reading
@@ -38,15 +40,19 @@ def decides(model: str, key: str) -> bool:
     group, _, rest = key.partition(".")
     if key in UNSEEN or (group == "dataset" and any(rest in (*own.unseen, *own.places) for own in DATASETS.values())):
         return False
+    kind = MODELS.get(model) or ModelDeclaration
     if group == "trainer":
-        part = "decoder" if model == "evaluation" else trainer_part(model)  # that of what it judges
+        part = kind.part or kind.under
         return rest in TRAINING or (part is not None and rest.startswith(f"{part}."))
-    own = ("layer", "neurons") if model in decoder_names() else tuple(loss_weights())
-    return group in ("dataset", "classifier", "seed", *(("model", "alpha", *own) if model != "classifier" else ()))
+    own = ("layer", "neurons") if kind.decodes else tuple(loss_weights())
+    return group in ("dataset", "classifier", "seed", *(() if kind.decodable else ("model", "alpha", *own)))
 
 
-def differences(before: Settings, after: Settings) -> dict[str, tuple[object, object]]:
-    """Settings that two trainings of one model have both, with different values, by dotted key."""
+def differences(before: Options, after: Options) -> dict[str, tuple[object, object]]:
+    """Settings, as run directories hold them, that two trainings of one model have both, with different values.
+
+    They are by dotted key.
+    """
     first, second = dotted(before), dotted(after)
     model = str(before["model"]["name"])
     own = [key for key in first if key in second and decides(model, key) and first[key] != second[key]]
@@ -60,25 +66,23 @@ def alike(settings: Settings) -> list[Like]:
 
 
 def _alike(settings: Settings) -> Iterator[Like]:
-    path = Run("train", settings).path
+    path, told = Run("train", settings).path, settings.plain()
     for folder in path.parent.glob("*"):
         status, reason = reading.status(folder)
         if reason or status["state"] != "done" or folder == path:
             continue
         own, unread = reading.content(folder / "config.yaml")
         with suppress(Exception):  # settings of another version may lack anything
-            if unread or own["classifier"]["name"] != settings["classifier"]["name"]:
+            if unread or own["classifier"]["name"] != settings.classifier.name:
                 continue
             speed = reading.content(folder / "metrics.json")[0].get("images_per_second") or 0.0
             here = status.get("host") == socket.gethostname()
-            yield Like(folder, differences(own, settings), float(speed), here)
+            yield Like(folder, differences(own, told), float(speed), here)
 
 
 def epochs(settings: Settings) -> int:
     """The epochs of a training, those of all phases together."""
-    if settings["model"]["name"] == "joint":
-        return sum(phase["epochs"] for phase in phases(settings))
-    return training(settings)["epochs"]
+    return sum(phase.epochs for phase in phases(settings))
 
 
 def seconds(settings: Settings, images: int, near: Sequence[Like]) -> tuple[float, bool] | None:
@@ -102,11 +106,11 @@ def told(settings: Settings, images: int, typed: str, near: Sequence[Like]) -> s
         took = images * epochs(settings) / like.speed if like.speed else 0.0
         meant = [key for key in like.differences if _stands_in(key, typed)]
         if like.differences and len(meant) < len(like.differences) and took > LONG:
-            name = MODELS[settings["model"]["name"]].title
+            name = settings.model.title
             has = " ".join(f"{key}={text_of(value)}" for key, (value, _) in like.differences.items())
             far = "" if like.here else " on the machine of that one"
             return (
-                f"a {settings['dataset']['name']} {name} exists with {has}; this trains another with {images:,} images "
+                f"a {settings.dataset.name} {name} exists with {has}; this trains another with {images:,} images "
                 f"x {epochs(settings)} epochs (about {duration(took)}{far}). To use the existing one: "
                 f"run={like.path.name[-8:]}"
             )

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from filelock import FileLock, Timeout
 
 from xmnist import data
-from xmnist.config import resolution
 from xmnist.config.components import listed
 from xmnist.config.derived import stands_on
+from xmnist.config.settings import ExportSettings, Settings, StageSettings, of_plain
 from xmnist.runs.identity import place, run_id
 from xmnist.runtime import interrupts, processes, reading
 from xmnist.runtime.errors import DamageError, InputError, one_line
@@ -52,17 +52,20 @@ FIRST = ("grid", "examples", "aopc.", "depth", "reconstruction", "confusion")
 """The pictures of which the one that a run has is to be looked at first."""
 
 
+S = TypeVar("S", bound=StageSettings)
+
+
 @dataclass(frozen=True)
-class Run:
-    """One stage on one resolved config, in its own directory."""
+class Run(Generic[S]):
+    """One stage with its settings, in its own directory."""
 
     stage: str
-    settings: resolution.Settings
+    settings: S
 
     @property
     def path(self) -> Path:
         """The run's directory: OUT/STAGE/DATASET/MODEL/ID."""
-        return Path(self.settings["out_dir"], self.stage, place(self.stage, self.settings))
+        return Path(self.settings.out_dir, self.stage, place(self.stage, self.settings))
 
     @property
     def id(self) -> str:
@@ -106,9 +109,9 @@ class Run:
             return False
         return status.get("state") == "done" and self.intact()
 
-    def bases(self) -> list["Run"]:
+    def bases(self) -> list["Run[Settings]"]:
         """The `train` runs that this one stands on."""
-        return [Run("train", each) for each in stands_on(self.settings, self.stage)]
+        return [Run("train", each) for each in stands_on(self.settings)]
 
     def sources(self) -> dict[str, Any]:
         """The digests of what a run is made from, as far as it is there: of `stands_on` the weights, and its `data`."""
@@ -133,7 +136,7 @@ class Run:
         """Which of these `sources` is another one now; empty if none is, or what is gone cannot be compared."""
         weights = sources.get("stands_on")
         for base in self.bases():
-            status, name = base.status(), base.settings["model"]["name"]
+            status, name = base.status(), base.settings.model.name
             if status.get("state") != "done":
                 continue
             if base.stale():
@@ -142,16 +145,18 @@ class Run:
             if status["started"] > ended if weights is None else weights.get(base.key, now) != now:
                 return f"the {name} that it stands on was trained again"
         data = sources.get("data")
-        if data and self.data() not in (None, data):
-            return f"the files of {self.settings['dataset']['name']} are others now"
+        if data and isinstance(self.settings, Settings | ExportSettings) and self.data() not in (None, data):
+            return f"the files of {self.settings.dataset.name} are others now"
         return ""
 
     def data(self) -> str | None:
         """The digest of the data set's files, if it is read from some that are there."""
-        dataset = data.recorded(self.settings["dataset"]) if "dataset" in self.settings else None  # a report has none
+        if not isinstance(self.settings, Settings | ExportSettings):  # a report is of whatever there is
+            return None
+        dataset = data.recorded(self.settings.dataset)
         if dataset is None or dataset.stated_digest():  # else the run's name says what the files are
             return None
-        return dataset.digest(self.settings["data_dir"])
+        return dataset.digest(self.settings.data_dir)
 
     @property
     def key(self) -> str:
@@ -181,13 +186,13 @@ class Run:
 
         A config.yaml that no longer says what the run is, is written again.
         """
-        if self.settings["force"] or not self.finished():
+        if self.settings.force or not self.finished():
             return False
         try:
             described(self.path, self.stage)
         except ValueError as error:
             log.warning("%s: it is written again", error)
-            write_yaml(self.path / "config.yaml", self.settings)
+            write_yaml(self.path / "config.yaml", self.settings.plain())
         return True
 
     def log_summary(self, what: str) -> None:
@@ -213,14 +218,19 @@ class Run:
 
     def draw(self, name: str, draw: Callable[[Path], None]) -> None:
         """Draw a picture in every format that the settings ask for; `draw` draws into a file of the right suffix."""
-        for kind in listed(self.settings["format"]):
+        for kind in self.formats:
             with atomic(self.path / f"{name}.{kind}") as file:
                 draw(file)
 
     def drawn(self) -> bool:
         """Whether there is a picture in every format that the settings ask for, or none in any."""
         there = {path.suffix[1:] for path in self.path.glob("*.*")} & {"png", "pdf", "svg"}
-        return not there or there.issuperset(listed(self.settings.get("format", [])))
+        return not there or there.issuperset(self.formats)
+
+    @property
+    def formats(self) -> list[str]:
+        """The formats of its pictures; none where it draws none."""
+        return listed(self.settings.format) if isinstance(self.settings, Settings) else []
 
     def write_json(self, name: str, content: Any) -> None:
         """Write a JSON file; of several processes that train a model, the first does so, as with all files."""
@@ -345,7 +355,7 @@ def _collected() -> Iterator[list[str]]:
 def _recorded(run: Run, command: str, handler: logging.Handler, warnings: list[str]) -> Iterator[None]:
     """Keep the run's status while the block works on it."""
     before, start = run.status(), time.monotonic()
-    forced = run.settings["force"]
+    forced = run.settings.force
     if forced and not (before.get("forced") and before.get("state") != "done"):  # else it goes on
         (run.path / "last.pt").unlink(missing_ok=True)
     _write_config(run, command)
@@ -403,15 +413,16 @@ def mark_killed(run: Run, state: str) -> None:
             run.write_status({**status, "state": state, "error": "its process was killed", "ended": _now()})
 
 
-def described(folder: Path, stage: str) -> resolution.Settings:
+def described(folder: Path, stage: str) -> Any:
     """The settings in a run's config.yaml.
 
     Raises:
         ValueError: it cannot be read, or is not that of this run; the message says so in one line.
     """
     path = folder / "config.yaml"
-    settings, reason = reading.content(path)
+    content, reason = reading.content(path)
     try:
+        settings: Any = None if reason else of_plain(stage, content)
         name = "" if reason else run_id(stage, settings)
     except Exception as error:  # keys may be missing, or hold anything
         reason = one_line(error)[:100]
@@ -429,8 +440,8 @@ def _write_config(run: Run, command: str) -> None:
     """
     (run.path / ".hydra").mkdir(exist_ok=True)
     for name, content in (
-        ("config.yaml", run.settings),
-        (".hydra/config.yaml", run.settings),
+        ("config.yaml", run.settings.plain()),
+        (".hydra/config.yaml", run.settings.plain()),
         (".hydra/overrides.yaml", shlex.split(command)[2:]),
     ):
         write_yaml(run.path / name, content)

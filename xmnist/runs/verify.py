@@ -74,17 +74,17 @@ def _bases(run: Run) -> list[tuple[str, str]]:
 
 
 def _data(run: Run) -> list[tuple[str, str]]:
-    dataset = data.recorded(run.settings["dataset"])
+    dataset = data.recorded(run.settings.dataset)
     recorded = (dataset and dataset.stated_digest()) or run.status().get("data")
     try:
-        now = dataset.digest(run.settings["data_dir"]) if dataset else None
+        now = dataset.digest(run.settings.data_dir) if dataset else None
     except InputError as error:
         return [(WRONG, f"data: {error}")]
     if recorded is None:
         return [] if now is None else [(UNKNOWN, "data: no digest was recorded")]
     if now is None:
         return [(UNKNOWN, "data: the files are not here")]
-    return [(RIGHT if now == recorded else WRONG, f"data: {run.settings['dataset']['name']}")]
+    return [(RIGHT if now == recorded else WRONG, f"data: {run.settings.dataset.name}")]
 
 
 def _made_with(run: Run) -> list[tuple[str, str]]:

@@ -7,8 +7,9 @@ from typing import Any
 import pandas as pd
 
 from xmnist import data
-from xmnist.config.declarations import CLASSIFIERS, DATASETS
-from xmnist.config.derived import Settings, alphas, plain, selects
+from xmnist.config.declarations import DATASETS
+from xmnist.config.derived import alphas, plain, selects
+from xmnist.config.settings import EvaluateSettings
 from xmnist.metrics import tables
 from xmnist.metrics.base import MapMetric
 from xmnist.metrics.classification import Classification
@@ -28,28 +29,28 @@ from xmnist.training import networks
 log = logging.getLogger(__name__)
 
 
-def check(settings: Settings) -> None:
+def check(settings: EvaluateSettings) -> None:
     """Find out, before anything is written, whether this run can be done.
 
     Raises:
         InputError: as `explaining.check`; a metric that needs masks where there are none; a patch larger than the
             image; a precision that the device has not; more than one target.
     """
-    info = data.info(settings["dataset"])
+    info = data.info(settings.dataset)
     if selects(settings) and len(explaining.targets(settings)) > 1:
         both = ",".join(explaining.targets(settings))
         raise InputError(f"xmnist evaluate measures the evidence for one target at a time; for both: -m target={both}")
     for metric in measures.metrics_of(settings):
         if metric.needs_masks and not info.masks:
             raise InputError(
-                f"metric={metric.name} needs a data set with ground truth, which {settings['dataset']['name']} has "
+                f"metric={metric.name} needs a data set with ground truth, which {settings.dataset.name} has "
                 f"not; these can have it: {', '.join(each.name for each in DATASETS.values() if each.masked)}"
             )
-        metric.check(info, settings["device"])
+        metric.check(info, settings.device)
     explaining.check(settings)
 
 
-def main(settings: Settings, typed: str) -> dict[str, Any]:
+def main(settings: EvaluateSettings, typed: str) -> dict[str, Any]:
     """Measure what the settings describe, unless that is done already.
 
     Args:
@@ -86,17 +87,17 @@ def main(settings: Settings, typed: str) -> dict[str, Any]:
     return run.metrics()
 
 
-def _say_what(scene: ExplanationContext, run: Run) -> None:
-    settings = scene.settings
-    log.info("measuring %s: %s", ", ".join(settings["metrics"]), run.path)
+def _say_what(scene: ExplanationContext, run: Run[EvaluateSettings]) -> None:
+    settings = run.settings
+    log.info("measuring %s: %s", ", ".join(settings.metrics), run.path)
     if selects(settings):
         log.info("  maps are made of %d test images", len(scene.rows))
-    if settings["unmeasured"]:
-        log.info("  %s: nothing that these metrics measure", ", ".join(settings["unmeasured"]))
+    if settings.unmeasured:
+        log.info("  %s: nothing that these metrics measure", ", ".join(settings.unmeasured))
 
 
-def _write(run: Run, scene: ExplanationContext, found: EvaluationResult) -> None:
-    metrics, seed, names = measures.metrics_of(run.settings), run.settings["seed"], list(found.names)
+def _write(run: Run[EvaluateSettings], scene: ExplanationContext, found: EvaluationResult) -> None:
+    metrics, seed, names = measures.metrics_of(run.settings), run.settings.seed, list(found.names)
     for table, rows in found.tables.items():
         if table != Classification.table:  # its rows are one for each test image, and summed up
             _write_table(run, table, rows)
@@ -108,7 +109,8 @@ def _write(run: Run, scene: ExplanationContext, found: EvaluationResult) -> None
                 _write_table(run, name, table, text)
             for name, chart in metric.charts(found.tables, summary, _subject(scene)).items():
                 run.draw(name, partial(figures.draw, chart))
-    if "reconstruction" in found.tables and isinstance(run.settings["layer"], list):
+    decoded = any(metric.measures == "decoders" and metric.table in found.tables for metric in metrics)
+    if decoded and isinstance(run.settings.layer, list):
         _draw_ladder(scene, run)
 
 
@@ -116,10 +118,10 @@ def _subject(scene: ExplanationContext) -> Subject:
     """What figures are of."""
     settings = scene.settings
     title, decoded = titles.explained_title(settings, decoded=False), titles.explained_title(settings)
-    if not isinstance(layers := settings["layer"], list):
+    if not isinstance(layers := settings.layer, list):
         return Subject(title, decoded, len(scene.rows))
     told = f", alpha {plain(alphas(settings)[0])}" if len(alphas(settings)) == 1 else ""
-    ordered = set(layers) <= set(CLASSIFIERS[settings["classifier"]["name"]].layers)
+    ordered = set(layers) <= set(settings.classifier.layers)
     across = f"layer, {'from the image on' if ordered else 'in the order given'}"
     return Subject(title, decoded + told, len(scene.rows), layers, across)
 

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from xmnist.config.declarations import EXPLAINERS
-from xmnist.config.derived import Settings
+from xmnist.config.settings import ExplainSettings
 from xmnist.explainers.learned import Learned
 from xmnist.models.layers import batched
 from xmnist.plots import grids, pictures
@@ -39,7 +38,7 @@ class Explanation:
     gap: Tensor | None
 
 
-def main(settings: Settings, typed: str) -> dict[str, Any]:
+def main(settings: ExplainSettings, typed: str) -> dict[str, Any]:
     """Draw what the settings describe, unless that is done already.
 
     Args:
@@ -103,7 +102,7 @@ def _told(axiom: str, gap: Tensor) -> str:
     return f", {axiom} gap at most {gap.abs().max().item():.3g}"
 
 
-def _write(run: Run, scene: ExplanationContext, made: list[Explanation]) -> None:
+def _write(run: Run[ExplainSettings], scene: ExplanationContext, made: list[Explanation]) -> None:
     chosen, rows, names = scene.chosen, scene.rows, scene.images.info.classes
     logits = scene.logits[rows]
     arrays = {"images": chosen.images, "predictions": logits.argmax(1), "indices": rows}
@@ -126,7 +125,9 @@ def _write(run: Run, scene: ExplanationContext, made: list[Explanation]) -> None
     _draw(run, scene, made, seen)
 
 
-def _draw(run: Run, scene: ExplanationContext, made: list[Explanation], seen: dict[str, list[str]]) -> None:
+def _draw(
+    run: Run[ExplainSettings], scene: ExplanationContext, made: list[Explanation], seen: dict[str, list[str]]
+) -> None:
     """Draw the chosen images, as far as they fit, and what explainers answer for them."""
     chosen, names, shown, settings = scene.chosen, scene.images.info.classes, slice(SHOWN), run.settings
     predicted = [names[i] for i in scene.logits[scene.rows].argmax(1)[shown].tolist()]
@@ -139,7 +140,7 @@ def _draw(run: Run, scene: ExplanationContext, made: list[Explanation], seen: di
         own = seen[each.subject.name][shown] if kind == "image" else None
         rows.append(grids.Row(each.subject.title, answers.cpu().numpy(), own, kind))
     fitted = [each.subject.explainer.fitted for each in made if isinstance(each.subject.explainer, Learned)]
-    layout, overlay, notes = settings["layout"], settings["overlay"], pictures.padding(fitted)
+    layout, overlay, notes = settings.layout, settings.overlay, pictures.padding(fitted)
     run.draw("grid", lambda file: grids.grid(rows, truth, _title(settings), file, layout, overlay, notes))
 
 
@@ -164,9 +165,9 @@ def _table(scene: ExplanationContext, made: list[Explanation], seen: dict[str, l
     ]
 
 
-def _title(settings: Settings) -> str:
+def _title(settings: ExplainSettings) -> str:
     targets = explaining.targets(settings)
     explained = f"; target class: {' and '.join(explaining.CLASS[target] for target in targets)}"
-    if all(EXPLAINERS[options["name"]].models for options in settings["explainers"].values()):
+    if all(each.models for each in settings.explainers.values()):
         explained = ""
     return f"{titles.explained_title(settings)}{explained}"

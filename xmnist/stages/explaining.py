@@ -2,23 +2,26 @@
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from xmnist import data
 from xmnist.config.components import listed
-from xmnist.config.declarations import EXPLAINERS, decoder_names, reference_of, row_title
-from xmnist.config.derived import Settings, learned, needed, plain, selects, trained, variant
-from xmnist.data import own as own_images
+from xmnist.config.declarations import EXPLAINERS, ExplainerDeclaration, row_title
+from xmnist.config.derived import learned, needed, own_images, plain, selects, trained, variant
+from xmnist.config.settings import ExplainingSettings, Settings
+from xmnist.data import own as elsewhere
 from xmnist.data import pixels
 from xmnist.data.base import Data, Split
 from xmnist.data.own import Own
 from xmnist.explainers.base import Explainer
 from xmnist.explainers.configured import ConfiguredExplainer, with_its_map
+from xmnist.explainers.learned import Learned
 from xmnist.models.layers import batched
 from xmnist.runs.store import Run
 from xmnist.runtime import devices, progress
@@ -39,7 +42,7 @@ class ExplanationContext:
     Where `own` are images from elsewhere, these are explained: the logits and rows are theirs.
     """
 
-    settings: Settings
+    settings: ExplainingSettings
     images: Data
     classifier: nn.Module
     logits: Tensor
@@ -66,7 +69,7 @@ class ExplanationContext:
         return self.logits[self.rows].argmax(1) if target == "predicted" else self.chosen.labels
 
 
-def check(settings: Settings) -> None:
+def check(settings: ExplainingSettings) -> None:
     """Find out, before anything is written, whether these explainers can explain what they are to.
 
     Raises:
@@ -76,22 +79,22 @@ def check(settings: Settings) -> None:
     for run in needed(settings):
         if not networks.check_needed(run).finished():
             networks.check(run)
-    info = data.info(settings["dataset"])
-    if own := settings.get("image", {}).get("path"):
+    info = data.info(settings.dataset)
+    if own := own_images(settings).path:
         if "label" in targets(settings):
             raise InputError("target=label explains the true class, which images of your own have not: leave it out")
         for path in own:
             pixels.read_image(Path(path), info.shape[0])
-    data.selection_of(settings["select"]).numbered(info.classes)
+    settings.select.numbered(info.classes)
     network, example = networks.new_explained(settings, info).eval(), torch.zeros(1, *info.shape)
-    if settings["map"] == "fixed":
+    if settings.map == "fixed":
         network = with_its_map(network, example)
-    for name, options in settings["explainers"].items():
-        if not EXPLAINERS[options["name"]].models:
-            _built(name, options, settings, example).check(network, example)
+    for name, explainer in settings.explainers.items():
+        if not explainer.models:
+            _built(name, explainer, settings, example).check(network, example)
 
 
-def scene(settings: Settings, typed: str = "") -> ExplanationContext:
+def scene(settings: ExplainingSettings, typed: str = "") -> ExplanationContext:
     """What these settings explain; networks that are missing are trained now.
 
     Args:
@@ -100,21 +103,21 @@ def scene(settings: Settings, typed: str = "") -> ExplanationContext:
     Raises:
         InputError: there is no such test image.
     """
-    device = devices.find_device(settings["device"])
+    device = devices.find_device(settings.device)
     images = networks.load_data(settings).to(device)
     if selects(settings):
-        data.selection_of(settings["select"]).check(len(images.test))
+        data.selection_of(settings.select).check(len(images.test))
     for each in needed(settings):
         networks.check_needed(each)
     missing.announce(needed(settings), typed)
-    for kinds in (("classifier", "joint"), decoder_names(), ("evaluation",)):  # each stands on those before
-        runs = [run for run in needed(settings) if run["model"]["name"] in kinds]
+    for place in range(3):  # those of each place stand on those before
+        runs = [run for run in needed(settings) if _place(run) == place]
         side_by_side.side_by_side(runs)
         for run in runs:
             networks.found_or_trained(run)
     classifier = networks.load_explained(settings, images, device)
-    if own := settings.get("image", {}).get("path"):
-        from_elsewhere = own_images.read(own, images.train.images, settings["image"]["invert"])
+    if own := own_images(settings).path:
+        from_elsewhere = elsewhere.read(own, images.train.images, own_images(settings).invert)
         for line in from_elsewhere.lines:
             log.info("%s", line)
         logits = batched(classifier, from_elsewhere.images.to(device))
@@ -124,64 +127,67 @@ def scene(settings: Settings, typed: str = "") -> ExplanationContext:
         logits = batched(classifier, images.test.images)
     rows = torch.empty(0, dtype=torch.long)
     if selects(settings):
-        select = data.selection_of(settings["select"])
+        select = data.selection_of(settings.select)
         rows = select.choose(images.test.labels, logits.argmax(1), images.info.classes)
     return ExplanationContext(settings, images, classifier, logits, rows.to(device))
 
 
+def _place(run: Settings) -> int:
+    """Where a training stands: what is explained, what decodes it, what judges that."""
+    return 0 if run.model.explained else 1 if run.model.decodes else 2
+
+
 def ordered(scene: ExplanationContext) -> list[ConfiguredExplainer]:
     """All explainers, set up, in the order of a picture's rows: of several layers, what comes of one is together."""
-    found = [subject for name in scene.settings["explainers"] for subject in subjects(scene, name)]
-    layers = ["", *listed(scene.settings["layer"])]
+    found = [subject for name in scene.settings.explainers for subject in subjects(scene, name)]
+    layers = ["", *listed(scene.settings.layer)]
     return sorted(found, key=lambda subject: layers.index(subject.layer)) if len(layers) > 2 else found
 
 
 def subjects(scene: ExplanationContext, name: str) -> Iterator[ConfiguredExplainer]:
     """The explainer of that name, set up: once for each target, or for each alpha."""
     settings = scene.settings
-    options, title = settings["explainers"][name], row_title(name)
-    if EXPLAINERS[options["name"]].models:  # their answer is the same for any target
+    title, explainer = row_title(name), _built(name, settings.explainers[name], settings, scene.images.train.images)
+    if explainer.models:  # their answer is the same for any target
         target = targets(settings)[0]
-        if options["name"] == "joint":  # what is explained makes it itself
-            yield ConfiguredExplainer(name, title, _built(name, options, settings, scene.images.train.images), target)
+        if not isinstance(explainer, Learned):  # what is explained makes it itself
+            yield ConfiguredExplainer(name, title, explainer, target)
             return
-        for needs in learned(settings, options["name"]):
-            lines = [title, *([f"layer {needs['layer']}"] if isinstance(settings["layer"], list) else [])]
-            lines += [] if needs["alpha"] is None else [f"alpha {plain(needs['alpha'])}"]
-            key, explainer = ",".join([name, *variant(settings, needs)]), _fitted(name, options, scene, needs)
-            yield ConfiguredExplainer(key, "\n".join(lines), explainer, target, layer=needs["layer"])
+        for needs in learned(settings, explainer.models[0]):
+            layer = str(needs.layer)
+            lines = [title, *([f"layer {layer}"] if isinstance(settings.layer, list) else [])]
+            lines += [] if needs.alpha is None else [f"alpha {plain(needs.alpha)}"]
+            key = ",".join([name, *variant(settings, needs)])
+            answering = explainer.answering(_networks(explainer, scene, needs), layer)
+            yield ConfiguredExplainer(key, "\n".join(lines), answering, target, layer=layer)
         return
-    explainer = _built(name, options, settings, scene.images.train.images)
     for target in targets(settings):
         key, full = name, title
         if len(targets(settings)) > 1:
             key, full = f"{name},target={target}", f"{title}\nof {CLASS[target]} class"
-        yield ConfiguredExplainer(key, full, explainer, target, settings["map"] == "fixed")
+        yield ConfiguredExplainer(key, full, explainer, target, settings.map == "fixed")
 
 
-def targets(settings: Settings) -> list[str]:
+def targets(settings: ExplainingSettings) -> list[str]:
     """What is explained: one kind of target, or several."""
-    return listed(settings["target"])
+    return listed(settings.target)
 
 
-def _built(name: str, options: Settings, settings: Settings, train: Tensor) -> Explainer:
-    """The explainer of these options; `train` are the training images."""
-    own = {key: value for key, value in options.items() if key != "name"}
-    if settings["model"]["name"] == "joint" and own.get("layer"):  # layers are the classifier's
-        own["layer"] = f"{'joint.' if settings['map'] == 'fixed' else ''}classifier.{own['layer']}"
-    made = EXPLAINERS[options["name"]](**own, label=name, seed=settings["seed"], train=train)  # type: ignore[call-arg]
-    assert isinstance(made, Explainer)
-    return made
+def _built(name: str, chosen: ExplainerDeclaration, settings: ExplainingSettings, train: Tensor) -> Explainer:
+    """The explainer that was chosen, with what it may look at; `train` are the training images.
+
+    Raises:
+        InputError: it is not known here, or has other options.
+    """
+    explainer = chosen if isinstance(chosen, Explainer) else EXPLAINERS.made(f"explainers.{name}", chosen.plain())
+    assert isinstance(explainer, Explainer)
+    layer = chosen.options().get("layer")
+    own: dict[str, Any] = {"layer": settings.model.layer_of(layer, settings.map == "fixed")} if layer else {}
+    return replace(explainer, label=name, seed=settings.seed, train=train, **own)
 
 
-def _fitted(name: str, options: Settings, scene: ExplanationContext, needs: Settings) -> Explainer:
-    """A learned explainer of these options, with the networks of finished `train` runs."""
-    own = {} if options["name"] in reference_of().values() else {"layer": needs["layer"]}
-    if options["name"] == "difference":
-        own["reference"] = _network(scene, trained(needs, "refae"))
-    own["fitted"] = _network(scene, needs)
-    return _built(name, {**options, **own}, scene.settings, scene.images.train.images)
-
-
-def _network(scene: ExplanationContext, settings: Settings) -> nn.Module:
-    return networks.fitted(Run("train", settings), scene.images, scene.images.test.images.device).model
+def _networks(explainer: Explainer, scene: ExplanationContext, needs: Settings) -> list[nn.Module]:
+    """The networks of finished `train` runs that a learned explainer answers from."""
+    runs = [needs, *(trained(needs, model) for model in explainer.models[1:])]
+    device = scene.images.test.images.device
+    return [networks.fitted(Run("train", run), scene.images, device).model for run in runs]

@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 from xmnist import data
-from xmnist.config.derived import Settings
+from xmnist.config.settings import ExportSettings
 from xmnist.data import voc
 from xmnist.runs import store
 from xmnist.runs.store import Run
@@ -12,24 +12,24 @@ from xmnist.runs.store import Run
 log = logging.getLogger(__name__)
 
 
-def check(settings: Settings) -> None:
+def check(settings: ExportSettings) -> None:
     """Find out, before anything is written, whether there is such data.
 
     Raises:
         InputError: there is not, and why.
     """
-    dataset = data.dataset_of(settings["dataset"])
+    dataset = data.dataset_of(settings.dataset)
     dataset.info()
     if not dataset.drawn:
-        dataset.parts(settings["data_dir"])
+        dataset.parts(settings.data_dir)
 
 
-def main(settings: Settings, typed: str) -> dict[str, Any]:
+def main(settings: ExportSettings, typed: str) -> dict[str, Any]:
     """Write `train/` and `test/` into the run, unless that is done already."""
     run = Run("export", settings)
     with store.claim(run, typed) as to_do:
         if to_do:
-            train, test, info = data.parts(settings["dataset"], settings["data_dir"])
+            train, test, info = data.parts(settings.dataset, settings.data_dir)
             for name, split in (("train", train), ("test", test)):
                 log.info("writing %d images: %s", len(split), run.path / name)
                 voc.write(split, info.classes, run.path / name)

@@ -3,15 +3,16 @@
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import pandas as pd
 from torch import Tensor
 
 from xmnist.config.components import listed
-from xmnist.config.declarations import EXPLAINERS, METRICS, decoder_names
-from xmnist.config.derived import Settings, evaluation, learned, variant
+from xmnist.config.declarations import decoder_names
+from xmnist.config.derived import evaluation, learned, variant
+from xmnist.config.settings import EvaluateSettings, Settings
 from xmnist.explainers.configured import ConfiguredExplainer
 from xmnist.metrics.base import MapContext, MapMetric, Metric, Tables
 from xmnist.metrics.classification import Classification
@@ -58,15 +59,19 @@ class EvaluationResult:
         log.info("  %s of %s: %.1f s", metric, name, time.monotonic() - start)
 
 
-def metrics_of(settings: Settings) -> list[Metric]:
+ORDER = ("classifier", "decoders", "maps")
+"""What is measured first, and what then."""
+
+
+def metrics_of(settings: EvaluateSettings) -> list[Metric]:
     """The metrics that these settings ask for, in the order in which they are measured."""
-    made = [METRICS.made(f"metrics.{name}", options) for name, options in settings["metrics"].items()]
-    order = ("classifier", "decoders", "maps")
-    return sorted((each for each in made if isinstance(each, Metric)), key=lambda each: order.index(each.measures))
+    made = [each for each in settings.metrics.values() if isinstance(each, Metric)]
+    return sorted(made, key=lambda each: ORDER.index(each.measures))
 
 
 def measure(scene: ExplanationContext) -> EvaluationResult:
     """Everything that the settings ask for."""
+    assert isinstance(scene.settings, EvaluateSettings)
     found, metrics = EvaluationResult(), metrics_of(scene.settings)
     for metric in metrics:
         if isinstance(metric, Classification):
@@ -76,8 +81,8 @@ def measure(scene: ExplanationContext) -> EvaluationResult:
         elif isinstance(metric, Reconstruction):
             _reconstructions(scene, found, metric)
     of_maps = [metric for metric in metrics if isinstance(metric, MapMetric)]
-    for name, options in scene.settings["explainers"].items():
-        if of_maps and EXPLAINERS[options["name"]].answer != "image":
+    for name, explainer in scene.settings.explainers.items():
+        if of_maps and explainer.answer != "image":
             _maps(scene, found, name, of_maps)
     return found
 
@@ -114,22 +119,21 @@ def _of(metric: MapMetric, scene: ExplanationContext, subject: ConfiguredExplain
 def context(scene: ExplanationContext, subject: ConfiguredExplainer) -> MapContext:
     """What metrics may look at beside the maps of an explainer."""
     chosen, numbers = scene.chosen, scene.rows.cpu().numpy()
-    targets, seed = scene.classes(subject.target), scene.settings["seed"]
+    targets, seed = scene.classes(subject.target), scene.settings.seed
     return MapContext(scene.classifier, subject, chosen.images, chosen.labels, targets, chosen.masks, numbers, seed)
 
 
 def _reconstructions(scene: ExplanationContext, found: EvaluationResult, metric: Reconstruction) -> None:
     settings = scene.settings
-    names = {name: options["name"] for name, options in settings["explainers"].items()}
-    names = {name: method for name, method in names.items() if method in decoder_names()}
+    names = {name: each.name for name, each in settings.explainers.items() if each.name in decoder_names()}
 
     def add(name: str, needs: Settings | None) -> None:
         found.attempt(metric.name, name, "model", lambda: _reconstruction(scene, metric, name, needs))
 
     add("classifier", None)
-    for layer in listed(settings["layer"]):
-        for name, method in names.items():
-            for needs in learned({**settings, "layer": layer}, method):
+    for layer in listed(settings.layer):
+        for name, model in names.items():
+            for needs in learned(replace(settings, layer=layer), model):
                 add(",".join([name, *variant(settings, needs)]), needs)
 
 
@@ -142,7 +146,7 @@ def _reconstruction(scene: ExplanationContext, metric: Reconstruction, name: str
     found = metric.measure(scene.images.test.parts(), scene.logits, look, judge)
     for rows in found.values():
         rows.insert(0, "model", name)
-        rows.insert(1, "alpha", None if needs is None else needs["alpha"])
+        rows.insert(1, "alpha", None if needs is None else needs.alpha)
     return found
 
 

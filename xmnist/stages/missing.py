@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 
-from xmnist.config.derived import Settings
+from xmnist.config.settings import Settings
 from xmnist.runs import similar, store
 from xmnist.runs.store import Run
 from xmnist.runs.titles import network_title
@@ -28,7 +28,7 @@ def announce(needed: Sequence[Settings], typed: str, own: bool = False) -> None:
     if processes.rank():
         return
     by_path = {Run("train", each).path: each for each in needed}
-    missing = [each for each in by_path.values() if each["force"] or not Run("train", each).finished()]
+    missing = [each for each in by_path.values() if each.force or not Run("train", each).finished()]
     if not missing:
         return
     images, took, known = len(networks.load_data(missing[0]).train), 0.0, True

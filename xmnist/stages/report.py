@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from xmnist.config.derived import Settings
+from xmnist.config.settings import ReportSettings
 from xmnist.reporting import cards, collected, curves, gallery, overview, page, standings
 from xmnist.runs import inspection, store
 from xmnist.runs.index import Found
@@ -25,19 +25,18 @@ WRAPPED = 200
 """What the page needs about each picture, or each part of them, in bytes."""
 
 
-def check(settings: Settings) -> None:
+def check(settings: ReportSettings) -> None:
     """Find out, before anything is written, whether there is anything to show.
 
     Raises:
         InputError: there is no finished run that is asked for; a run is asked for, and filters are given.
     """
-    if settings["run"] and any(settings["only"].values()):
-        given = " ".join(key for key, value in settings["only"].items() if value)
-        raise InputError(f"run={settings['run']} is one run, which needs no filter: leave {given} out")
+    if settings.run and (given := " ".join(settings.only.chosen())):
+        raise InputError(f"run={settings.run} is one run, which needs no filter: leave {given} out")
     collected.chosen(settings)
 
 
-def main(settings: Settings, typed: str) -> dict[str, Any]:
+def main(settings: ReportSettings, typed: str) -> dict[str, Any]:
     """Make the page, and open it if that is asked for.
 
     Args:
@@ -58,12 +57,12 @@ def main(settings: Settings, typed: str) -> dict[str, Any]:
         log.info(
             "%s: %d run%s, %.1f MB%s", path, len(several), "s" * (len(several) != 1), len(text.encode()) / 1e6, told
         )
-    if settings["open"] and not webbrowser.open(path.resolve().as_uri()):
+    if settings.open and not webbrowser.open(path.resolve().as_uri()):
         log.warning("no browser could be started: open %s", path.resolve())
     return {"runs": len(several)}
 
 
-def _made(several: Sequence[Found], settings: Settings) -> tuple[str, str]:
+def _made(several: Sequence[Found], settings: ReportSettings) -> tuple[str, str]:
     """The page, and what had to be left out of it."""
     parts: dict[str, Any] = {
         "title": _title(settings),
@@ -75,9 +74,9 @@ def _made(several: Sequence[Found], settings: Settings) -> tuple[str, str]:
     pictures = [next(iter(collected.each("the pictures of", [run], page.pictures)), []) for run in several]
     bare = [page.entry(run, name) for run, name in zip(several, inspection.names(several), strict=True)]
     fixed = len(page.render(**parts, entries=bare, networks=[{"label": ""}], chunks=[], note="").encode())
-    room = settings["megabytes"] * 1e6 - fixed
-    limit = f"megabytes={settings['megabytes']:g}"
-    networks, tiles, note, taken = _fitting(several, settings["images"], room, limit)
+    room = settings.megabytes * 1e6 - fixed
+    limit = f"megabytes={settings.megabytes:g}"
+    networks, tiles, note, taken = _fitting(several, settings.images, room, limit)
     room -= taken
     entries, left = [], 0
     for entry, own in zip(bare, pictures, strict=True):
@@ -114,10 +113,9 @@ def _fitting(
     return networks, tiles, "; ".join(notes), taken
 
 
-def _title(settings: Settings) -> str:
+def _title(settings: ReportSettings) -> str:
     chosen = [
         f"{key} {' and '.join(value) if isinstance(value, list) else value}"
-        for key, value in settings["only"].items()
-        if value
+        for key, value in settings.only.chosen().items()
     ]
-    return ", ".join(chosen) or ("one run" if settings["run"] else "all runs")
+    return ", ".join(chosen) or ("one run" if settings.run else "all runs")

@@ -9,9 +9,11 @@ from typing import Any
 
 import pandas as pd
 
+from xmnist.config.components import Options
 from xmnist.config.derived import dotted, plain
-from xmnist.config.resolution import Settings
 from xmnist.config.schema import COMMON
+from xmnist.config.settings import EvaluateSettings
+from xmnist.explainers.learned import InModel
 from xmnist.metrics import tables
 from xmnist.plots import figures
 from xmnist.runs import store
@@ -25,7 +27,7 @@ SCORES = ("accuracy", "mass")
 """What is weighed against each other: of the classifier, and of the share of its map inside the object."""
 
 
-def compare(done: Sequence[Run]) -> None:
+def compare(done: Sequence[Run[EvaluateSettings]]) -> None:
     """Write a table of evaluated joint models and draw accuracy against localisation, if there are two or more.
 
     Runs that differ in their seed alone are one row: the mean over them, from the lowest to the highest. A model is
@@ -37,17 +39,18 @@ def compare(done: Sequence[Run]) -> None:
         log.warning("the models were not compared: %s", one_line(error))
 
 
-def _compare(done: Sequence[Run]) -> None:
+def _compare(done: Sequence[Run[EvaluateSettings]]) -> None:
     for folder in dict.fromkeys(run.path.parent for run in done):
         found = [(run, scores) for run in done if run.path.parent == folder and (scores := _scores(run)) is not None]
-        if _differences([run.settings for run, _ in found]):
+        if _differences([run.settings.plain() for run, _ in found]):
             _write(folder, found)
 
 
-def _scores(run: Run) -> dict[str, float] | None:
+def _scores(run: Run[EvaluateSettings]) -> dict[str, float] | None:
     """Both scores of a finished run, with their intervals over images; None where it has measured something else."""
-    maps = [name for name, options in run.settings["explainers"].items() if options["name"] == "joint"]
-    if not maps or not {"classification", "localisation"} <= run.settings["metrics"].keys():
+    maps = [name for name, explainer in run.settings.explainers.items() if isinstance(explainer, InModel)]
+    measured = {column.name for metric in run.settings.metrics.values() for column in metric.columns}
+    if not maps or not measured.issuperset(SCORES):
         return None
     try:
         if not run.finished():
@@ -63,10 +66,10 @@ def _scores(run: Run) -> dict[str, float] | None:
 _ENDS = ("", "_low", "_high")
 
 
-def _write(folder: Path, found: Sequence[tuple[Run, dict[str, float]]]) -> None:
-    names = _differences([run.settings for run, _ in found])
-    rows = pd.DataFrame([{**_told(run.settings, names), **scores} for run, scores in found])
-    rows["seeds"] = [str(run.settings["seed"]) for run, _ in found]
+def _write(folder: Path, found: Sequence[tuple[Run[EvaluateSettings], dict[str, float]]]) -> None:
+    names = _differences([run.settings.plain() for run, _ in found])
+    rows = pd.DataFrame([{**_told(run.settings.plain(), names), **scores} for run, scores in found])
+    rows["seeds"] = [str(run.settings.seed) for run, _ in found]
     table = pd.DataFrame([_mean(part) for _, part in rows.groupby(list(names), sort=False)])
     table = table.sort_values(list(SCORES), ascending=False, ignore_index=True)
     table["pareto"] = _front(table)
@@ -84,14 +87,14 @@ def _write(folder: Path, found: Sequence[tuple[Run, dict[str, float]]]) -> None:
     log.info("accuracy against localisation: %s\n\n%s", place, text)
 
 
-def _differences(settings: Sequence[Settings]) -> list[str]:
+def _differences(settings: Sequence[Options]) -> list[str]:
     """The keys, but for the seed, in which settings differ."""
     flat = [dotted({k: v for k, v in each.items() if k not in COMMON}) for each in settings]
     keys = sorted({key for each in flat for key in each})
     return [key for key in keys if len({json.dumps(each.get(key)) for each in flat}) > 1]
 
 
-def _told(settings: Settings, names: Sequence[str]) -> dict[str, Any]:
+def _told(settings: Options, names: Sequence[str]) -> dict[str, Any]:
     flat = dotted(settings)
 
     def words(value: Any) -> str:

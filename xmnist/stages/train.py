@@ -1,9 +1,10 @@
 """Stage `train`: fits one network, or one decoder for each of several layers and alphas."""
 
+from dataclasses import replace
 from typing import Any
 
-from xmnist.config.declarations import decoder_names, reference_of
-from xmnist.config.derived import Settings, learned, trained, variant
+from xmnist.config.derived import explained, learned, variant
+from xmnist.config.settings import Settings
 from xmnist.runs import store
 from xmnist.runs.store import Run
 from xmnist.runtime import devices, distributed, processes, progress
@@ -31,13 +32,13 @@ def main(settings: Settings, typed: str | None = None) -> dict[str, Any]:
     Args:
         typed: the command that asked for it.
     """
-    with distributed.started(devices.find_device(settings["device"])):
+    with distributed.started(devices.find_device(settings.device)):
         if distributed.agreed(name := Run("train", settings).path.name) != name:
             raise InputError("the processes do not have the same settings")
         missing.announce(_ahead(settings), typed or "", own=True)
         if _is_multi_run(settings):
             return _train_each(settings, typed).metrics()
-        if settings["model"]["name"] in reference_of() and not settings["force"]:  # else each job does its run again
+        if settings.model.reference and not settings.force:  # else each job does its run again
             side_by_side.side_by_side(_family(settings))
         return networks.train(settings, typed).metrics()
 
@@ -45,13 +46,13 @@ def main(settings: Settings, typed: str | None = None) -> dict[str, Any]:
 def _ahead(settings: Settings) -> list[Settings]:
     """What will be trained: the classifier that decoders explain, and each of these."""
     members = _members(settings)
-    return [*([trained(settings, "classifier")] if settings["model"]["name"] in decoder_names() else []), *members]
+    return [*([explained(settings)] if settings.model.decodes else []), *members]
 
 
 def _family(settings: Settings) -> list[Settings]:
     """The planned jobs that differ from this one in their alpha alone, taken out of the plan."""
-    own = {**settings, "alpha": None}
-    members = [each for each in planned if not isinstance(each["alpha"], list) and {**each, "alpha": None} == own]
+    own = replace(settings, alpha=None)
+    members = [each for each in planned if not isinstance(each.alpha, list) and replace(each, alpha=None) == own]
     planned[:] = [each for each in planned if each not in members]
     return members
 
@@ -60,22 +61,21 @@ def _members(settings: Settings) -> list[Settings]:
     """The settings of each run that lists of layers and alphas stand for."""
     if not _is_multi_run(settings):
         return [settings]
-    each = learned(settings, settings["model"]["name"])
-    return [{**settings, "layer": run["layer"], "alpha": run["alpha"]} for run in each]
+    each = learned(settings, settings.model.name)
+    return [replace(settings, layer=run.layer, alpha=run.alpha) for run in each]
 
 
 def _is_multi_run(settings: Settings) -> bool:
-    lists = isinstance(settings["alpha"], list) or isinstance(settings["layer"], list)
-    return settings["model"]["name"] in decoder_names() and lists
+    return settings.model.decodes and (isinstance(settings.alpha, list) or isinstance(settings.layer, list))
 
 
-def _train_each(settings: Settings, typed: str | None) -> Run:
+def _train_each(settings: Settings, typed: str | None) -> Run[Settings]:
     """Train each decoder in its own run; this run holds the table and the picture of them all."""
     run = Run("train", settings)
     with distributed.claimed(lambda: store.claim(run, typed or networks.command(settings))) as needed:
         if needed:
             members = side_by_side.train(_members(settings))
-            device = devices.find_device(settings["device"])
+            device = devices.find_device(settings.device)
             networks.write_environment(run, device)
             table = {_name(settings, member): member.metrics() for member in members}
             run.write_json("metrics.json", table)
@@ -86,15 +86,15 @@ def _train_each(settings: Settings, typed: str | None) -> Run:
     return run
 
 
-def _draw(run: Run) -> None:
+def _draw(run: Run[Settings]) -> None:
     """Draw what the decoders of all layers and alphas make of a few images."""
-    device = devices.find_device(run.settings["device"])
+    device = devices.find_device(run.settings.device)
     with progress.activity("drawing"), distributed.alone():
         images = networks.load_data(run.settings).to(device)
         members = [Run("train", each) for each in _members(run.settings)]
         networks.draw_examples(run, images, [(each, networks.fitted(each, images, device)) for each in members])
 
 
-def _name(settings: Settings, member: Run) -> str:
+def _name(settings: Settings, member: Run[Settings]) -> str:
     """What the table calls a member."""
     return ",".join(variant(settings, member.settings)) or member.path.name

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from xmnist.config.derived import Settings, trainer_part, training
+from xmnist.config.declarations import ModelDeclaration
+from xmnist.config.derived import phases
+from xmnist.config.settings import Settings
 from xmnist.config.sizing import STEPS, fitting
 from xmnist.data.base import Data
 from xmnist.metrics.statistics import better_than
@@ -22,11 +24,13 @@ GROWN = 1.5
 
 def warn(settings: Settings, scores: Mapping[str, float], history: Sequence[Mapping[str, float]], images: Data) -> None:
     """Warn, for good, of a network that has learned nothing."""
-    for reason in reasons(settings["model"]["name"], scores, history, images):
+    for reason in reasons(settings.model, scores, history, images):
         log.warning("%s: %s", reason, _advice(settings, history, images), extra={"lasting": True})
 
 
-def reasons(model: str, scores: Mapping[str, float], history: Sequence[Mapping[str, float]], images: Data) -> list[str]:
+def reasons(
+    model: ModelDeclaration, scores: Mapping[str, float], history: Sequence[Mapping[str, float]], images: Data
+) -> list[str]:
     """Why a training has failed; empty if it has not.
 
     Args:
@@ -34,7 +38,7 @@ def reasons(model: str, scores: Mapping[str, float], history: Sequence[Mapping[s
         history: a row an epoch, with its `train_loss`.
     """
     out, kept = [], min(history, key=lambda row: row["val_loss"])
-    if model in ("classifier", "joint") and len(images.info.classes) > 1:
+    if model.explained and len(images.info.classes) > 1:
         counts = (images.test.labels.bincount(), images.validation.labels.bincount())
         accuracies = (scores["accuracy"], kept["val_accuracy"])
         right = sum(round(share * int(each.sum())) for share, each in zip(accuracies, counts, strict=True))
@@ -42,28 +46,29 @@ def reasons(model: str, scores: Mapping[str, float], history: Sequence[Mapping[s
         if right < total and better_than(right, total, largest / total) > LEVEL:
             name = images.info.classes[int(counts[0].argmax())]
             out.append(
-                f"the {model} is not measurably better than always answering '{name}': {right} of {total} validation "
-                f"and test images are right, where that makes {largest}"
+                f"the {model.name} is not measurably better than always answering '{name}': {right} of {total} "
+                f"validation and test images are right, where that makes {largest}"
             )
     loss, nothing = history[-1]["train_loss"], history[0]["train_loss"]
-    if model == "classifier":
+    entropy = model.explained and not model.own_map  # its loss is the cross-entropy alone
+    if entropy:
         nothing = math.log(len(images.info.classes))
     if loss > GROWN * nothing and len(history) > 1:
-        than = "of knowing nothing" if model == "classifier" else "after the first epoch"
+        than = "of knowing nothing" if entropy else "after the first epoch"
         out.append(f"the training loss has exploded: {loss:.4g}, where that {than} is {nothing:.4g}")
     return out
 
 
 def _advice(settings: Settings, history: Sequence[Mapping[str, float]], images: Data) -> str:
     """How many steps a training made, and what to type for another one."""
-    own, part, count = training(settings), trainer_part(settings["model"]["name"]), len(images.train)
-    each = math.ceil(count / own["batch_size"])
-    told = f"{count:,} training images in batches of {own['batch_size']} made {each} steps an epoch, "
+    own, part, count = phases(settings)[0], settings.model.part, len(images.train)
+    each = math.ceil(count / own.batch_size)
+    told = f"{count:,} training images in batches of {own.batch_size} made {each} steps an epoch, "
     told += f"{each * len(history):,} in all"
-    if part == "joint":
+    if isinstance(own.lr, dict):
         return f"{told}; try smaller trainer.joint.lr_classifier and lr_explainer"
-    size = min(own["batch_size"], fitting(count)["batch_size"])
-    better = (fitting(count, size) if each * len(history) < STEPS else {}) | {"lr": own["lr"] / 4}
+    size = min(own.batch_size, fitting(count)["batch_size"])
+    better = (fitting(count, size) if each * len(history) < STEPS else {}) | {"lr": own.lr / 4}
     where = f"trainer.{part}." if part else "trainer."
-    tries = [f"{where}{key}={value:.4g}" for key, value in better.items() if value != own[key]]
-    return f"{told}, at rates up to {own['lr']:.2g}; try {' '.join(tries)}"
+    tries = [f"{where}{key}={value:.4g}" for key, value in better.items() if value != getattr(own, key)]
+    return f"{told}, at rates up to {own.lr:.2g}; try {' '.join(tries)}"

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from xmnist import data
-from xmnist.config.declarations import MODELS, decoder_names, reference_of
-from xmnist.config.derived import Settings, judged, phases, trained, training
+from xmnist.config.derived import explained, judged, phases, trained
+from xmnist.config.settings import Settings, Training
 from xmnist.data.base import Data, Info
-from xmnist.models import base, decoders, joint, summary, vae
+from xmnist.models import base, joint, summary
+from xmnist.models.kinds.joint import JointModel
 from xmnist.models.layers import Encoder, fit_normalisation, freeze, names_of, place
 from xmnist.plots import figures, pictures
 from xmnist.runs import store
@@ -36,65 +37,61 @@ def check(settings: Settings) -> None:
             needed and not there; a classifier that is not there and may not be trained; files of this run or of the
             classifier's that another run wrote.
     """
-    devices.find_precision(training(settings)["precision"], devices.find_device(settings["device"]))
+    _precision(settings, devices.find_device(settings.device))
     run = Run("train", settings)
-    if not run.reusable() and not settings["force"]:
+    if not run.reusable() and not settings.force:
         resuming.saved_state(run)
-    info, model = data.info(settings["dataset"]), settings["model"]
+    info, model = data.info(settings.dataset), settings.model
     with torch.device("meta"):
         network, example = new_explained(settings, info).eval(), torch.empty(1, *info.shape)
         if isinstance(network, joint.Joint):
             joint.check_gates(network, example)
-        if model["name"] in decoder_names():
-            _check_decoder(settings, tuple(Encoder(network, settings["layer"])(example).shape[1:]), info)
-    if model["name"] == "joint" and model["loss"] == "hybrid" and not info.masks:
-        raise InputError(f"model.loss=hybrid needs a data set with masks, which {settings['dataset']['name']} has not")
-    if model["name"] in decoder_names():
-        explained = check_needed(trained(settings, "classifier"))
-        if not explained.finished():
-            _check_beginning(explained.settings, info)
+        if model.decodes:
+            _check_decoder(settings, tuple(Encoder(network, str(settings.layer))(example).shape[1:]), info)
+    if model.needs_masks and not info.masks:
+        raise InputError(f"model.loss=hybrid needs a data set with masks, which {settings.dataset.name} has not")
+    if model.decodes:
+        basis = check_needed(explained(settings))
+        if not basis.finished():
+            _check_beginning(basis.settings, info)
     _check_beginning(settings, info)
-    if model["name"] == "evaluation":
-        if settings["dataset"].get("aug_prob"):
+    if decoder := judged(settings):
+        if settings.dataset.augmented:
             raise InputError(
                 "a decoder's pictures are made once, and cannot be augmented: set dataset.aug_prob=0, or do without "
                 "the fresh classifier: metrics.reconstruction.evaluation_accuracy=false"
             )
-        if not check_needed(judged(settings)).finished():
-            check(judged(settings))
-    if not data.dataset_of(settings["dataset"]).drawn:  # those cannot be missing or damaged
+        if not check_needed(decoder).finished():
+            check(decoder)
+    if not settings.dataset.drawn:  # those cannot be missing or damaged
         load_data(settings)
 
 
 def _check_decoder(settings: Settings, code: tuple[int, ...], info: Info) -> None:
-    model, neurons = settings["model"], settings["neurons"]
     try:
-        if "decoder" in model:
-            decoders.build(model["decoder"], code, info.shape, neurons)
-        else:
-            vae.build(code, info.shape, model["latent"], neurons)
+        settings.model.check_code(code, info.shape, settings.neurons)
     except InputError as error:
-        raise InputError(f"layer={settings['layer']}: {error}") from None
+        raise InputError(f"layer={settings.layer}: {error}") from None
 
 
 def _check_beginning(settings: Settings, info: Info) -> None:
     begins = resuming.begins(settings)
-    if begins and (settings["force"] or resuming.saved_state(Run("train", settings)) is None):  # else it goes on
+    if begins and (settings.force or resuming.saved_state(Run("train", settings)) is None):  # else it goes on
         with torch.device("meta"):
             model = new_classifier(settings, info)
-        base.made(settings["classifier"]).check_beginning(model)
+        base.made(settings.classifier).check_beginning(model)
 
 
-def check_needed(settings: Settings) -> Run:
+def check_needed(settings: Settings) -> Run[Settings]:
     """The run of these settings, which another one needs.
 
     Raises:
         InputError: it is not there and may not be trained, or its files are not those that it wrote.
     """
     run = Run("train", settings)
-    if not run.finished() and not settings["train_missing"]:
+    if not run.finished() and not settings.train_missing:
         raise InputError(
-            f"the {MODELS[settings['model']['name']].title} that this needs is not there and train_missing=false; it "
+            f"the {settings.model.title} that this needs is not there and train_missing=false; it "
             f"would be trained by: {command(settings)}"
         )
     return run
@@ -102,11 +99,11 @@ def check_needed(settings: Settings) -> Run:
 
 def load_data(settings: Settings) -> Data:
     """The data set of these settings."""
-    with progress.activity(f"reading {settings['dataset']['name']}"):
-        return data.load(settings["dataset"], settings["data_dir"], settings["seed"])
+    with progress.activity(f"reading {settings.dataset.name}"):
+        return data.load(settings.dataset, settings.data_dir, settings.seed)
 
 
-def train(settings: Settings, typed: str | None = None) -> Run:
+def train(settings: Settings, typed: str | None = None) -> Run[Settings]:
     """The finished run of these settings, trained now if it was not there; `typed` is the command that asked for it."""
     run = Run("train", settings)
     with distributed.claimed(lambda: store.claim(run, typed or command(settings))) as needed:
@@ -120,10 +117,10 @@ def train(settings: Settings, typed: str | None = None) -> Run:
     return run
 
 
-def _train(run: Run) -> None:
+def _train(run: Run[Settings]) -> None:
     """Train a run's network, and write what comes of it."""
     settings = run.settings
-    device = devices.find_device(settings["device"])
+    device = devices.find_device(settings.device)
     write_environment(run, device)
     images = _seen_in_training(settings, device)
     with progress.activity("setting up"):
@@ -137,23 +134,23 @@ def _train(run: Run) -> None:
 def _seen_in_training(settings: Settings, device: torch.device) -> Data:
     """The data set; for an evaluation classifier what a decoder makes of it."""
     images = load_data(settings).to(device)
-    if settings["model"]["name"] != "evaluation":
+    decoder = judged(settings)
+    if decoder is None:
         return images
-    reconstruct = fitted(found_or_trained(judged(settings)), images, device).reconstruct
+    reconstruct = fitted(found_or_trained(decoder), images, device).reconstruct
     assert reconstruct is not None
     return images.mapped(reconstruct)
 
 
 def load_explained(settings: Settings, images: Data, device: torch.device) -> nn.Module:
     """The trained network that these settings explain, frozen; trained now where it is missing."""
-    whole = settings["model"]["name"] == "joint"
-    run = found_or_trained(trained(settings, "joint", settings["alpha"]) if whole else trained(settings, "classifier"))
+    run = found_or_trained(explained(settings))
     model = new_explained(settings, images.info)
     run.load_into(model, "model.pt")
     return freeze(place(model, device))
 
 
-def found_or_trained(settings: Settings) -> Run:
+def found_or_trained(settings: Settings) -> Run[Settings]:
     """The finished run of these settings, which another one needs."""
     run = check_needed(settings)
     if not distributed.agreed(run.finished()):
@@ -165,21 +162,19 @@ def found_or_trained(settings: Settings) -> Run:
 
 def kind(settings: Settings) -> str:
     """The kind of training, of which one takes as long an image as another."""
-    return f"{settings['model']['name']} of {settings['layer']}"
+    return f"{settings.model.name} of {settings.layer}"
 
 
 def new_classifier(settings: Settings, info: Info) -> nn.Module:
     """The classifier of these settings, freshly initialised."""
-    return base.made(settings["classifier"]).build(info.shape, len(info.classes))
+    return base.made(settings.classifier).build(info.shape, len(info.classes))
 
 
 def new_explained(settings: Settings, info: Info) -> nn.Module:
     """What explanations are of, not trained: a joint network where that is the model, else the classifier."""
-    classifier, model = new_classifier(settings, info), settings["model"]
-    if model["name"] != "joint":
-        return classifier
-    explainer = joint.Explainer(info.shape, model["width"], model["depth"], model["init_bias"])
-    return joint.Joint(classifier, explainer, model["gates"])
+    network = settings.model.around(new_classifier(settings, info), info.shape)
+    assert isinstance(network, nn.Module)
+    return network
 
 
 def command(settings: Settings) -> str:
@@ -187,28 +182,32 @@ def command(settings: Settings) -> str:
     return store.command("train", words(settings))
 
 
-def _tasks(settings: Settings, images: Data, device: torch.device) -> list[tuple[objectives.Task, Settings]]:
+def _tasks(settings: Settings, images: Data, device: torch.device) -> list[tuple[objectives.Task, Training]]:
     """What is trained, and how; a joint model's phases are one after the other."""
-    if settings["model"]["name"] != "joint":
-        return [(_task(settings, images, device), training(settings))]
-    torch.manual_seed(derive_seed(settings["seed"], "initial weights of joint"))
+    if not isinstance(settings.model, JointModel):
+        return [(_task(settings, images, device), phases(settings)[0])]
+    torch.manual_seed(derive_seed(settings.seed, "initial weights of joint"))
     model = new_explained(settings, images.info)
     fit_normalisation(model, images.train.images)
     place(model, device)
-    assert isinstance(model, joint.Joint)
-    weights = {"beta": settings["beta"], "gamma": settings["gamma"], "loss": settings["model"]["loss"]}
+    assert isinstance(model, joint.Joint) and isinstance(settings.alpha, list)
     out = []
-    for alpha, options in zip(settings["alpha"], phases(settings), strict=True):
-        frozen = tuple(part for part in joint.PARTS if not options["lr"][part])
-        out.append((objectives.joint(model, images, frozen, alpha, **weights), options))
+    for alpha, options in zip(settings.alpha, phases(settings), strict=True):
+        assert isinstance(options.lr, dict)
+        frozen = tuple(part for part in joint.PARTS if not options.lr[part])
+        task = objectives.joint(model, images, frozen, alpha, loss=settings.model.loss, **settings.weights)
+        out.append((task, options))
     return out
 
 
 def _task(settings: Settings, images: Data, device: torch.device) -> objectives.Task:
-    name = settings["model"]["name"]
-    options = {k: v for k, v in settings["model"].items() if k != "name"}
-    options |= {key: settings[key] for key in ("layer", "neurons", "seed")}
-    precision = devices.find_precision(training(settings)["precision"], device)
+    name, alpha = settings.model.name, settings.alpha if isinstance(settings.alpha, float) else 0.0
+    options = settings.model.options() | {
+        "layer": settings.layer,
+        "neurons": settings.neurons,
+        "seed": settings.seed,
+    }
+    precision = _precision(settings, device)
 
     def fresh() -> nn.Module:
         model = new_classifier(settings, images.info)
@@ -221,20 +220,24 @@ def _task(settings: Settings, images: Data, device: torch.device) -> objectives.
         "cladec": lambda explained: objectives.cladec(
             explained,
             images,
-            alpha=settings["alpha"],
+            alpha=alpha,
             precision=precision,
             keep=partial(_codes, settings, device, precision),
             **options,
         ),
         "refae": lambda explained: objectives.refae(explained, fresh(), images, **options),
         "cladec_vae": lambda explained: objectives.cladec_vae(
-            explained, images, alpha=settings["alpha"], keep=partial(_codes, settings, device, "fp32"), **options
+            explained, images, alpha=alpha, keep=partial(_codes, settings, device, "fp32"), **options
         ),
         "refvae": lambda explained: objectives.refvae(explained, fresh(), images, **options),
     }
-    explained = load_explained(settings, images, device) if name in decoder_names() else None
-    torch.manual_seed(derive_seed(settings["seed"], f"initial weights of {name}"))
-    return build[name](explained)
+    basis = load_explained(settings, images, device) if settings.model.decodes else None
+    torch.manual_seed(derive_seed(settings.seed, f"initial weights of {name}"))
+    return build[name](basis)
+
+
+def _precision(settings: Settings, device: torch.device) -> str:
+    return devices.find_precision(phases(settings)[0].precision, device)
 
 
 _last_codes: dict[str, Tensor] = {}
@@ -243,24 +246,24 @@ _last_codes: dict[str, Tensor] = {}
 
 def _codes(settings: Settings, device: torch.device, precision: str, make: Callable[[], Tensor]) -> Tensor:
     """The codes of all training images, made once for the ClaDecs that a process trains one after the other."""
-    explained = Run("train", trained(settings, "classifier"))
-    weights = explained.status().get("files")  # another training of the same classifier has other codes
-    key = repr((explained.path, weights, settings["layer"], settings["data_dir"], str(device), precision))
+    basis = Run("train", explained(settings))
+    weights = basis.status().get("files")  # another training of the same classifier has other codes
+    key = repr((basis.path, weights, settings.layer, settings.data_dir, str(device), precision))
     if key not in _last_codes:
         _last_codes.clear()
         _last_codes[key] = make()
     return _last_codes[key]
 
 
-def write_environment(run: Run, device: torch.device) -> None:
+def write_environment(run: Run[Any], device: torch.device) -> None:
     """Write down what a run is made with."""
-    found = environment.describe(device, torch.get_num_threads(), run.settings["seed"])
+    found = environment.describe(device, torch.get_num_threads(), run.settings.seed)
     if run.stage == "train":
-        found["precision"] = devices.find_precision(training(run.settings)["precision"], device)
+        found["precision"] = _precision(run.settings, device)
     run.write_json("environment.json", found)
 
 
-def _write_results(run: Run, task: objectives.Task, images: Data, history: list[loop.Row]) -> None:
+def _write_results(run: Run[Settings], task: objectives.Task, images: Data, history: list[loop.Row]) -> None:
     seconds = sum(row["seconds"] for row in history)
     speed = len(history) * len(images.train) / seconds
     effort = {"epochs": len(history), "seconds": seconds, "images_per_second": speed}
@@ -276,7 +279,7 @@ def _write_results(run: Run, task: objectives.Task, images: Data, history: list[
         draw(run, task, images, history)
 
 
-def draw(run: Run, task: objectives.Task, images: Data, history: Sequence[Mapping[str, float]]) -> None:
+def draw(run: Run[Settings], task: objectives.Task, images: Data, history: Sequence[Mapping[str, float]]) -> None:
     """Draw a training's curves, and what comes out of its network."""
     run.draw("curves", lambda file: figures.curves(history, title(run.settings), file))
     if task.reconstruct is not None:
@@ -285,17 +288,17 @@ def draw(run: Run, task: objectives.Task, images: Data, history: Sequence[Mappin
             pictures.latent(run, task.latent, images)
 
 
-def _draw_again(run: Run) -> None:
+def _draw_again(run: Run[Settings]) -> None:
     """Draw a finished run's pictures in formats that they were not drawn in."""
     rows = reading.csv_rows(run.path / "history.csv")
     history = [{key: float(value) for key, value in row.items()} for row in rows]
-    device = devices.find_device(run.settings["device"])
+    device = devices.find_device(run.settings.device)
     with progress.activity("drawing"):
         images = load_data(run.settings).to(device)
         draw(run, fitted(run, images, device), images, history)
 
 
-def _write_table(run: Run, parts: list[tuple[objectives.Task, Settings]], info: Info) -> None:
+def _write_table(run: Run[Settings], parts: list[tuple[objectives.Task, Training]], info: Info) -> None:
     """Write down what is trained, layer by layer."""
     if processes.rank():
         return
@@ -303,8 +306,8 @@ def _write_table(run: Run, parts: list[tuple[objectives.Task, Settings]], info: 
     head = f"{title(run.settings)}\nimages {summary.shape(pixels)}, {len(info.classes)} classes"
     if task.explained is not None:
         with torch.no_grad():
-            code = Encoder(task.explained, run.settings["layer"])(pixels)
-        head += f"; a code, which is the output of layer {run.settings['layer']}: {summary.shape(code)}"
+            code = Encoder(task.explained, str(run.settings.layer))(pixels)
+        head += f"; a code, which is the output of layer {run.settings.layer}: {summary.shape(code)}"
     head += f"\n{summary.count(task.model.parameters()):,} parameters in all" if task.parts else ""
     seen = summary.trace(task.model, lambda: (task.reconstruct or task.model)(pixels))
     several = (task.model, *task.parts.values())
@@ -315,14 +318,15 @@ def _write_table(run: Run, parts: list[tuple[objectives.Task, Settings]], info: 
         marked = {"layer": names_of(network, "layers"), "gate": () if name else names_of(network, "gates")}
         if isinstance(task.model, joint.Joint):
             marked["gate"] = task.model.gates if name == "classifier" else ()
-            learns = [str(phase) for phase, (_, options) in enumerate(parts, 1) if options["lr"][name]]
+            rates = [options.lr for _, options in parts]
+            learns = [str(phase) for phase, lr in enumerate(rates, 1) if isinstance(lr, dict) and lr[name]]
             name += f": learns in phase {' and '.join(learns)}" if learns else ": does not learn"
         tables.append(summary.table(name, network, seen, marked))
     with store.atomic(run.path / "model.txt") as file:
         file.write_text("\n\n\n".join([head, *tables, "\n".join(legend)]) + "\n", encoding="utf-8")
 
 
-def fitted(run: Run, images: Data, device: torch.device) -> objectives.Task:
+def fitted(run: Run[Settings], images: Data, device: torch.device) -> objectives.Task:
     """The task of a finished run, with its trained weights in the network."""
     task = _tasks(run.settings, images, device)[-1][0]
     run.load_into(task.model, "model.pt")
@@ -330,27 +334,27 @@ def fitted(run: Run, images: Data, device: torch.device) -> objectives.Task:
     return task
 
 
-def draw_examples(run: Run, images: Data, models: list[tuple[Run, objectives.Task]]) -> None:
+def draw_examples(run: Run[Settings], images: Data, models: list[tuple[Run[Settings], objectives.Task]]) -> None:
     """Draw a few test images and what each model makes of them; a RefAE comes first where there is a finished one."""
-    shown = dict[Path, tuple[Run, objectives.Task]]()
+    shown = dict[Path, tuple[Run[Settings], objectives.Task]]()
     for model in models:
         shown |= {member.path: (member, task) for member, task in (*_reference(model[0], images), model)}
-    explained = models[0][1].explained
-    assert explained is not None
+    basis = models[0][1].explained
+    assert basis is not None
     rows = [(member.settings, task) for member, task in shown.values()]
-    pictures.examples(run, explained, rows, images.test, images.info.classes)
+    pictures.examples(run, basis, rows, images.test, images.info.classes)
 
 
-def _reference(run: Run, images: Data) -> list[tuple[Run, objectives.Task]]:
+def _reference(run: Run[Settings], images: Data) -> list[tuple[Run[Settings], objectives.Task]]:
     """The finished RefAE or RefVAE to a ClaDec's run, if there is one that can be read."""
     settings = run.settings
-    if settings["model"]["name"] not in reference_of():
+    if not settings.model.reference:
         return []
-    reference = Run("train", trained(settings, reference_of()[settings["model"]["name"]]))
+    reference = Run("train", trained(settings, settings.model.reference))
     try:
         if not reference.finished():
             return []
         return [(reference, fitted(reference, images, images.test.images.device))]
     except InputError as error:
-        log.warning("the picture is drawn without a %s: %s", MODELS[reference.settings["model"]["name"]].title, error)
+        log.warning("the picture is drawn without a %s: %s", reference.settings.model.title, error)
         return []

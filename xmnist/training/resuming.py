@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from xmnist.config.derived import Settings
+from xmnist.config.settings import Settings, Training
 from xmnist.data.base import Data
 from xmnist.models import base, joint
 from xmnist.plots import pictures
@@ -21,17 +21,17 @@ log = logging.getLogger(__name__)
 
 def begins(settings: Settings) -> bool:
     """Whether a training's classifier begins with trained weights; a RefAE's, and one that judges, must be fresh."""
-    return settings["model"]["name"] in ("classifier", "joint") and base.made(settings["classifier"]).begins()
+    return settings.model.explained and base.made(settings.classifier).begins()
 
 
 def _begin(settings: Settings, model: nn.Module) -> None:
     """Put the weights into a fresh classifier, or that of a joint model, that its training begins with."""
     if begins(settings):
         network = model.classifier if isinstance(model, joint.Joint) else model
-        log.info("the training begins with %s", base.made(settings["classifier"]).begin(network))
+        log.info("the training begins with %s", base.made(settings.classifier).begin(network))
 
 
-def fit(run: Run, parts: list[tuple[objectives.Task, Settings]], images: Data) -> list[loop.Row]:
+def fit(run: Run[Settings], parts: list[tuple[objectives.Task, Training]], images: Data) -> list[loop.Row]:
     """Train one part after the other, from where a run that was stopped had come to; returns all rows."""
     state, sources = _resumed(run, parts[0][0].model), run.sources()
     first, before = (state["phase"], state["before"]) if state else (1, [])
@@ -54,7 +54,7 @@ def fit(run: Run, parts: list[tuple[objectives.Task, Settings]], images: Data) -
     return before
 
 
-def _resumed(run: Run, model: nn.Module) -> dict[str, Any] | None:
+def _resumed(run: Run[Settings], model: nn.Module) -> dict[str, Any] | None:
     """Where a run that was stopped can go on; in a later phase of a joint model, its weights are put into it.
 
     Raises:
@@ -70,9 +70,9 @@ def _resumed(run: Run, model: nn.Module) -> dict[str, Any] | None:
 
 
 def _fit_part(
-    run: Run,
+    run: Run[Settings],
     task: objectives.Task,
-    options: Settings,
+    options: Training,
     images: Data,
     phase: int,
     before: list[loop.Row],
@@ -95,21 +95,21 @@ def _fit_part(
     def watch() -> dict[str, float]:
         return distributed.measured(task.watch, images.validation)
 
-    seed = run.settings["seed"]
+    seed = run.settings.seed
     if phases > 1:
         log.info("phase %d of %d: %s", phase, phases, titles.phase_title(run.settings, phase))
         seed = derive_seed(seed, f"phase {phase}")
     task.prepare()
-    precision = devices.find_precision(options["precision"], images.train.labels.device)
+    precision = devices.find_precision(options.precision, images.train.labels.device)
     own = {"precision": precision, "seed": seed, "figures": task.figures, "state": state, "save": save}
     try:
-        rows = loop.fit(task.model, task.loss, task.rows(), watch, **(options | own))
+        rows = loop.fit(task.model, task.loss, task.rows(), watch, **(options.plain() | own))
     except loop.StateError as error:
         raise run.refused("last.pt", str(error)) from None
     return numbered(rows)
 
 
-def saved_state(run: Run) -> dict[str, Any] | None:
+def saved_state(run: Run[Settings]) -> dict[str, Any] | None:
     """Where a run that was stopped can go on, if it can.
 
     Raises:

@@ -13,7 +13,8 @@ from tempfile import TemporaryDirectory
 import torch
 from joblib.externals.loky import ProcessPoolExecutor
 
-from xmnist.config.derived import Settings, trained
+from xmnist.config.derived import phases, trained
+from xmnist.config.settings import Settings
 from xmnist.runs.store import Run
 from xmnist.runs.titles import network_title
 from xmnist.runtime import devices, interrupts, processes, progress
@@ -31,7 +32,7 @@ EVERY = 0.2
 """Seconds after which is looked what the workers have logged."""
 
 
-def train(members: Sequence[Settings]) -> list[Run]:
+def train(members: Sequence[Settings]) -> list[Run[Settings]]:
     """The finished runs of these settings; those that are missing are trained side by side where that pays."""
     done = side_by_side(members)
     return [Run("train", each) if place in done else networks.train(each) for place, each in enumerate(members)]
@@ -59,12 +60,12 @@ def side_by_side(members: Sequence[Settings]) -> set[int]:
 
 def _count(missing: Sequence[Settings]) -> int:
     """How many trainings to do at a time."""
-    if len(missing) < 2 or processes.count() > 1 or devices.find_device(missing[0]["device"]).type != "cpu":
+    if len(missing) < 2 or processes.count() > 1 or devices.find_device(missing[0].device).type != "cpu":
         return 1
     if multiprocessing.current_process().daemon:  # such a one may not start others
         return 1
     images = networks.load_data(missing[0]).train.images
-    if sum(networks.training(each)["epochs"] for each in missing) * len(images) < PAYS:
+    if sum(phase.epochs for each in missing for phase in phases(each)) * len(images) < PAYS:
         return 1
     room = _available() // (MEMORY + 3 * getattr(images, "nbytes", 0))
     return min(torch.get_num_threads(), len(missing), room, 61)  # Windows waits for no more

@@ -27,7 +27,7 @@ class Mixed(Selection):
         return torch.cat([correct, _drawn(among & ~right, self.wrong, self.seed, "classified wrong")])
 
 
-@selection("misclassified")
+@selection("misclassified", wrong_alone=True)
 class Misclassified(Selection):
     """Random test images that are misclassified."""
 

@@ -115,6 +115,10 @@ class Folder(Dataset):
         own = super().identity()
         return {key: value for key, value in own.items() if key != "path"} if self.fingerprint else own
 
+    @property
+    def augmented(self) -> bool:
+        return self.aug_prob > 0
+
     def training_images(self) -> int:
         if not self.present(""):
             return 0

@@ -1,6 +1,7 @@
 """ClaDec, a decoder of a layer of a classifier, and its reference autoencoder. No torch."""
 
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 from xmnist.config.declarations import ModelDeclaration
 from xmnist.config.rules import choice, number, one_or_more
@@ -11,19 +12,25 @@ Reconstruction = Annotated[str, choice("sse", "mse"), "squared error summed over
 MAIN = ("reconstruction_sse", "accuracy")
 
 
-@model("cladec", title="ClaDec", alpha=one_or_more(number(0, 1)), part="decoder", reference="refae", main=MAIN)
-class ClaDec(ModelDeclaration):
-    """A decoder that turns the activations of a layer back into images."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Decoder(ModelDeclaration):
+    """What turns codes back into images."""
 
     decodes = True
     decoder: DecoderName
     reconstruction: Reconstruction
+
+    def check_code(self, code: tuple[int, ...], shape: tuple[int, int, int], neurons: Any) -> None:
+        from xmnist.models import decoders
+
+        decoders.build(self.decoder, code, shape, neurons)
+
+
+@model("cladec", title="ClaDec", alpha=one_or_more(number(0, 1)), part="decoder", reference="refae", main=MAIN)
+class ClaDec(Decoder):
+    """A decoder that turns the activations of a layer back into images."""
 
 
 @model("refae", title="RefAE", part="decoder", explainers=(*HEATMAPS, "refae"), main=MAIN)
-class RefAE(ModelDeclaration):
+class RefAE(Decoder):
     """The same decoder with an encoder trained beside it."""
-
-    decodes = True
-    decoder: DecoderName
-    reconstruction: Reconstruction

@@ -1,6 +1,6 @@
 """The joint explainer-classifier, trained in three phases. No torch."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from xmnist.config.declarations import ModelDeclaration
 from xmnist.config.rules import choice, list_of, maybe, number, text, three, whole
@@ -15,6 +15,11 @@ from xmnist.models.kinds.base import HEATMAPS, model
     part="joint",
     explainers=("joint", *HEATMAPS),
     main=("accuracy", "explanation_loss"),
+    explained=True,
+    basis="joint",
+    own_map=True,
+    phases=3,
+    named=("loss",),
 )
 class JointModel(ModelDeclaration):
     """A classifier and an explainer, whose map multiplies the classifier's features."""
@@ -28,3 +33,21 @@ class JointModel(ModelDeclaration):
         maybe(list_of(text("a layer of the classifier, by its dotted path"))),
         "layers whose feature maps the map multiplies; null: the classifier's own",
     ]
+
+    @property
+    def needs_masks(self) -> bool:
+        return self.loss == "hybrid"
+
+    def heading(self, layer: str) -> str:
+        return f"Joint model, {self.loss}"
+
+    def before(self, layer: str) -> str:
+        return f"{self.loss} joint model, "
+
+    def layer_of(self, layer: str, fixed: bool) -> str:
+        return f"{'joint.' if fixed else ''}classifier.{layer}"
+
+    def around(self, classifier: Any, shape: tuple[int, int, int]) -> Any:
+        from xmnist.models import joint
+
+        return joint.Joint(classifier, joint.Explainer(shape, self.width, self.depth, self.init_bias), self.gates)

@@ -1,6 +1,7 @@
 """The variational ClaDec and its reference. No torch."""
 
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 from xmnist.config.declarations import ModelDeclaration
 from xmnist.config.rules import number, one_or_more, whole
@@ -11,6 +12,20 @@ Latent = Annotated[int, whole(2, 10_000), "dimensions of the latent space"]
 Beta = Annotated[float, number(0), "weight of the KL divergence"]
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class VariationalDecoder(ModelDeclaration):
+    """What turns points of a latent space, which codes are led through, into images."""
+
+    decodes = True
+    latent: Latent
+    beta: Beta
+
+    def check_code(self, code: tuple[int, ...], shape: tuple[int, int, int], neurons: Any) -> None:
+        from xmnist.models import vae
+
+        vae.build(code, shape, self.latent, neurons)
+
+
 @model(
     "cladec_vae",
     title="variational ClaDec",
@@ -19,19 +34,12 @@ Beta = Annotated[float, number(0), "weight of the KL divergence"]
     reference="refvae",
     explainers=(*HEATMAPS, "refvae", "cladec_vae"),
     main=MAIN,
+    named=("latent",),
 )
-class VariationalClaDec(ModelDeclaration):
+class VariationalClaDec(VariationalDecoder):
     """A ClaDec that leads each code through a latent space."""
 
-    decodes = True
-    latent: Latent
-    beta: Beta
 
-
-@model("refvae", title="RefVAE", part="decoder", explainers=(*HEATMAPS, "refvae"), main=MAIN)
-class RefVAE(ModelDeclaration):
+@model("refvae", title="RefVAE", part="decoder", explainers=(*HEATMAPS, "refvae"), main=MAIN, named=("latent",))
+class RefVAE(VariationalDecoder):
     """The same with an encoder trained beside it."""
-
-    decodes = True
-    latent: Latent
-    beta: Beta

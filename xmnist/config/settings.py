@@ -1,0 +1,343 @@
+"""What a command has chosen, checked and typed: one frozen object a stage, from which all else follows. No torch.
+
+`plain()` gives the plain values that a run directory holds, and `of_plain` reads these back; with another value they
+are `dataclasses.replace(settings, alpha=0.5)`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Literal, Self, overload
+
+from xmnist.config.components import Options, checked, converted
+from xmnist.config.declarations import (
+    COMPONENTS,
+    EXPLAINERS,
+    METRICS,
+    MODELS,
+    ClassifierDeclaration,
+    DatasetDeclaration,
+    ExplainerDeclaration,
+    MetricDeclaration,
+    ModelDeclaration,
+    SelectionDeclaration,
+)
+from xmnist.config.rules import Rule, maybe, raise_unless
+from xmnist.config.schema import COMMON, FEWER, JOINT_TRAINING, OWN_IMAGE, STAGES, TRAINING, only
+from xmnist.runtime.errors import InputError
+
+OneOrMore = str | list[str]
+"""A word, or a list of several."""
+
+EARLIER: Options = {
+    **{"neurons": None, "train_missing": True, "fail_fast": False, "format": "png", "hints": "auto"},
+    **{"image": {"path": None, "invert": "auto", "sha256": []}, "layout": "auto", "overlay": False, "unmeasured": []},
+}
+"""What keys say that run directories of earlier versions may lack."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How one network is trained: the keys of `schema.TRAINING`. Of a joint model, `lr` is by its parts."""
+
+    epochs: int
+    batch_size: int
+    precision: str
+    optimizer: str
+    lr: float | dict[str, float]
+    weight_decay: float
+    eps: float
+    momentum: float
+    schedule: str
+    warmup: float
+    step_epochs: int
+    factor: float
+    patience: int
+    keep: str
+    stop_patience: int | None
+    stop_delta: float
+    min_lr: float
+
+    def plain(self) -> Options:
+        """As plain values."""
+        return dict(vars(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trainer(Training):
+    """How networks are trained; `decoder` and `joint` are what differs for those kinds of models."""
+
+    decoder: Options
+    joint: Options
+
+    @classmethod
+    def of_plain(cls, given: Any) -> Self:
+        """A trainer of plain values.
+
+        Raises:
+            InputError: names the first key that is unknown, missing or not allowed.
+        """
+        own = dict(given) if isinstance(given, dict) else given
+        parts: dict[str, Any] = {
+            name: checked(f"trainer.{name}.", own.pop(name, {}) if isinstance(own, dict) else {}, rules, partial=True)
+            for name, rules in (("decoder", TRAINING), ("joint", JOINT_TRAINING))
+        }
+        return cls(**checked("trainer.", own, TRAINING), **parts)
+
+    def changed(self, part: str | None) -> Options:
+        """How a kind of model is trained whose part of the trainer this is, as plain values."""
+        own = {key: getattr(self, key) for key in TRAINING}
+        return own | getattr(self, part) if part else own
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnImages:
+    """Images of one's own that are explained: their files, none where `path` is None, with their digests."""
+
+    path: list[str] | None = None
+    invert: bool | Literal["auto"] = "auto"
+    sha256: list[str] = field(default_factory=list)
+
+    def plain(self) -> Options:
+        """As plain values."""
+        return dict(vars(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Only:
+    """Which runs a report is of; None is all."""
+
+    dataset: OneOrMore | None
+    model: OneOrMore | None
+    experiment: OneOrMore | None
+
+    def plain(self) -> Options:
+        """As plain values."""
+        return dict(vars(self))
+
+    def chosen(self) -> dict[str, OneOrMore]:
+        """What was chosen, by key."""
+        return {key: value for key, value in vars(self).items() if value}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageSettings:
+    """What every stage has."""
+
+    stage: ClassVar[str] = ""
+
+    out_dir: str
+    fail_fast: bool
+    hints: bool | Literal["auto"]
+    force: bool
+
+    def plain(self) -> Options:
+        """As plain values, in the order in which run directories hold them."""
+        groups, own = STAGES[self.stage]
+        keys = (*FEWER.get(self.stage, COMMON), *own)
+        return {group: getattr(self, group).plain() for group in groups} | {key: getattr(self, key) for key in keys}
+
+    @classmethod
+    def of_plain(cls, given: Any) -> Self:
+        """The settings that a run directory holds as plain values, of which it may have more than these.
+
+        Components that are not known here, or had other options, stand for themselves.
+
+        Raises:
+            InputError: names the first key that is missing, or holds what it must not.
+        """
+        if not isinstance(given, dict):
+            raise InputError(f"settings must be a group of keys, got {given!r}")
+        return cls(**cls._read(EARLIER | given))
+
+    @classmethod
+    def _read(cls, given: Options) -> dict[str, Any]:
+        groups, own = STAGES[cls.stage]
+        for group in groups:
+            if group not in given:
+                raise InputError(f"{group} is missing")
+        rules = {key: COMMON[key] for key in FEWER.get(cls.stage, COMMON)} | own
+        components = {group: COMPONENTS[group].recorded(given[group]) for group in groups}
+        return components | _checked(given, rules)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By name: classes of components that are made of functions cannot be found in their modules.
+        return type(self).of_plain, (self.plain(),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportSettings(StageSettings):
+    """What is written as files."""
+
+    stage: ClassVar[str] = "export"
+
+    dataset: DatasetDeclaration
+    data_dir: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportSettings(StageSettings):
+    """What a page is made of; it is never found done."""
+
+    stage: ClassVar[str] = "report"
+
+    only: Only
+    run: str | None
+    images: int
+    megabytes: float
+    open: bool
+
+    def plain(self) -> Options:
+        return super().plain() | {"only": self.only.plain(), "force": self.force}
+
+    @classmethod
+    def _read(cls, given: Options) -> dict[str, Any]:
+        chosen = Only(**checked("", given.get("only"), only()))
+        return super()._read(given) | {"only": chosen, "force": True}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(StageSettings):
+    """What trains networks: the settings of stage `train`, and a part of those of the stages that explain them.
+
+    Attributes:
+        alpha: the weight of the classification loss: of several models, or of the phases of one, a list.
+        weights: the other weights of the model's loss.
+        neurons: a share of the layer's units, or their numbers; None: all.
+    """
+
+    stage: ClassVar[str] = "train"
+
+    dataset: DatasetDeclaration
+    classifier: ClassifierDeclaration
+    model: ModelDeclaration
+    layer: OneOrMore
+    neurons: float | list[int] | None
+    seed: int
+    device: str
+    data_dir: str
+    train_missing: bool
+    format: OneOrMore
+    weights: Mapping[str, float]
+    alpha: float | list[float] | None
+    trainer: Trainer
+
+    def plain(self) -> Options:
+        return super().plain() | dict(self.weights) | {"alpha": self.alpha, "trainer": self.trainer.plain()}
+
+    @classmethod
+    def _read(cls, given: Options) -> dict[str, Any]:
+        own = super()._read(given)
+        model: ModelDeclaration = own["model"]
+        alpha = given.get("alpha")
+        if model.name in MODELS:
+            alpha = converted("alpha", alpha, model.alpha, f" with model={model.name}")
+        weights = _checked(given, model.weights)
+        return own | {"weights": weights, "alpha": alpha, "trainer": Trainer.of_plain(given.get("trainer"))}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainingSettings(Settings):
+    """What stages `explain` and `evaluate` share: the explainers by their names, of which images, for which class."""
+
+    explainers: Mapping[str, ExplainerDeclaration]
+    select: SelectionDeclaration
+    target: OneOrMore
+    map: str
+
+    @classmethod
+    def _read(cls, given: Options) -> dict[str, Any]:
+        explainers = _named("explainers", given.get("explainers"))
+        made = {name: EXPLAINERS.recorded(options) for name, options in explainers.items()}
+        return super()._read(given) | {"explainers": made}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainSettings(ExplainingSettings):
+    """What is drawn, and how."""
+
+    stage: ClassVar[str] = "explain"
+
+    image: OwnImages
+    layout: Literal["auto", "rows", "columns"]
+    overlay: bool
+
+    def plain(self) -> Options:
+        explainers = {name: each.plain() for name, each in self.explainers.items()}
+        return super().plain() | {"image": self.image.plain(), "explainers": explainers}
+
+    @classmethod
+    def _read(cls, given: Options) -> dict[str, Any]:
+        rules = {"path": maybe(_TEXTS), "invert": OWN_IMAGE["invert"], "sha256": _TEXTS}
+        return super()._read(given) | {"image": OwnImages(**checked("image.", given["image"], rules))}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings(ExplainingSettings):
+    """What is measured; `unmeasured` are the names of explainers that none of the metrics measures."""
+
+    stage: ClassVar[str] = "evaluate"
+
+    metrics: Mapping[str, MetricDeclaration]
+    controls: bool
+    unmeasured: list[str]
+
+    def plain(self) -> Options:
+        metrics = {name: each.plain() for name, each in self.metrics.items()}
+        explainers = {name: each.plain() for name, each in self.explainers.items()}
+        return super().plain() | {"metrics": metrics, "explainers": explainers, "unmeasured": self.unmeasured}
+
+    @classmethod
+    def _read(cls, given: Options) -> dict[str, Any]:
+        metrics = _named("metrics", given.get("metrics"))
+        made = {name: METRICS.recorded(options) for name, options in metrics.items()}
+        return super()._read(given) | {
+            "metrics": made,
+            "unmeasured": converted("unmeasured", given["unmeasured"], _TEXTS),
+        }
+
+
+_TEXTS = Rule(
+    "a list of texts",
+    lambda value: raise_unless(isinstance(value, list) and all(isinstance(each, str) for each in value), value),
+)
+
+
+def _checked(given: Options, rules: Mapping[str, Rule]) -> Options:
+    return checked("", {key: given[key] for key in rules if key in given}, rules)
+
+
+def _named(key: str, given: Any) -> dict[str, Any]:
+    if not isinstance(given, dict):
+        raise InputError(f"{key} must be a group of keys, got {given!r}")
+    return given
+
+
+KINDS: dict[str, type[StageSettings]] = {
+    kind.stage: kind for kind in (Settings, ExportSettings, ExplainSettings, EvaluateSettings, ReportSettings)
+}
+"""Stage -> the settings that it has."""
+
+
+@overload
+def of_plain(stage: Literal["train"], given: Any) -> Settings: ...
+
+
+@overload
+def of_plain(stage: str, given: Any) -> Any: ...
+
+
+def of_plain(stage: str, given: Any) -> Any:
+    """The settings that a run directory of a stage holds as plain values.
+
+    Raises:
+        InputError: there is no such stage, a key is missing, or one holds what it must not.
+    """
+    if stage not in KINDS:
+        raise InputError(f"no stage '{stage}'")
+    return KINDS[stage].of_plain(given)
+
+
+def training_settings(settings: Settings, **changed: Any) -> Settings:
+    """The settings of stage `train` among those of a stage that trains networks, with some changed."""
+    own = {each.name: getattr(settings, each.name) for each in fields(Settings)}
+    return Settings(**(own | changed))
