@@ -82,6 +82,12 @@ def test_packages_stay_in_their_rooms(package: str, allowed: set[str]) -> None:
     assert users == allowed
 
 
+def test_nobody_below_the_configs_and_runs_reads_settings_by_string_keys() -> None:
+    outside = {module: path for module, path in MODULES.items() if top(module) not in ("config", "runs")}
+    found = {module: structure.keys_read(path) for module, path in outside.items()}
+    assert not {module: keys for module, keys in found.items() if keys}
+
+
 def test_nothing_is_printed_by_the_library() -> None:
     for module in set(MODULES) - {"cli.main", "cli.listing", "runtime.errors"}:
         calls = (n for n in ast.walk(structure.parsed(MODULES[module])) if isinstance(n, ast.Call))

@@ -88,13 +88,13 @@ def taken_up(stage: str, given: Sequence[str]) -> tuple[list[str], Basis | None]
         words.append(f"out_dir={commands.spelled(folder)}")
     elif out_dirs and Path(out_dirs[-1]).resolve() != run.path.resolve().parents[3]:
         raise InputError(f"{basis.word} lies in {folder}, but this command says out_dir={out_dirs[-1]}")
-    data = str(run.settings.get("data_dir", ""))
+    data = run.own.data_dir
     if Path(data).is_dir() and not any(each.startswith("data_dir=") for each in own):
         words.append(f"data_dir={commands.spelled(data)}")
     for group in ("dataset", "classifier", "model"):  # Hydra takes one option of a group
         chosen = [each for each in words if each.startswith(f"{group}=")]
         mine = [each for each in own if each.startswith(f"{group}=")]
-        usual = run.settings[group]["name"]
+        usual = getattr(run.own, group).name
         if mine and mine[-1] != f"{group}={usual}" and (group != "model" or not basis.kind.decodable):
             raise basis._contradiction(f"{group}.name", usual, mine[-1].partition("=")[2])
         words = [each for each in words if each not in chosen or not mine]

@@ -112,6 +112,7 @@ def _default_dataset(argv: Sequence[str]) -> str:
 
 def warn_of_glyphs(argv: Sequence[str]) -> None:
     """Say that the built-in data set stands in for MNIST, where nobody named one."""
+    # The warning is of these two data sets: the one of the configs, and what stands in for it.
     if os.environ.get("XMNIST_DEFAULT_DATASET") == "glyphs" and not processes.rank():
         report(
             f"no data set was named, and mnist is neither in {_folder(argv)}/ nor can it be fetched: using the "

@@ -112,15 +112,17 @@ def _resolved(top: Options, stage: str) -> Options:
             found |= {"only": _check_keys("", top["only"], only()), "force": True}
         return found
     top = {k: v for k, v in top.items() if k not in foreign(stage)}
-    joint = isinstance(top.get("model"), dict) and top["model"].get("name") == "joint"
+    model = top.get("model")
+    kind = MODELS.get(str(model.get("name"))) if isinstance(model, dict) else None
+    weights = kind.weights if kind else {}
     for key in loss_weights():
-        if key in top and not joint:
+        if key in top and key not in weights:
             here = f"; here it is model.{key}" if isinstance(top.get("model"), dict) and key in top["model"] else ""
             raise InputError(f"{key} belongs to model=joint{here}")
     for group in ("explainer", "metric"):
         if group in top:
             raise InputError(f"a file of group {group} must begin with the line # @package {group}s.NAME")
-    rules = COMMON | own | (loss_weights() if joint else {})
+    rules = COMMON | own | weights
     more = (
         "alpha",
         "trainer",
@@ -144,7 +146,7 @@ def _resolved(top: Options, stage: str) -> Options:
     dataset = DATASETS.made("dataset", out["dataset"]).resolved()
     out["classifier"], out["dataset"] = classifier.resolved().plain(), dataset.plain()
     out["trainer"] = sizing.fitted_trainer(out["trainer"], dataset.training_images())
-    if out["model"]["name"] == "evaluation":
+    if MODELS.made("model", out["model"]).judged:
         if isinstance(out["layer"], list):
             raise InputError(
                 f"model=evaluation judges one layer's decoder; for each: -m layer={','.join(out['layer'])}"
@@ -253,6 +255,7 @@ RESERVED = (
 def _with_explainers(settings: Options, given: Any) -> Options:
     """Settings with checked explainers, and no more of a model than they need."""
     explainers: Options = {}
+    own = MODELS[settings["model"]["name"]]
     for name, options in _chosen("explainer", given, EXPLAINERS).items():
         if not re.fullmatch(r"[A-Za-z]\w*", str(name)) or name in RESERVED:
             reserved = ", ".join(RESERVED)
@@ -260,19 +263,16 @@ def _with_explainers(settings: Options, given: Any) -> Options:
         if isinstance(options, dict) and "name" not in options:
             raise InputError(f"explainers.{name}.name is missing: it must be one of {', '.join(EXPLAINERS)}")
         explainers[name] = EXPLAINERS.made(f"explainers.{name}", options).plain()
-        fits, model = EXPLAINERS[explainers[name]["name"]].fits, settings["model"]["name"]
-        if fits and model not in fits:
-            raise InputError(f"explainer={name} needs model={' or '.join(fits)}, but this is model={model}")
+        fits = EXPLAINERS[explainers[name]["name"]].fits
+        if fits and own.name not in fits:
+            raise InputError(f"explainer={name} needs model={' or '.join(fits)}, but this is model={own.name}")
     settings = {**settings, "explainers": explainers}
     if "metrics" in settings:
         settings = _measured(settings)
     methods = {options["name"] for options in settings["explainers"].values()}
-    if settings["map"] != "recomputed" and settings["model"]["name"] != "joint":
-        raise InputError(f"map={settings['map']} needs model=joint, but this is model={settings['model']['name']}")
-    if (
-        not {model for method in methods for model in EXPLAINERS[method].models} & {*reference_of()}
-        and settings["model"]["name"] != "joint"
-    ):
+    if settings["map"] != "recomputed" and not own.own_map:
+        raise InputError(f"map={settings['map']} needs model=joint, but this is model={own.name}")
+    if not {model for method in methods for model in EXPLAINERS[method].models} & {*reference_of()} and not own.own_map:
         references = [name for name in reference_of().values() if name in methods]
         model = {**settings["model"], "name": references[0]} if references else {"name": "classifier"}
         settings = {**settings, "model": model, "alpha": None}
@@ -314,14 +314,17 @@ def _measured(settings: Options) -> Options:
         for n, options in given.items()
         if several and EXPLAINERS[options["name"]].models and options["name"] not in decoder_names()
     }
-    of_maps = [name for name in metrics if METRICS[name].measures == "maps"]
+    of_maps, of_decoders = (
+        [name for name in metrics if METRICS[name].measures == what] for what in ("maps", "decoders")
+    )
     if of_maps and not maps:
         raise InputError(f"metric={of_maps[0]} measures maps, but no explainer here gives one: {', '.join(given)}")
-    if "reconstruction" in metrics and not decoded:
-        raise InputError(f"metric=reconstruction measures decoders: it needs explainer={' or '.join(decoder_names())}")
+    if of_decoders and not decoded:
+        needs = f"it needs explainer={' or '.join(decoder_names())}"
+        raise InputError(f"metric={of_decoders[0]} measures decoders: {needs}")
     if of_maps and settings["controls"]:
         maps = {name: option("explainer", name) for name in controls()} | maps
-    kept = (maps if of_maps else {}) | (images if "reconstruction" in metrics else {})
+    kept = (maps if of_maps else {}) | (images if of_decoders else {})
     return {**settings, "explainers": kept, "unmeasured": [name for name in given if name not in kept]}
 
 
@@ -360,7 +363,7 @@ def describe(stage: str, chosen: Mapping[str, str], explainers: Mapping[str, str
 def _described(model: str, explainers: Mapping[str, str]) -> dict[str, str]:
     """What the keys take that belong to models and explainers."""
     lines = {"alpha": MODELS[model].alpha.text}
-    lines |= {key: rule.text for key, rule in loss_weights().items() if model == "joint"}
+    lines |= {key: rule.text for key, rule in MODELS[model].weights.items()}
     for name, method in explainers.items():
         lines |= {f"explainers.{name}.{key}": own.rule.text for key, own in EXPLAINERS[method].keys.items()}
     lines |= {f"trainer.{key}": rule.text for key, rule in TRAINING.items()}

@@ -215,8 +215,8 @@ class Aopc(MapMetric):
     def scores(cls, rows: pd.DataFrame) -> pd.DataFrame:
         if "map" not in rows:
             return super().scores(rows)
-        own = {kind: super(Aopc, cls).scores(part) for kind, part in rows.groupby("map")}
-        return own["fixed"].join(own["recomputed"].add_suffix("_recomputed"))
+        by_map = {kind: super(Aopc, cls).scores(part) for kind, part in rows.groupby("map")}
+        return by_map["fixed"].join(by_map["recomputed"].add_suffix("_recomputed"))
 
     def details(self, rows: pd.DataFrame, names: Sequence[str], seed: int) -> dict[str, tuple[pd.DataFrame, str]]:
         """AOPC of every explainer, patch size and fill, with intervals and tests; corrected over the explainers."""

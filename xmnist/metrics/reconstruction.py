@@ -138,7 +138,7 @@ def _ladder(summary: pd.DataFrame, subject: panels.Subject) -> Lines:
     known = {column.name: column for column in Reconstruction.columns}
     for column in (column for column in SHOWN if column in summary):
         lines = []
-        for name, rows in series.items():
+        for name, rows in series.items():  # "classifier" is the row of the images themselves
             there = [(place, row) for place, row in rows if isinstance(row[column], float) and pd.notna(row[column])]
             bounds = [row[f"{column}_low"] for _, row in there], [row[f"{column}_high"] for _, row in there]
             values = [row[column] for _, row in there]

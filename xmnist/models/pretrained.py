@@ -138,32 +138,34 @@ def find(model: nn.Module, name: str, source: str, checksum: str | None = None) 
         raise _unfit(source, name, str(error)) from None
 
 
-def _fitted(own: dict[str, Tensor], given: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:
-    missing = [key for key in own if key not in given and not key.endswith("num_batches_tracked")]  # older than that
-    more = [key for key in given if key not in own]
+def _fitted(fresh_state: dict[str, Tensor], given: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:
+    missing = [
+        key for key in fresh_state if key not in given and not key.endswith("num_batches_tracked")
+    ]  # older than that
+    more = [key for key in given if key not in fresh_state]
     for what, keys in (("lacks", missing), ("also holds", more)):
         if keys:
             raise ValueError(f"it {what} {keys[0]}" + (f" and {len(keys) - 1} others" if keys[1:] else ""))
     given, fresh = dict(given), []
-    stem, wanted = given["conv1.weight"], own["conv1.weight"].shape
+    stem, wanted = given["conv1.weight"], fresh_state["conv1.weight"].shape
     if stem.shape == (wanted[0], 3, *wanted[2:]) and wanted[1] == 1:
         given["conv1.weight"] = stem = stem.sum(1, keepdim=True)
     if stem.shape != wanted and stem.ndim == 4 and len(stem) == wanted[0]:
         fresh.append(f"the first convolution ({_size(stem.shape[1:])} there, {_size(wanted[1:])} here)")
         del given["conv1.weight"]
-    count, features = own["fc.weight"].shape
+    count, features = fresh_state["fc.weight"].shape
     head, bias = (given[key].shape for key in CLASSES)
     if len(head) == 2 and head[0] != count and head[1] == features and bias == head[:1]:
         fresh.append(f"the last layer ({head[0]} classes there, {count} here)")
         for key in CLASSES:
             del given[key]
     for key, value in given.items():
-        if value.shape != own[key].shape:
-            raise ValueError(f"its {key} is {_size(value.shape)}, not {_size(own[key].shape)}")
+        if value.shape != fresh_state[key].shape:
+            raise ValueError(f"its {key} is {_size(value.shape)}, not {_size(fresh_state[key].shape)}")
         plain = value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
-        if not plain or value.is_floating_point() != own[key].is_floating_point() or value.is_complex():
+        if not plain or value.is_floating_point() != fresh_state[key].is_floating_point() or value.is_complex():
             raise ValueError(f"its {key} does not hold plain numbers")
-        if not value.to(own[key].dtype).isfinite().all():
+        if not value.to(fresh_state[key].dtype).isfinite().all():
             raise ValueError(f"its {key} holds what is no finite number")
     return given, " and ".join(fresh)
 

@@ -166,7 +166,7 @@ def _key(figure: Figure, colours: str, ends: str, middle: float) -> None:
 def _picture(axes: Axes, picture: NDArray[np.floating], kind: str, base: NDArray[np.floating] | None) -> None:
     """Show one picture (C, H, W), every pixel a square: an image in [0, 1], or a heatmap, white where it is 0."""
     shown = picture[0] if picture.shape[0] == 1 else picture.transpose(1, 2, 0)
-    signed = kind in ("heatmap", "difference")
+    signed = kind in ("heatmap", "difference")  # answers, not explainers
     if kind == "heatmap" and base is not None:
         gray = base.mean(0)
         axes.imshow(gray, cmap="gray", vmin=0, vmax=1, interpolation="nearest")

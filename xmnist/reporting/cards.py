@@ -7,7 +7,7 @@ from typing import Any
 
 from xmnist.config.components import Options
 from xmnist.config.declarations import explained_names
-from xmnist.config.derived import training
+from xmnist.config.derived import phases
 from xmnist.metrics.statistics import share_interval
 from xmnist.reporting.collected import apart, content, each, grid, stands_on
 from xmnist.runs import commands, store, titles
@@ -84,7 +84,7 @@ def _card(run: Found, measured: Found | None, seeds: int) -> Card:
 
 
 def _data(run: Found, data: dict[str, Any], counts: dict[str, int]) -> dict[str, str]:
-    own, out = run.own.dataset.plain(), {"data set": run.dataset}
+    told, out = run.own.dataset.plain(), {"data set": run.dataset}
     if data:
         height, width = data["shape"][1:]
         out["images"] = f"{height} x {width} pixels, {'gray' if data['shape'][0] == 1 else 'RGB'}, values from 0 to 1"
@@ -94,9 +94,9 @@ def _data(run: Found, data: dict[str, Any], counts: dict[str, int]) -> dict[str,
         out["read"] = "; ".join(data.get("read", []))
         if data["masks"]:
             out["ground truth"] = "masks of the objects"
-    out["validation"] = f"{100 * own['validation']:g} % of each class's training images, by the run's seed"
+    out["validation"] = f"{100 * told['validation']:g} % of each class's training images, by the run's seed"
     out["settings"] = _told(
-        {key: value for key, value in own.items() if key not in ("validation", "path", "fingerprint")}
+        {key: value for key, value in told.items() if key not in ("validation", "path", "fingerprint")}
     )
     return {name: text for name, text in out.items() if text}
 
@@ -113,12 +113,11 @@ def _network(run: Found) -> dict[str, str]:
     return {name: text for name, text in out.items() if text}
 
 
-def _trained(run: Found, metrics: dict[str, Any]) -> dict[str, str]:
-    own, environment = training(run.own), content(run.path / "environment.json")
-    out = {"optimiser": f"{own['optimizer']}, {own['schedule'].replace('_', ' ')}, batches of {own['batch_size']}"}
-    if "lr" in own:
-        out["rate"] = f"{text_of(own['lr'])}, weight decay {text_of(own['weight_decay'])}"
-    out |= {"epochs": str(metrics["epochs"])} if "epochs" in metrics else {}
+def _trained(run: Found, scores: dict[str, Any]) -> dict[str, str]:
+    own, environment = phases(run.own)[0], content(run.path / "environment.json")
+    out = {"optimiser": f"{own.optimizer}, {own.schedule.replace('_', ' ')}, batches of {own.batch_size}"}
+    out["rate"] = f"{text_of(run.own.trainer.lr)}, weight decay {text_of(own.weight_decay)}"
+    out |= {"epochs": str(scores["epochs"])} if "epochs" in scores else {}
     out["seed"] = str(run.own.seed)
     if environment:
         versions = environment.get("versions", {})
@@ -130,14 +129,14 @@ def _trained(run: Found, metrics: dict[str, Any]) -> dict[str, str]:
     return out
 
 
-def _tested(metrics: dict[str, Any], counts: dict[str, int], card: Card) -> dict[str, str]:
-    out, accuracy = {}, metrics.get("accuracy")
+def _tested(scores: dict[str, Any], counts: dict[str, int], card: Card) -> dict[str, str]:
+    out, accuracy = {}, scores.get("accuracy")
     if accuracy is not None:
         out["accuracy"] = f"{accuracy:.4f}"
         if count := counts.get("test"):
             low, high = share_interval(round(accuracy * count), count)
             out["accuracy"] += f" [{low:.4f}, {high:.4f}], {round((1 - accuracy) * count):,} of {count:,} wrong"
-    out |= {key.replace("_", " "): f"{metrics[key]:.4f}" for key in ("loss", "explanation_loss") if key in metrics}
+    out |= {key.replace("_", " "): f"{scores[key]:.4f}" for key in ("loss", "explanation_loss") if key in scores}
     means = {row["class"]: row for row in card.classes[len(card.names) :]}
     if "all (macro)" in means:
         out["F1, mean over classes"] = means["all (macro)"]["f1"]

@@ -52,7 +52,7 @@ class Tiles:
             largest = np.abs(pictures).max((1, 2, 3))
             scales = [float(f"{value:.4g}") for value in largest]
             pictures = pictures / np.where(largest, largest, 1)[:, None, None, None]
-        signed = kind in ("heatmap", "difference")
+        signed = kind in ("heatmap", "difference")  # answers, not explainers
         found = 128 + 127 * pictures.clip(-1, 1) if signed else 255 * pictures.clip(0, 1)
         found = np.ascontiguousarray(found.round().astype(np.uint8).transpose(0, 2, 3, 1))
         return self._kept(found), scales

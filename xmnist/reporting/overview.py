@@ -84,7 +84,7 @@ def _line(run: Found, more: str) -> Line:
 
 
 def _values(table: Table) -> dict[str, float]:
-    """The mean AOPC of each explainer of a table that has one, the best first."""
+    """The mean AOPC of each explainer of a table that has that column, the best first."""
     if table.run is None or table.kind != "explainer" or "aopc" not in table.columns:
         return {}
     place = table.columns.index("aopc")

@@ -109,7 +109,7 @@ def _best(values: pd.DataFrame, names: Sequence[str], better: Literal["higher", 
     out, groups = [], dict[str, list[str]]()
     for name in names:
         layer = next((part for part in name.split(",") if part.startswith("layer=")), "")
-        if name in values and name != "classifier":
+        if name in values and name != "classifier":  # the row of the images themselves
             groups.setdefault(layer, []).append(name)
     for group in groups.values():
         means = values[group].mean().dropna()

@@ -165,7 +165,7 @@ def _best_score(path: Path) -> dict[str, float]:
     """The best explainer's AOPC in a summary, or else the best by its first score."""
     rows = {row.get("name") or "": _numbers(row) for row in reading.csv_rows(path)}
     there = [column for row in rows.values() for column in row]
-    column = "aopc" if "aopc" in there else next(iter(there), "")
+    column = "aopc" if "aopc" in there else next(iter(there), "")  # names of columns and rows, not of components
     scores = {name: row[column] for name, row in rows.items() if column in row}
     known, compared = columns().get(column), (*controls(), "classifier", *reference_of().values())
     kept = {name: score for name, score in scores.items() if name.split(",")[0] not in compared} or scores

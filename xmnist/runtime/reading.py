@@ -100,10 +100,10 @@ def status(folder: Path) -> tuple[dict[str, Any], str]:
     wrong = [key for key, sound in SOUND.items() if not sound(given.get(key))]
     if not reason and wrong:
         reason = f"status.json is damaged: {wrong[0]} is {json.dumps(given.get(wrong[0]))[:50]}"
-    own = {key: value for key, value in given.items() if key != "checksum"}
-    if not reason and (own.get("run"), given.get("checksum")) != (folder.name, checksum(own)):
+    told = {key: value for key, value in given.items() if key != "checksum"}
+    if not reason and (told.get("run"), given.get("checksum")) != (folder.name, checksum(told)):
         reason = "status.json is not what this run wrote: its command does it again"
-    return {key: value for key, value in own.items() if key not in wrong}, reason
+    return {key: value for key, value in told.items() if key not in wrong}, reason
 
 
 def checksum(status: Mapping[str, Any]) -> str:

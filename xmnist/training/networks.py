@@ -317,7 +317,7 @@ def _write_table(run: Run[Settings], parts: list[tuple[objectives.Task, Training
     for name, network in (task.parts or {"": task.model}).items():
         marked = {"layer": names_of(network, "layers"), "gate": () if name else names_of(network, "gates")}
         if isinstance(task.model, joint.Joint):
-            marked["gate"] = task.model.gates if name == "classifier" else ()
+            marked["gate"] = task.model.gates if name == joint.PARTS[0] else ()
             rates = [options.lr for _, options in parts]
             learns = [str(phase) for phase, lr in enumerate(rates, 1) if isinstance(lr, dict) and lr[name]]
             name += f": learns in phase {' and '.join(learns)}" if learns else ": does not learn"

@@ -352,9 +352,9 @@ def _variational(
         drawn, means, logvars = decoder.parts(encoder(part.images))
         made = drawn.sigmoid()
         found = columns(part.images, made, part.labels, logits, batched(explained, made), alpha, "sse")
-        own = {"reconstruction_bce": losses.bce(part.images, drawn), "kl": losses.kl(means, logvars)}
-        total = torch.lerp(own["reconstruction_bce"], found["classification_loss"], alpha) + beta * own["kl"]
-        return made, found | own | {"total_loss": total}
+        error, kl = losses.bce(part.images, drawn), losses.kl(means, logvars)
+        total = torch.lerp(error, found["classification_loss"], alpha) + beta * kl
+        return made, found | {"reconstruction_bce": error, "kl": kl, "total_loss": total}
 
     def reconstruct(images: Tensor) -> Tensor:
         return batched(lambda part: decoder(encoder(part)), images)

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from xmnist.config.derived import Settings
+from xmnist.config.settings import Settings
 from xmnist.runs.titles import network_title
 from xmnist.runtime import interrupts, machine, progress
 from xmnist.runtime.errors import one_line
