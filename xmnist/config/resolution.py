@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from xmnist.config import components, sizing
-from xmnist.config.components import Options, listed
+from xmnist.config.components import Options, checked, listed
 from xmnist.config.declarations import (
     CLASSIFIERS,
     COMPONENTS,
@@ -47,37 +47,8 @@ from xmnist.config.schema import (
     only,
 )
 from xmnist.config.settings import Settings, of_plain
-from xmnist.runtime.errors import InputError, meant, unknown
+from xmnist.runtime.errors import InputError, unknown
 from xmnist.runtime.storage import digest
-
-
-def _check_keys(where: str, given: Any, rules: Mapping[str, Rule], partial: bool = False) -> Options:
-    if not isinstance(given, dict):
-        raise InputError(f"{where.rstrip('.')} must be a group of keys, got {given!r}")
-    for key in given:
-        if key not in rules:
-            raise unknown("key", f"{where}{key}", [f"{where}{k}" for k in rules], "keys")
-    out = {}
-    for key, rule in rules.items():
-        if key not in given:
-            if not partial:
-                raise InputError(f"{where}{key} is missing: it must be {rule.text}")
-            continue
-        try:
-            out[key] = rule.convert(given[key])
-        except (ValueError, TypeError, OverflowError):
-            hint = meant(given[key], rule.words)
-            raise InputError(f"{where}{key} must be {rule.text}, got {given[key]!r}{hint}") from None
-    return out
-
-
-def _check_named(where: str, given: Any, options: Mapping[str, Mapping[str, Rule]], what: str) -> Options:
-    """A group of keys whose `name` says which keys these are."""
-    given = dict(given) if isinstance(given, dict) else {"name": given}
-    name = given.pop("name", None)
-    if name not in options:
-        raise unknown(what, str(name), options)
-    return {"name": name, **_check_keys(f"{where}.", given, options[name])}
 
 
 @overload
@@ -109,7 +80,7 @@ def _resolved(top: Options, stage: str) -> Options:
         rules = {key: COMMON[key] for key in FEWER[stage]} | own
         found = _check_all(top, groups, rules, ["only"] if stage == "report" else [])
         if stage == "report":  # which is of whatever there is, and so is never done
-            found |= {"only": _check_keys("", top["only"], only()), "force": True}
+            found |= {"only": checked("", top["only"], only()), "force": True}
         return found
     top = {k: v for k, v in top.items() if k not in foreign(stage)}
     model = top.get("model")
@@ -130,17 +101,14 @@ def _resolved(top: Options, stage: str) -> Options:
         *(key for key in ("explainers", "metrics") if key in OWN.get(stage, ())),
     )
     out = _check_all(top, groups, rules, more)
-    try:
-        out["alpha"] = MODELS[out["model"]["name"]].alpha.convert(top["alpha"])
-    except (ValueError, TypeError, OverflowError):
-        what = MODELS[out["model"]["name"]].alpha.text
-        raise InputError(f"alpha must be {what} with model={out['model']['name']}, got {top['alpha']!r}") from None
+    kind = MODELS[out["model"]["name"]]
+    out["alpha"] = components.converted("alpha", top["alpha"], kind.alpha, f" with model={kind.name}")
     given = dict(top["trainer"]) if isinstance(top["trainer"], dict) else {"name": top["trainer"]}
     parts = {
-        "decoder": _check_keys("trainer.decoder.", given.pop("decoder", None) or {}, TRAINING, partial=True),
-        "joint": _check_keys("trainer.joint.", given.pop("joint", None) or {}, JOINT_TRAINING, partial=True),
+        "decoder": checked("trainer.decoder.", given.pop("decoder", None) or {}, TRAINING, partial=True),
+        "joint": checked("trainer.joint.", given.pop("joint", None) or {}, JOINT_TRAINING, partial=True),
     }
-    out["trainer"] = _check_keys("trainer.", given, TRAINING) | parts
+    out["trainer"] = checked("trainer.", given, TRAINING) | parts
     classifier = CLASSIFIERS.made("classifier", out["classifier"])
     out["layer"] = _layers(out["layer"], classifier)
     dataset = DATASETS.made("dataset", out["dataset"]).resolved()
@@ -160,7 +128,7 @@ def _resolved(top: Options, stage: str) -> Options:
     if stage == "train":
         return out
     if stage == "explain":
-        out["image"] = _with_digests(_check_keys("image.", top["image"], OWN_IMAGE))
+        out["image"] = _with_digests(checked("image.", top["image"], OWN_IMAGE))
     select = SELECTIONS.made("select", out["select"])
     if select.classes():  # else nobody asks for the names of a folder's, which may be gone
         out["select"] = select.numbered(dataset.class_names()).plain()
@@ -227,7 +195,7 @@ def _check_all(top: Options, groups: Sequence[str], rules: Mapping[str, Rule], m
         if key not in top and key not in ("explainers", "metrics"):
             raise InputError(f"{key} is missing")
     out = {group: COMPONENTS[group].made(group, top[group]).plain() for group in groups}
-    return out | _check_keys("", {key: top[key] for key in rules}, rules)
+    return out | checked("", {key: top[key] for key in rules}, rules)
 
 
 def _plain(cfg: DictConfig) -> Options:
