@@ -1,4 +1,4 @@
-"""The words of a command line, sorted and spelled as Hydra reads them. No torch, no Hydra."""
+"""Parsing of a command line: its words are sorted and rewritten as Hydra reads them. No torch, no Hydra."""
 
 import re
 from collections.abc import Sequence
@@ -16,10 +16,12 @@ VALUED = (
 
 
 def trusted(argv: list[str]) -> tuple[bool, list[str]]:
-    """Whether the configs may call anything, and the other words; only typed words count, never those of a file.
+    """Return whether the configs may call anything, and the other words.
+
+    Only typed words count, never those of a file.
 
     Raises:
-        InputError: it is neither true nor false.
+        InputError: `trust` is neither true nor false.
     """
     given = [word for word in argv if re.match(r"\+*trust=", word)]
     for word in given:
@@ -29,11 +31,11 @@ def trusted(argv: list[str]) -> tuple[bool, list[str]]:
 
 
 SWEPT = re.compile(r"(dataset|classifier|model|select)=(?!\[).*[,(]")
-"""A group of configs of which several are taken, one after the other."""
+"""Pattern of a word that sweeps over several options of a config group."""
 
 
 def divided(argv: list[str]) -> tuple[list[str], list[str]]:
-    """Overrides and flags of a command line; Hydra wants the former in one block, before the latter."""
+    """Return the overrides and the flags of a command line; Hydra needs the overrides first, in one block."""
     overrides, flags = list[str](), list[str]()
     for before, word in zip(["", *argv], argv, strict=False):
         given = before not in VALUED and (word.startswith("~") or ("=" in word and not word.startswith("-")))
@@ -42,7 +44,10 @@ def divided(argv: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _small(overrides: Sequence[str]) -> list[str]:
-    """What experiment smoke needs besides: a part of the chosen data set; Hydra cannot choose that in a config."""
+    """Return the override that experiment smoke needs in addition: a part of the chosen data set.
+
+    Hydra cannot choose that in a config.
+    """
     if not any(re.fullmatch(r"\+*experiment=smoke", word) for word in overrides):
         return []
     from xmnist.config import resolution  # and OmegaConf
@@ -53,10 +58,10 @@ def _small(overrides: Sequence[str]) -> list[str]:
 
 
 def refuse_bare(stage: str, flags: Sequence[str]) -> None:
-    """Refuse words that are neither KEY=VALUE nor a flag, nor belong to one.
+    """Refuse words that are neither KEY=VALUE, nor a flag, nor the value of a flag.
 
     Raises:
-        InputError: names the word, and what was probably meant.
+        InputError: there is such a word; the message names it, and the key that was probably meant.
     """
     takes = (*VALUED, "--info", "-i")  # the last two may have a value
     bare = [word for before, word in zip(["", *flags], flags, strict=False) if before not in takes]
@@ -66,13 +71,14 @@ def refuse_bare(stage: str, flags: Sequence[str]) -> None:
     word, value = words[0], words[1] if len(words) > 1 else "true" if words[0] in ("open", "force") else "VALUE"
     if word in ("help", "usage"):
         raise InputError(f"did you mean 'xmnist {stage} --help'?")
+    # `open` is a key of stage report alone, so the general suggestions do not know it.
     known = "open" if word == "open" and stage == "report" else meant(word)
     hint = f"; did you mean {known}={value}?" if known else f": words are KEY=VALUE (xmnist {stage} --help)"
     raise InputError(f"cannot read '{word}'{hint}")
 
 
 def of_flag(message: str, argv: Sequence[str]) -> str:
-    """What argparse says of a flag that it does not know, or the key that was meant by it."""
+    """Return the error message for an unknown flag: the key that was probably meant, or else argparse's message."""
     match = re.match(r"unrecognized arguments: --([\w-]+)(?:=(\S+))?", message)
     known = meant(match[1]) if match else None
     if not match or not known:
@@ -83,15 +89,18 @@ def of_flag(message: str, argv: Sequence[str]) -> str:
 
 
 def of_stage(stage: str, overrides: Sequence[str]) -> list[str]:
-    """Overrides as a stage's config has them, with those that an experiment needs besides."""
+    """Return the overrides in the form of a stage's config, with those that an experiment needs in addition."""
     write = {"report": _of_report, "explain": _of_image}.get(stage, str)
     own = [write(word) for word in overrides]
     return own + _small(own)
 
 
 def freed(overrides: Sequence[str], flags: Sequence[str]) -> list[str]:
-    """Overrides that may set any key of `trainer`, also those that the chosen config does not; and of a group that is
-    swept, keys that only some of its options have. What a job's own option lacks is refused when the job is checked."""
+    """Return the overrides, some with `++`, so that Hydra accepts keys that the composed config does not have.
+
+    These are all keys of `trainer.decoder` and `trainer.joint`, and the keys of a swept group, which only some of its
+    options may have. The check of a job refuses keys that its own option lacks.
+    """
     free = ["trainer.decoder.", "trainer.joint."]
     if {"-m", "--multirun"} & set(flags):
         free += [f"{match[1]}." for word in overrides if (match := SWEPT.match(word))]
@@ -99,7 +108,7 @@ def freed(overrides: Sequence[str], flags: Sequence[str]) -> list[str]:
 
 
 def _of_image(word: str) -> str:
-    """The word image=FILE as Hydra reads it: a group of keys, and a file's name may have blanks, = and commas."""
+    """Return the word image=FILE as Hydra reads it, with quotes: a file's name may have blanks, = and commas."""
     match = re.fullmatch(r"\+*image=(.+)", word, re.DOTALL)
     if not match or match[1] == "null":
         return word
@@ -110,7 +119,7 @@ def _of_image(word: str) -> str:
 
 
 def _of_report(word: str) -> str:
-    """A word of `xmnist report` as Hydra reads it: there, groups are filters, and a run's folder has = and commas."""
+    """Return a word of `xmnist report` as Hydra reads it: groups are filters, and a run's folder has = and commas."""
     key, _, value = word.partition("=")
     if key == "run" and value != "null" and not value.startswith(("'", '"')):
         return f"run={quoted(value)}"

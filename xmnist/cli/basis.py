@@ -1,4 +1,4 @@
-"""The run that a command works on (`run=`): its settings become the command's, which may not contradict them."""
+"""The run that a command works on (`run=`): the command takes over its settings and may not contradict them."""
 
 import re
 from collections.abc import Sequence
@@ -17,25 +17,26 @@ from xmnist.runtime.errors import InputError
 
 
 class Basis:
-    """A finished `train` run, by the word that named it."""
+    """A finished `train` run, with the word that named it on the command line."""
 
     def __init__(self, word: str, run: Found) -> None:
         self.word, self.run = f"run={word}" + (f" ({run.id})" if word == index.LAST else ""), run
         self.model, self.kind = str(run.model), _kind(run.model)
 
     def words(self) -> list[str]:
-        """The overrides that lead to this run; those of a classifier leave the model open, which explains it."""
+        """Return the overrides that lead to this run, without `model=classifier`, so that the model is left open."""
         open_ = (*(f"{key}=" for key in INCIDENTAL), "model=classifier")
         return [word for word in commands.words(self.run.own) if not word.startswith(open_)]
 
     def check(self, now: Settings) -> None:
-        """Make sure that a job works on this run; `now` is its config as one of a training.
+        """Check that a job works on this run; `now` is the job's config as the settings of a training.
 
         Raises:
-            InputError: a word of the command contradicts the run; the run's data or version are others now.
+            InputError: a word of the command contradicts the run; the run's data or version have changed.
         """
         for key, (before, after) in similar.differences(self.run.settings, now.plain()).items():
             raise self._contradiction(key, before, after)
+        # The settings agree, so a different name can only come from another version of the naming.
         name = store.run_id("train", now if now.model.name == self.model else trained(now, self.model))
         if name != self.run.path.name:
             raise InputError(f"{self.word} was made by another version of xmnist: this one would call it {name}")
@@ -55,19 +56,19 @@ class Basis:
 
 
 def suits(stage: str, path: Path) -> bool:
-    """Whether a stage can work on a run: on a trained network; a new decoder is one of a classifier."""
+    """Return whether a stage can work on the run in a folder: a trained network; for a new decoder, a classifier."""
     *_, own, _, model, _ = ("", "", "", "", *path.absolute().parts)
     kind = _kind(model)
     return own == "train" and (kind.decodable if stage == "train" else kind.explained or kind.decodes)
 
 
 def _kind(model: str | None) -> type[ModelDeclaration]:
-    """The kind of model of that name; one that is not known here is nothing in particular."""
+    """Return the declaration of the model of that name, or the base declaration if the name is unknown."""
     return MODELS.get(model or "") or ModelDeclaration
 
 
 def taken_up(stage: str, given: Sequence[str]) -> tuple[list[str], Basis | None]:
-    """A command's words with those of the run that it names with `run=`, and that run.
+    """Return a command's words with those of the run that it names with `run=`, and that run.
 
     Raises:
         InputError: there is no such run, or the stage cannot work on it; `run` is given twice or swept over.
@@ -88,10 +89,11 @@ def taken_up(stage: str, given: Sequence[str]) -> tuple[list[str], Basis | None]
         words.append(f"out_dir={commands.spelled(folder)}")
     elif out_dirs and Path(out_dirs[-1]).resolve() != run.path.resolve().parents[3]:
         raise InputError(f"{basis.word} lies in {folder}, but this command says out_dir={out_dirs[-1]}")
+    # The recorded folder may be gone, or on another machine: then the default applies.
     data = run.own.data_dir
     if Path(data).is_dir() and not any(each.startswith("data_dir=") for each in own):
         words.append(f"data_dir={commands.spelled(data)}")
-    for group in ("dataset", "classifier", "model"):  # Hydra takes one option of a group
+    for group in ("dataset", "classifier", "model"):  # Hydra accepts one option of a group
         chosen = [each for each in words if each.startswith(f"{group}=")]
         mine = [each for each in own if each.startswith(f"{group}=")]
         usual = getattr(run.own, group).name
@@ -121,7 +123,7 @@ def _check(stage: str, word: str, run: Found) -> None:
 
 
 def _with_explainers(stage: str, words: Sequence[str]) -> list[str]:
-    """The words, with explainers that fit the model where none are named: the usual ones are ClaDec's."""
+    """Return the words, with explainers that fit the model where none are named: the default ones are ClaDec's."""
     model = next((word.partition("=")[2] for word in words if word.startswith("model=")), "")
     named = any(re.match(r"\+*(explainer|experiment)[=@]", word) for word in words)
     if stage not in ("explain", "evaluate") or named or not (declared := MODELS.get(model)) or not declared.explainers:

@@ -1,4 +1,4 @@
-"""What to type next: commands that fit what was just done, ready for a shell. No torch."""
+"""Suggestions of the next command after a run, quoted for a shell. No torch."""
 
 import logging
 import shlex
@@ -14,25 +14,25 @@ from xmnist.runtime import processes
 log = logging.getLogger(__name__)
 
 MOST = 3
-"""How many commands are shown."""
+"""Maximum number of commands that are shown."""
 
 COMPARED = 3
-"""How many jobs of a sweep are compared side by side."""
+"""Maximum number of jobs of a sweep that the suggested command compares."""
 
 
 def wanted(hints: object) -> bool:
-    """Whether hints are shown: where they are asked for, or somebody sits at a terminal."""
+    """Return whether hints are shown: if the settings ask for them, or if the output is a terminal."""
     return not processes.rank() and (hints is True or (hints == "auto" and sys.stdout.isatty()))
 
 
 def show(*finished: Run) -> None:
-    """Log what to type after a run, or after the jobs of a sweep."""
+    """Log the commands to type after a run, or after the jobs of a sweep."""
     if finished and wanted(finished[0].settings.hints):
         log.info("%s", "\n".join(["next:", *(f"  {command}" for command in after(*finished))]))
 
 
 def after(*finished: Run) -> list[str]:
-    """Commands that continue from a finished run, or compare several."""
+    """Return commands that continue from a finished run, or compare several."""
     several = {run.id: run for run in finished}
     out = finished[0].settings.out_dir
     elsewhere = [] if out == "outputs" else [f"out_dir={out}"]
@@ -83,6 +83,7 @@ def _after_training(run: Run[Settings], this: str) -> Iterator[list[str]]:
         return
     yield ["explain", this]
     if model.reference and len(listed(settings.layer)) == 1:
+        # The reference is suggested only while it is missing: it would train nothing new otherwise.
         reference = Run("train", trained(settings, model.reference))
         if reference.status().get("state") != "done":
             base = Run("train", explained(settings)).id

@@ -1,4 +1,4 @@
-"""What Hydra calls: resolvers for names in the configs, and the check of every job before the first one starts."""
+"""Hooks that Hydra calls: resolvers for names in the configs, and the check of all jobs before the first one starts."""
 
 import gc
 import os
@@ -38,7 +38,7 @@ from xmnist.runtime.errors import TRACEBACK, DamageError, InputError, exit_code,
 
 
 def register(stage: str, argv: Sequence[str]) -> None:
-    """Make the resolvers known that the configs use, of a command that begins."""
+    """Register the resolvers that the configs use, at the start of a command."""
     global begun
     jobs[:], begun = [], False
     resolvers: dict[str, Callable[..., str]] = {
@@ -58,7 +58,7 @@ def register(stage: str, argv: Sequence[str]) -> None:
 
 
 def _metric_help() -> str:
-    """A line for each metric, as the help text of stage `evaluate` has them."""
+    """Return one line for each metric, as the help text of stage `evaluate` shows them."""
     width = max(map(len, METRICS))
     return "\n    ".join(f"{each.name:<{width}}  {each.help}".rstrip() for each in METRICS.values())
 
@@ -70,7 +70,7 @@ def _key_help(stage: str, cfg: DictConfig) -> str:
 
 
 def typed(hydra: Any, run: store.Run) -> str:
-    """The command that makes a job's run, from its `hydra` config: what was typed, and which data set was taken."""
+    """Return the command that makes a job's run, from its `hydra` config: the typed words, and the data set."""
     own = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
     words = [word for word in hydra.overrides.task if not word.startswith("+small@")]
     dataset = getattr(run.settings, "dataset", None)  # a report has none
@@ -80,7 +80,7 @@ def typed(hydra: Any, run: store.Run) -> str:
 
 
 def _parsed(words: Sequence[str]) -> list[Override]:
-    """The overrides among the words of a command line, as far as Hydra can read them."""
+    """Return the overrides among the words of a command line; words that Hydra cannot read are left out."""
     out = []
     for word in words:
         try:
@@ -96,9 +96,9 @@ def _folder(argv: Sequence[str]) -> str:
 
 
 def _default_dataset(argv: Sequence[str]) -> str:
-    """`mnist` where its files are or can be fetched, else the built-in `glyphs`.
+    """Return `mnist` if its files are present or can be fetched, else the built-in `glyphs`.
 
-    The answer is kept in the environment, so that it is found once and the workers of a sweep give the same one.
+    The environment keeps the answer, so that it is found once and the workers of a sweep use the same one.
     """
     named = any(re.match(r"dataset[=@]", word) for word in argv)
     if named or {"--help", "-h", "-sc", "--shell-completion"} & set(argv):
@@ -111,8 +111,8 @@ def _default_dataset(argv: Sequence[str]) -> str:
 
 
 def warn_of_glyphs(argv: Sequence[str]) -> None:
-    """Say that the built-in data set stands in for MNIST, where nobody named one."""
-    # The warning is of these two data sets: the one of the configs, and what stands in for it.
+    """Warn that the built-in data set replaces MNIST, if the command names no data set."""
+    # The two names are fixed: the default data set of the configs, and the one that replaces it.
     if os.environ.get("XMNIST_DEFAULT_DATASET") == "glyphs" and not processes.rank():
         report(
             f"no data set was named, and mnist is neither in {_folder(argv)}/ nor can it be fetched: using the "
@@ -121,9 +121,9 @@ def warn_of_glyphs(argv: Sequence[str]) -> None:
 
 
 def module(stage: str) -> ModuleType:
-    """The module of a stage, which brings PyTorch."""
+    """Import and return the module of a stage, which imports PyTorch."""
     machine.prepare()
-    gc.disable()  # it would look through the hundred thousands of things that are imported, and find none to free
+    gc.disable()  # a collection would traverse the hundred thousands of imported objects, and find none to free
     try:
         with progress.activity("loading PyTorch" if stage != "report" else "loading"):
             return import_module(f"xmnist.stages.{stage}")
@@ -132,14 +132,14 @@ def module(stage: str) -> ModuleType:
 
 
 jobs: list[sweeps.Job] = []
-"""The jobs of the sweep that this process runs, as far as they are known before it begins."""
+"""Jobs of the sweep that this process runs, as far as they are known before it begins."""
 
 
 basis: Basis | None = None
-"""The run that this command works on, if it named one."""
+"""Run that this command works on, if the command names one."""
 
 begun = False
-"""Whether the command's jobs are known and in order, so that an error is no longer Hydra's."""
+"""Whether the command's jobs are known and valid, so that a later error is not one of Hydra's."""
 
 
 class Check(Callback):
@@ -197,7 +197,7 @@ class Check(Callback):
                         needed.append(run)
                 except DamageError:
                     if whole.hydra.mode != RunMode.MULTIRUN:
-                        raise  # else it fails in its turn, and is no reason to leave the others out
+                        raise  # in a sweep, this job fails when its turn comes, and the other jobs still run
             job, jobs[:], begun = [], known, True
             if needed and needed[0].stage == "train":
                 module("train").planned[:] = [run.settings for run in needed]
@@ -213,7 +213,7 @@ class Check(Callback):
 
 
 def _refuse_several(cfg: DictConfig, sweep: bool) -> None:
-    """Leave where torchrun started several processes for what is not the training of one model."""
+    """Exit if torchrun started several processes for anything but the training of one model."""
     if processes.count() > 1 and (sweep or cfg.hydra.job.name != "train"):
         without = "leave -m out" if sweep else f"start xmnist {cfg.hydra.job.name} without it"
         report(InputError(f"torchrun trains one model at a time: {without}"))
@@ -221,10 +221,10 @@ def _refuse_several(cfg: DictConfig, sweep: bool) -> None:
 
 
 def _check_words(cfg: DictConfig) -> None:
-    """Refuse what was typed for another stage; an experiment may hold it.
+    """Refuse typed words that belong to another stage; an experiment may have them.
 
     Raises:
-        InputError: names the word.
+        InputError: there is such a word; the message names its key.
     """
     for word in cfg.hydra.overrides.task:
         refused = _of_another_stage(word.lstrip("+~"), cfg.hydra.job.name)
@@ -243,7 +243,7 @@ def _of_joint(key: str) -> str:
 
 
 def _of_another_option(key: str, words: Sequence[str]) -> str:
-    """Why a key is refused that another option of its group has, or that stands below another one."""
+    """Return why a key is refused that another option of its group has, or that stands below another key."""
     group, _, rest = key.partition(".")
     owners = [name for name, rules in rules_of(group).items() if rest in rules]
     if owners:
@@ -255,7 +255,7 @@ def _of_another_option(key: str, words: Sequence[str]) -> str:
 
 
 def explain(error: Exception, stage: str, words: Sequence[str]) -> str:
-    """Hydra's report of a command line that does not compose, in one line that names what is allowed."""
+    """Return Hydra's error about a command line that does not compose, in one line that names the allowed values."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, word = str(error.missing_cfg_file).rpartition("/")
         if group == "hydra/launcher" and (install := sweeps.install(word)):
@@ -281,7 +281,8 @@ def explain(error: Exception, stage: str, words: Sequence[str]) -> str:
 
 
 def _siblings(key: str, stage: str, words: Sequence[str]) -> list[str]:
-    """The keys beside one that does not exist, with the options that were chosen, or the top-level keys."""
+    """Return the keys beside one that does not exist, for the chosen options, or else the top-level keys."""
+    # Hydra refuses to be initialised again while the failed composition is still registered.
     GlobalHydra.instance().clear()
     groups = (*STAGES[stage][0], "trainer", "explainer", "metric")
     chosen = [w for w in words if w.partition("=")[0] in groups and ("," not in w or "=[" in w)]

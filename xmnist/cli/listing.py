@@ -1,4 +1,4 @@
-"""The command `xmnist runs`: which runs there are, and removing some of them. No torch, no pandas, no Hydra."""
+"""The command `xmnist runs`, which lists, compares and removes runs. No torch, no pandas, no Hydra."""
 
 import dataclasses
 import json
@@ -57,17 +57,17 @@ flags and folder:
 FLAGS = ("--json", "--remove", "--yes", "--help", "-h")
 
 SHORT = {"reconstruction_sse": "sse"}
-"""What figures are called in the table."""
+"""Short names of scores in the table."""
 
 SAID = re.compile(r"\b(metric|explainer|select|of|classifier|layer|loss|alpha)=|,seed=0\b")
-"""What the settings are understood without, where there is little room."""
+"""Parts of a run's name that are left out where there is little room, as the rest is understood without them."""
 
 
 def main(argv: Sequence[str]) -> None:
     """List or remove runs, as the words of a command line say.
 
     Raises:
-        InputError: one of them is wrong.
+        InputError: one of the words is wrong.
     """
     if argv and argv[0] in COMMANDS and not {"--help", "-h"} & set(argv):
         return COMMANDS[argv[0]](argv[1:])
@@ -90,7 +90,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _split(argv: Sequence[str]) -> tuple[list[str], Path]:
-    """The runs that a command line names, and the folder where they are."""
+    """Return the words of a command line that name runs, and the folder where the runs are."""
     given = [word.partition("=")[2] for word in argv if word.startswith("out_dir=")]
     out_dir = Path(given[-1] if given else "outputs")
     if not out_dir.is_dir():
@@ -132,11 +132,11 @@ def _pack(argv: Sequence[str]) -> None:
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     **{"show": _show, "compare": _compare, "verify": _verify, "pack": _pack}
 }
-"""Words that may follow `xmnist runs`."""
+"""Subcommands of `xmnist runs`."""
 
 
 def _width() -> int | None:
-    """How wide a table may be; what is piped may have any width."""
+    """Return the maximum width of a table, or None for any width, if the output is not a terminal."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
@@ -145,7 +145,7 @@ def _write(text: str) -> None:
 
 
 def _parsed(argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Flags and filters of a command line, each of them sound by itself."""
+    """Return the flags and filters of a command line, after a check of each of them."""
     flags = [word for word in argv if word.startswith("-")]
     for flag in flags:
         if flag not in FLAGS:
@@ -174,13 +174,14 @@ def _parsed(argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
 
 HEADS = ("hash", "state", "stage", "dataset", "model", "age", "size", "settings", "result")
 NARROW = 100
-"""Columns of a terminal below which neither age nor size is told."""
+"""Width of a terminal, in columns, below which the table leaves out age and size."""
 
 
 def table(runs: Sequence[Found], width: int | None) -> str:
-    """A line a run below a line of headings; a narrow terminal is told less of the settings and the results."""
+    """Return one line for each run below a line of headings; a narrow terminal gets shorter settings and results."""
     names, left_out = inspection.names(runs), ("age", "size") if (width or NARROW) < NARROW else ()
     head = [word for word in HEADS if word not in left_out]
+    # Short results are tried before any text is cut off.
     for brief in (False, True):
         rows = [head]
         for run, name in zip(runs, names, strict=True):
@@ -201,7 +202,7 @@ def table(runs: Sequence[Found], width: int | None) -> str:
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     out = []
     for place, (cell, width) in enumerate(zip(cells, widths, strict=True)):
-        text = "".join(letter if letter.isprintable() else "?" for letter in cell)  # none that moves the cursor
+        text = "".join(letter if letter.isprintable() else "?" for letter in cell)  # no cursor movement
         text = SAID.sub("", text) if len(text) > width else text
         text = f"{text[: width - 1]}…" if len(text) > width else text
         number = len(cells) == len(HEADS) and HEADS[place] in ("age", "size")
@@ -210,7 +211,7 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _result(run: Found, brief: bool) -> str:
-    """A run's figures and what is wrong with it; what matters comes first, because the end may be cut off."""
+    """Return a run's scores and its problems; the more important part is first, because the end may be cut off."""
     figures = [f"{value:.4g} {SHORT.get(name, name)}" for name, value in run.figures.items()]
     told = [
         ", ".join(figures[:1] if brief else figures),
@@ -220,21 +221,22 @@ def _result(run: Found, brief: bool) -> str:
 
 
 def age_text(seconds: float) -> str:
-    """An age as one whole number with its unit: 45s, 12m, 3h, 5d, 8w."""
+    """Return an age as one whole number with its unit: 45s, 12m, 3h, 5d, 8w."""
     unit = next((unit for unit in "wdhm" if seconds >= 2 * UNITS[unit]), "s")
     return f"{int(seconds // UNITS[unit])}{unit}"
 
 
 def size_text(size: float) -> str:
-    """A number of bytes as people say it: 950 B, 12.3 MB."""
+    """Return a number of bytes in a readable unit: 950 B, 12.3 MB."""
     unit, *larger = ("B", "kB", "MB", "GB", "TB")
+    # The limits are those of rounding: 999.6 kB would be printed as 1000 kB.
     while size >= 999.5 and larger:
         size, unit = size / 1000, larger.pop(0)
     return f"{size:.0f} {unit}" if size >= 99.95 or unit == "B" else f"{size:.1f} {unit}"
 
 
 def _remove(runs: Sequence[Found], asking: bool) -> None:
-    """Remove those of the runs that no process is at work on, if the user says so."""
+    """Remove the runs that are neither locked by a process nor edited, if the user agrees."""
     free = [run for run in runs if not run.edited and not index.is_locked(run.path)]
     for run in runs:
         if run not in free:
@@ -266,7 +268,7 @@ def _agreed(question: str) -> bool:
 
 
 def _removed(run: Found) -> bool:
-    """Remove a run, unless it has been begun again since it was shown; if it stays, that is told."""
+    """Remove a run and return whether it is gone; a run that was begun again meanwhile stays, and a message says so."""
     lock = run.path / ".lock"
     try:
         with FileLock(lock, timeout=0):
@@ -278,6 +280,7 @@ def _removed(run: Found) -> bool:
                     shutil.rmtree(path)
                 elif path != lock:
                     path.unlink()
+        # The lock file goes last, so that no other process can claim the run while its files are removed.
         lock.unlink(missing_ok=True)
         run.path.rmdir()  # refuses if a process has begun this run anew in between
         with suppress(OSError):  # the first that is not empty

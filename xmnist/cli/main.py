@@ -64,7 +64,7 @@ tab completion:  eval "$(xmnist -sc install=bash)"
 
 
 def main() -> None:
-    """Run one command line and leave with 0 (done), 1 (a run failed), 2 (bad input) or 130 (interrupted)."""
+    """Run one command line and exit with 0 (done), 1 (a run failed), 2 (bad input) or 130 (interrupted)."""
     streams.last()
     os.environ["MPLBACKEND"] = "agg"  # a notebook's may not be installed here, and pictures are files
     interrupts.listen()
@@ -73,12 +73,12 @@ def main() -> None:
     except KeyboardInterrupt:
         fail(INTERRUPTED, 130)
     finally:
-        gc.freeze()  # or the end of the process would look through all that libraries have made, for a second or more
+        gc.freeze()  # otherwise the last collection would traverse all objects of the libraries, for a second or more
 
 
 MEANT = {"help": "--help", "open": "report open=true", "show": "runs show", "compare": "runs compare", "list": "runs"}
 MEANT |= {"ls": "runs", "version": "--version", "test": "evaluate", "fit": "train", "plot": "explain"}
-"""Words that are no stages -> what was meant by them."""
+"""Words that are no stages -> the command that was probably meant."""
 
 
 def _main() -> None:
@@ -105,6 +105,7 @@ def _main() -> None:
         fail(error, 2)
     sys.argv[1:] = arguments.freed(overrides, flags) + flags
 
+    # Imported only here, so that the words handled above do not wait for Hydra.
     import hydra
     from hydra._internal.utils import get_args_parser
     from hydra.errors import HydraException
@@ -115,6 +116,7 @@ def _main() -> None:
     from xmnist.config import resolution
 
     parser = get_args_parser()
+    # By default, argparse would print its own usage text and exit.
     parser.error = lambda message: fail(arguments.of_flag(message, argv), 2)  # type: ignore[method-assign]
     asked = parser.parse_args()
     if asked.experimental_rerun is not None:
@@ -128,7 +130,7 @@ def _main() -> None:
         trust.guard()
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         os.environ[TRACEBACK] = "1"
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # without it, Hydra would print its own report and leave
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # without it, Hydra would print its own report and exit
     try:
         hydra.main(version_base="1.3", config_path=resolution.conf_dir(), config_name=stage)(job)()
         if asked.cfg:
@@ -152,7 +154,7 @@ def _main() -> None:
 
 
 def _read(stage: str, argv: list[str]) -> tuple[bool, list[str], list[str]]:
-    """Whether configs are trusted, the overrides with those of the run that a command line names, and its flags.
+    """Return whether configs are trusted, the overrides with those of the run that the words name, and the flags.
 
     Raises:
         InputError: a word is wrong, or there is no such run.
@@ -194,7 +196,7 @@ def without_hydra(argv: list[str]) -> None:
 
 
 def job(cfg: "DictConfig") -> Any:
-    """Run one job; at module level, because launchers pickle it by name."""
+    """Run one job; the function is at module level, because launchers pickle it by name."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
@@ -203,7 +205,7 @@ def job(cfg: "DictConfig") -> Any:
     from xmnist.reporting import across_seeds
     from xmnist.runs import store
 
-    streams.last()  # a launcher's process has others
+    streams.last()  # a launcher's process has its own streams
     own = HydraConfig.get()
     try:
         run = store.Run(own.job.name, resolution.resolve(cfg, own.job.name))
@@ -218,7 +220,7 @@ def job(cfg: "DictConfig") -> Any:
             hints.show(run)
         return scores
     except Exception as error:
-        if interrupts.asked():  # which a library has made an error of
+        if interrupts.asked():  # a library has turned the interrupt into an error
             raise KeyboardInterrupt from error
         if os.environ.get(TRACEBACK):
             raise
@@ -229,13 +231,13 @@ def job(cfg: "DictConfig") -> Any:
 
 
 def fail(error: Exception | str, code: int) -> NoReturn:
-    """Say in one line what went wrong, and leave."""
+    """Print an error in one line, and exit with the given code."""
     report(error)
     sys.exit(code)
 
 
 def _completed_stage() -> str:
-    """The stage on the line that is being completed; while it is being typed, print the stages that fit."""
+    """Return the stage on the line that is being completed, or print the matching stages and exit while it is typed."""
     line = os.environ.get("COMP_LINE", "xmnist train ")
     if re.match(r"\s*\S+\s.*\srun=\S*$", line):
         from xmnist.runs import index

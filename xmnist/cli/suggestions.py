@@ -1,4 +1,4 @@
-"""Keys that somebody meant who typed something else. No torch."""
+"""Suggestions of the key that a user meant who typed something else. No torch."""
 
 from xmnist.config.declarations import COMPONENTS, EXPLAINERS, METRICS, loss_weights, rules_of
 from xmnist.config.schema import COMMON, TRAINING
@@ -15,11 +15,11 @@ ALIASES = {
     },
     **{"gpu": "device", "network": "classifier", "method": "explainer", "explainers": "explainer", "metrics": "metric"},
 }
-"""What other tools call keys."""
+"""Names that other tools use -> the keys of this package."""
 
 
 def meant(word: str) -> str | None:
-    """The dotted key of which somebody typed a part, or what another tool calls it; None if nobody knows."""
+    """Return the dotted key for a part of it, or for another tool's name of it; None if there is none."""
     word = word.lower().replace("-", "_")
     known = {key: key for key in (*COMMON, *loss_weights(), "explainer", "metric", *COMPONENTS)}
     for where, rules in (

@@ -1,4 +1,4 @@
-"""Sweeps: the jobs of one command, of which each is told how it ended, whoever ran it."""
+"""Sweeps: run the jobs of one command with any launcher, and record how each job ended."""
 
 import csv
 import importlib.util
@@ -20,10 +20,10 @@ from xmnist.runtime.errors import InputError, JobFailed, one_line
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 2
-"""How often a job is begun alone whose process dies."""
+"""Maximum number of times that a job is launched alone if its process dies."""
 
 EXTRAS = {"joblib": "joblib", "submitit": "slurm", "ray": "ray"}
-"""The optional dependency that brings a launcher, by a word of the launcher's module."""
+"""Word of a launcher's module -> the optional dependency of this package that installs the launcher."""
 
 
 @dataclass(frozen=True)
@@ -36,25 +36,26 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended: what it returned, or the error with which it failed."""
+    """The outcome of a job: its return value, or the error with which it failed."""
 
     value: Any
     failed: bool = False
 
 
 class SweepFailed(JobFailed):
-    """Jobs of a sweep have failed, and the sweep's table says which; the message says how many."""
+    """Error of a sweep in which jobs failed: the message says how many, and the sweep's table which ones."""
 
 
 def check_launcher(launcher: Mapping[str, Any]) -> None:
-    """Find out whether the launcher of a sweep is installed.
+    """Check that the launcher of a sweep is installed.
 
     Raises:
-        InputError: it is not; names what to install.
+        InputError: it is not; the message names what to install.
     """
     module = str(launcher["_target_"]).rpartition(".")[0]
     try:
         there = importlib.util.find_spec(module) is not None
+    # find_spec imports the parent packages, and raises if one of them is missing.
     except ModuleNotFoundError:
         there = False
     if not there:
@@ -63,15 +64,15 @@ def check_launcher(launcher: Mapping[str, Any]) -> None:
 
 
 def install(name: str) -> str:
-    """What to type to have a launcher, by its name or module; empty for one that nobody here knows."""
+    """Return the command that installs a launcher, by its name or module; empty for an unknown one."""
     extra = next((extra for word, extra in EXTRAS.items() if word in name), None)
     return f"pip install 'xmnist[{extra}]'" if extra else ""
 
 
 def threads(launcher: Mapping[str, Any], jobs: int) -> list[str]:
-    """Overrides that give each job its share of the processor's cores, for launchers that do not see to that.
+    """Return overrides that give each job its share of the CPU cores, for launchers that do not do so themselves.
 
-    joblib and Ray do; the basic launcher runs one job at a time; what the user has set stays.
+    joblib and Ray do so; the basic launcher runs one job at a time; a value that the user has set is kept.
     """
     if "submitit" not in launcher["_target_"] or "OMP_NUM_THREADS" in os.environ:
         return []
@@ -82,7 +83,7 @@ def threads(launcher: Mapping[str, Any], jobs: int) -> list[str]:
 
 
 def at_a_time(launcher: Mapping[str, Any]) -> int:
-    """How many jobs a launcher runs at the same time on this machine."""
+    """Return the number of jobs that a launcher runs at the same time on this machine."""
     if "BasicLauncher" in launcher["_target_"]:
         return 1
     wanted = launcher.get("n_jobs") or launcher.get("array_parallelism") or -1
@@ -90,16 +91,16 @@ def at_a_time(launcher: Mapping[str, Any]) -> int:
 
 
 def cores() -> int:
-    """The cores that this process may use."""
+    """Return the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run(
     jobs: Sequence[Job], launch: Callable[[Sequence[Job]], Sequence[Outcome]], at_a_time: int | None = None
 ) -> list[Any]:
-    """Run all jobs, tell how each one ended, and write that to `sweep.csv`; returns what each has returned.
+    """Run all jobs, log how each one ended, write that to `sweep.csv`, and return the value of each job.
 
-    A launcher that breaks, because one of its processes was killed, is asked again for what is not done.
+    If a launcher breaks, because one of its processes was killed, the unfinished jobs are launched again.
 
     Args:
         launch: runs some jobs.
@@ -132,9 +133,9 @@ def _run(
     at_a_time: int | None,
     outcomes: dict[int, Outcome],
 ) -> None:
-    """Run the jobs, in batches, and put their outcomes where they belong.
+    """Run the jobs in batches, and put their outcomes into `outcomes` by the job's index.
 
-    When a launcher breaks, it is not known by whose fault: what it was at work on is launched again, each job alone.
+    When a launcher breaks, it is not known which job caused it: each job that was running is launched again, alone.
     """
     waiting, suspects, died, stuck = list(range(len(jobs))), list[int](), Counter[int](), 0
     while waiting:
@@ -143,13 +144,13 @@ def _run(
         try:
             outcomes |= zip(batch, launch([jobs[place] for place in batch]), strict=True)
             stuck = 0
-        except Exception as error:  # of the launcher: what a job raises is its outcome
-            if interrupts.asked():  # which the launcher has made an error of
+        except Exception as error:  # raised by the launcher: the error of a job is that job's outcome
+            if interrupts.asked():  # the launcher has turned the interrupt into an error
                 raise KeyboardInterrupt from error
             begun = _settle(jobs, batch, before, outcomes)
             stuck = 0 if begun or any(place in outcomes for place in batch) else stuck + 1
             if stuck > 2 or (stuck and len(jobs) == 1):
-                raise  # it cannot do anything
+                raise  # repeated breakdowns without any progress
             log.warning("the launcher broke down and is started again: %s", one_line(error))
             if len(batch) > 1:
                 suspects = begun or batch
@@ -167,11 +168,12 @@ def _run(
 def _settle(
     jobs: Sequence[Job], batch: Sequence[int], before: Sequence[dict[str, Any]], outcomes: dict[int, Outcome]
 ) -> list[int]:
-    """Find out what a broken launcher has ended of a batch; returns what it was at work on."""
+    """Record the outcomes of a batch whose launcher broke, and return the jobs that were still running."""
     begun = []
     for place, earlier in zip(batch, before, strict=True):
         run = jobs[place].run
         status = run.status()
+        # With force=true, a status from before the sweep does not count: the job was to be done again.
         if status.get("state") == "done" and (status != earlier or not run.settings.force):
             outcomes[place] = Outcome(run.metrics())
         elif status != earlier and status.get("state") == "failed":
@@ -182,7 +184,7 @@ def _settle(
 
 
 def _log_summary(jobs: Sequence[Job], outcomes: Mapping[int, Outcome], before: Sequence[dict[str, Any]]) -> int:
-    """Log and write the table of a sweep; returns how many jobs failed."""
+    """Log and write the table of a sweep, and return the number of failed jobs."""
     rows = [_row(job, outcomes.get(place), before[place]) for place, job in enumerate(jobs)]
     counts = Counter(row["state"] for row in rows)
     folder = Path(jobs[0].run.settings.out_dir, jobs[0].run.stage)
@@ -202,7 +204,7 @@ def _log_summary(jobs: Sequence[Job], outcomes: Mapping[int, Outcome], before: S
 
 
 def _row(job: Job, outcome: Outcome | None, before: dict[str, Any]) -> dict[str, Any]:
-    """How a job ended, from its outcome, or else from its run, which knows more."""
+    """Return a job's row of the sweep's table, from its outcome and the status of its run."""
     status, place = job.run.status(), store.place(job.run.stage, job.run.settings)
     row = {"job": " ".join(job.words), "run": place, "state": "not begun", "reused": "", "figure": "", "value": ""}
     row |= {"seconds": "", "error": ""}
@@ -219,7 +221,7 @@ def _row(job: Job, outcome: Outcome | None, before: dict[str, Any]) -> dict[str,
 
 
 def _aligned(rows: Sequence[Mapping[str, Any]], words: Sequence[Sequence[str]]) -> str:
-    """The table, as people read it: of each job's words only those that are not in all of them."""
+    """Return the table for the log; each job shows only those of its words that not all jobs have."""
     common = set(words[0]).intersection(*words) if len(words) > 1 else set[str]()
     lines = [("job", "state", "figure", "seconds", "run")]
     for row, own in zip(rows, words, strict=True):

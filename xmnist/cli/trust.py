@@ -1,7 +1,7 @@
-"""What a config may call: nothing but this package, the launchers and the logging that it knows, unless it is trusted.
+"""Check that a config calls nothing but this package, known launchers and known logging, unless it is trusted.
 
-Hydra calls whatever `_target_` names in its own part of a config, and `logging` what `()` and `class` name there; a
-file below --config-dir may have been written by anybody.
+Hydra calls whatever `_target_` names in its own part of a config, and `logging` calls what `()` and `class` name there.
+Anybody may have written a file below --config-dir.
 """
 
 import re
@@ -23,19 +23,19 @@ TARGETS = (
     "hydra_plugins.hydra_submitit_launcher.submitit_launcher.LocalLauncher",
     "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher",
 )
-"""What `_target_` may name."""
+"""Names that `_target_` may have."""
 
 LOGGING = (
     *("logging.StreamHandler", "logging.FileHandler", "logging.NullHandler", "logging.Formatter"),
     *("xmnist.runtime.progress.Handler", "colorlog.ColoredFormatter", "ext://sys.stdout", "ext://sys.stderr"),
 )
-"""What the logging of a config may name."""
+"""Classes and streams that the logging of a config may name."""
 
 SHELL = re.compile(
     r"hydra\.launcher\.(.+\.)?"
     r"(setup|teardown|srun_args|python|additional_parameters|runtime_env|setup_commands|job_config)(\..*)?"
 )
-"""Keys of launchers that hold commands."""
+"""Keys of launchers whose values are commands."""
 
 VARIABLES = re.compile(r"XMNIST_\w+|(OMP|MKL|OPENBLAS|KMP)_\w+|CUDA_VISIBLE_DEVICES|CUBLAS_WORKSPACE_CONFIG")
 """Environment variables that a config may set for its jobs."""
@@ -44,11 +44,12 @@ HOW = "; if you have read what it does: trust=true on the command line"
 
 
 def check(cfg: DictConfig) -> None:
-    """Make sure that nothing in a composed config calls what this package does not know, or reads the environment.
+    """Check that nothing in a composed config calls what this package does not know, or reads the environment.
 
     Raises:
-        InputError: names the first key that does.
+        InputError: a key does so; the message names the first one.
     """
+    # Interpolations stay unresolved: to resolve them would already run what is checked here.
     whole: Any = OmegaConf.to_container(cfg, resolve=False)
     for key, value in _values(whole):
         name, text = key.rpartition(".")[2], str(value)
@@ -58,6 +59,7 @@ def check(cfg: DictConfig) -> None:
         refused = refused or SHELL.fullmatch(key) is not None
         refused = refused or (key.startswith("hydra.job.env_set.") and not VARIABLES.fullmatch(name))
         refused = refused or (key.startswith("hydra.") and re.search(r"\$\{\s*oc\.(create|decode)", text) is not None)
+        # A group of keys is never a value here, so a value in its place is an interpolation that could become one.
         refused = refused or re.fullmatch(r"hydra\.(callbacks\.[^.]*|sweeper|launcher|\w+_logging)", key) is not None
         if refused and value is not None:
             raise InputError(f"{key}={text[:100]} is not run from a config{HOW}")
@@ -66,7 +68,7 @@ def check(cfg: DictConfig) -> None:
 
 
 def _values(node: Any, where: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value that holds no others, with its dotted key."""
+    """Yield every value that is neither a dict nor a list, with its dotted key."""
     if isinstance(node, dict | list):
         pairs = node.items() if isinstance(node, dict) else enumerate(node)
         for key, value in pairs:

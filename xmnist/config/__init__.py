@@ -1,1 +1,1 @@
-"""What the keys of a config may hold, and what follows from them."""
+"""Configuration: keys, rules for their values, and the settings that follow from them."""

@@ -1,4 +1,4 @@
-"""Components: what a command can name, each declared once, where it is defined. No torch.
+"""Components: the named parts of a command, each declared once, where it is defined. No torch.
 
 A component is a frozen dataclass whose fields are its options, each with a rule and a line of help:
 
@@ -6,8 +6,8 @@ A component is a frozen dataclass whose fields are its options, each with a rule
     class Lrp(Heatmap):
         gamma: Annotated[float, number(0), "how much more positive contributions count"]
 
-An instance is what a command has chosen, its options checked. Defaults of built-in components stand in conf/, those of
-others in their declaration. Who needs a component asks its group, never a list of names.
+An instance holds the checked options that a command has chosen. Defaults of built-in components are in conf/, those of
+others in their declaration. Code that needs a component asks its group, never a list of names.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ Options = dict[str, Any]
 
 @dataclass(frozen=True)
 class Key:
-    """One option: what it takes, a line of help, and its default, where the declaration has one."""
+    """One option: its rule, a line of help, and its default, where the declaration has one."""
 
     rule: Rule
     help: str
@@ -39,34 +39,34 @@ class Key:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a component of a plug-in comes from: a file or module by its digest, a package by its version."""
+    """The origin of a plug-in's component: a file or module by its digest, a package by its version."""
 
     name: str
     digest: str
 
     def plain(self) -> "Options":
-        """As plain values."""
+        """Return it as plain values."""
         return {"from": self.name, "digest": self.digest}
 
 
 PLUGIN = "plugin"
-"""The key under which run directories tell of the plug-in that a component comes from."""
+"""The key under which run directories record the plug-in that a component comes from."""
 
 others: list[Callable[[], None]] = []
-"""What loads more components than the built-in ones; module `plugins` puts itself here."""
+"""Functions that load components in addition to the built-in ones; module `plugins` registers itself here."""
 
 declaring: Source | None = None
 """The plug-in whose declarations are being read."""
 
 
 def given(default: Any = None) -> Any:
-    """A field that is no option: the program fills it in."""
+    """Return a field that is no option: the program fills it in."""
     return field(default=default, metadata={"given": True}, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Component:
-    """What a command can name; an instance has the options that were chosen.
+    """A named part of a command; an instance has the options that were chosen.
 
     Attributes:
         unseen: keys that say how something is done, and change no result.
@@ -82,10 +82,10 @@ class Component:
 
     @classmethod
     def made(cls, where: str, options: Any) -> Self:
-        """A component of these options; those that are missing are as its declaration says, where it does.
+        """Return a component with these options; missing ones take the defaults of its declaration, if there are any.
 
         Args:
-            where: what stands before the keys in messages, such as `explainers.lrp.`.
+            where: the prefix of keys in messages, such as `explainers.lrp.`.
 
         Raises:
             InputError: names the first option that is unknown, missing or not allowed.
@@ -98,25 +98,25 @@ class Component:
 
     @classmethod
     def described(cls) -> Options:
-        """What a page says of it, as plain values."""
+        """Return its description for reports, as plain values."""
         return {"title": cls.title}
 
     @classmethod
     def stand_in(cls, name: str, about: Options) -> type[Self]:
-        """A component that is not here, for its title; `about` is what `described` once gave, or anything else."""
+        """Return a class with the title of a component that is not here; `about` is an earlier `described`."""
         return type(name, (cls,), {"name": name, "title": str(about.get("title") or name)[:80]})
 
     def options(self) -> Options:
-        """The options as plain values, in the order of their declaration."""
+        """Return the options as plain values, in the order of their declaration."""
         return {name: getattr(self, name) for name in self.keys}
 
     def plain(self) -> Options:
-        """Name and options as plain values, as configs and run directories hold them; a plug-in's say what that is."""
+        """Return name and options as configs and run directories hold them, with the plug-in if it is from one."""
         own = {"name": self.name, **self.options()}
         return own if self.plugin is None else own | {PLUGIN: self.plugin.plain() | self.described()}
 
     def identity(self) -> Options:
-        """Name and options as the names of runs hold them: all that can change a result, as it was always said."""
+        """Return name and options as the names of runs hold them: all that can change a result; names stay stable."""
         untold = {key: self.keys[key].default for key in self.later}
         own = {
             key: value
@@ -136,18 +136,18 @@ class Component:
 
 
 def source_of(told: Any) -> Options:
-    """What a run directory tells of the plug-in that a component comes from; nothing of a built-in one."""
+    """Return the plug-in of a component as its run directory records it; empty for a built-in component."""
     about = told.get(PLUGIN) if isinstance(told, dict) else None
     return {str(key): value for key, value in about.items()} if isinstance(about, dict) and "digest" in about else {}
 
 
 def listed(value: Any) -> list[Any]:
-    """What a key holds that takes one value or a list."""
+    """Return the value of a key that takes one value or a list, as a list."""
     return value if isinstance(value, list) else [value]
 
 
 def checked(where: str, given: Any, rules: Mapping[str, Rule], partial: bool = False) -> Options:
-    """Values by their rules, in normal form, in the order of the rules.
+    """Check values by their rules and return them in normal form, in the order of the rules.
 
     Args:
         partial: whether keys may be missing.
@@ -170,10 +170,10 @@ def checked(where: str, given: Any, rules: Mapping[str, Rule], partial: bool = F
 
 
 def converted(key: str, value: Any, rule: Rule, more: str = "") -> Any:
-    """A value in its rule's normal form.
+    """Return a value in its rule's normal form.
 
     Raises:
-        InputError: it is not allowed; `more` is what else the message says of when.
+        InputError: it is not allowed; `more` adds to the message in which case the rule applies.
     """
     try:
         return rule.convert(value)
@@ -184,7 +184,7 @@ def converted(key: str, value: Any, rule: Rule, more: str = "") -> Any:
 C = TypeVar("C", bound=Component)
 
 GROUPS: dict[str, "Group[Any]"] = {}
-"""All groups, by what messages call one of their components."""
+"""All groups, by the word for one of their components in messages."""
 
 
 class Group(Generic[C]):
@@ -194,9 +194,9 @@ class Group(Generic[C]):
     They must not import torch, so that a mistyped word is answered at once.
 
     Args:
-        base: what all of them derive from.
-        word: what messages and configs call one of them.
-        package: where the built-in ones are.
+        base: the base class of all of them.
+        word: the word for one of them in messages and configs.
+        package: the package of the built-in ones.
     """
 
     def __init__(self, base: type[C], word: str, package: str) -> None:
@@ -216,18 +216,18 @@ class Group(Generic[C]):
         return self._declared
 
     def _find(self, name: str) -> type[C] | None:
-        """The component of that name. Most are in a module of their name, which saves the time to import all."""
+        """Return the component of that name. Most are in a module of their name, which saves the time to import all."""
         if name not in self._declared and "_all" not in vars(self) and name.isidentifier():
             with suppress(ModuleNotFoundError):
                 import_module(f"{self.package}.{name}")
         return self._declared.get(name) or self._all.get(name)
 
     def own(self) -> list[type[C]]:
-        """The components of plug-ins."""
+        """Return the components of plug-ins."""
         return [kind for kind in self._all.values() if kind.plugin is not None]
 
     def remember(self, name: str, about: Options) -> None:
-        """Know of a component that is not here what a finished run says: it has a title, and cannot be used."""
+        """Store the title of a component that is not here, from a finished run; it cannot be used."""
         if self._find(name) is None:
             self._remembered[name] = self.base.stand_in(name, about)
 
@@ -235,11 +235,12 @@ class Group(Generic[C]):
         return isinstance(name, str) and self._find(name) is not None
 
     def __iter__(self) -> Iterator[str]:
+        # Modules are imported in any order, on demand; sorting by module makes the order the same in every process.
         order = list(self._all)
         return iter(sorted(order, key=lambda name: (self._all[name].__module__, order.index(name))))
 
     def __getitem__(self, name: str) -> type[C]:
-        """The component of that name.
+        """Return the component of that name.
 
         Raises:
             InputError: there is none; names the nearest.
@@ -253,19 +254,19 @@ class Group(Generic[C]):
         return len(self._all)
 
     def get(self, name: str) -> type[C] | None:
-        """The component of that name, also one that is only remembered; None for what is not known here."""
+        """Return the component of that name, also one that is only remembered; None if it is not known here."""
         return self._find(name) or self._remembered.get(name)
 
     def known(self) -> list[type[C]]:
-        """All components, those that are only remembered among them."""
+        """Return all components, including those that are only remembered."""
         return [*self.values(), *self._remembered.values()]
 
     def values(self) -> list[type[C]]:
-        """All components."""
+        """Return all components."""
         return [self._all[name] for name in self]
 
     def made(self, where: str, chosen: Any) -> C:
-        """The component that `chosen` names, a name or a group of keys with one, with the options that it gives.
+        """Return the component of `chosen`, a name or a group of keys that has a name and options.
 
         Raises:
             InputError: there is no such component, or an option is wrong.
@@ -274,10 +275,10 @@ class Group(Generic[C]):
         return self[str(options.pop("name", None))].made(f"{where}.", options)
 
     def recorded(self, told: Any) -> C:
-        """The component that a run directory tells of; one that is not known here, or had other options, is just that.
+        """Return the component that a run directory records; a stand-in if it is unknown here, or had other options.
 
         Raises:
-            InputError: what is told has no name.
+            InputError: the record has no name.
         """
         name = told.get("name") if isinstance(told, dict) else None
         if not isinstance(name, str):
@@ -292,7 +293,7 @@ class Group(Generic[C]):
         return kind()
 
     def declare(self, kind: type[C], name: str, **about: Any) -> type[C]:
-        """Make a class known as a component of this name; `about` are class variables.
+        """Register a class as a component of this name; `about` are class variables.
 
         Raises:
             InputError: there is one of this name already, its name is no word, or a key has no type; in a plug-in, a
@@ -300,6 +301,7 @@ class Group(Generic[C]):
         """
         if not name.isidentifier():
             raise InputError(f"{self.word} '{name}' must be a word of letters, digits and _")
+        # Built-in modules are still being imported here; a plug-in must also differ from those not imported so far.
         known = self._declared if declaring is None else self._all
         if name in known:
             raise InputError(f"{self.word} '{name}' is there already, declared in {known[name].__module__}")
@@ -316,7 +318,7 @@ class Group(Generic[C]):
 
 
 def keys_of(kind: type) -> dict[str, Key]:
-    """The options of a dataclass: its fields that are not `given`, with their rules.
+    """Return the options of a dataclass: its fields that are not `given`, with their rules.
 
     Raises:
         InputError: a field has no type that a rule is known for.
@@ -326,7 +328,7 @@ def keys_of(kind: type) -> dict[str, Key]:
 
 
 def _annotation(kind: type, own: dataclasses.Field[Any]) -> Any:
-    """A field's type, also where the module that declares it has its annotations as texts."""
+    """Return a field's type, also where the module that declares it has its annotations as texts."""
     if not isinstance(own.type, str):
         return own.type
     declaring = next(base for base in kind.__mro__ if own.name in vars(base).get("__annotations__", {}))
@@ -345,7 +347,7 @@ def _key(kind: type, name: str, annotation: Any, default: Any) -> Key:
 
 
 def _rule(annotation: Any) -> Rule | None:
-    """What a plain type allows."""
+    """Return the rule of a plain type, or None."""
     if get_origin(annotation) is Literal:
         return choice(*get_args(annotation))
     rules = {
@@ -358,9 +360,9 @@ def _rule(annotation: Any) -> Rule | None:
 
 
 def of_function(base: type[C], function: Callable[..., Any]) -> type[C]:
-    """A component whose options are the keyword-only parameters of a function, which its attribute `function` calls.
+    """Return a component whose options are a function's keyword-only parameters; its attribute `function` calls it.
 
-    Also of a class, which is called like one.
+    A class, which is called like a function, is allowed too.
 
     Raises:
         InputError: a parameter has no type.

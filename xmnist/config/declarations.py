@@ -1,4 +1,4 @@
-"""What the program asks of each kind of component without computing anything with it: the bases of declarations."""
+"""Base classes of declarations: the facts about each kind of component that are known without computing."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -9,7 +9,7 @@ from xmnist.config.components import Component, Group, Options
 from xmnist.config.rules import ANY_CLASS, CLASS, Rule, nothing
 
 Answer = Literal["heatmap", "image", "map", "difference"]
-"""What explainers answer with: a heatmap of any values, an image, a map in [0, 1], or what two images differ in, in
+"""The output of explainers: a heatmap of any values, an image, a map in [0, 1], or the difference of two images, in
 [-1, 1]."""
 
 
@@ -19,12 +19,12 @@ class ExplainerDeclaration(Component):
 
     Attributes:
         source: the paper that it is from.
-        answer: what it answers with.
+        answer: its kind of output.
         control: whether it is a model-independent control, which others are compared with.
-        models: the kinds of trained models that it answers from; the first is the one of its name.
+        models: the kinds of trained models that it uses; the first is the one of its name.
         fits: the models that a command may have when it draws this; none for all.
         presets: titles of config files that set this method up under names of their own.
-        place: which of the lines of a figure is its own; None for one by its name.
+        place: the index of its line style in figures; None for one by its name.
     """
 
     source: ClassVar[str] = ""
@@ -51,15 +51,15 @@ EXPLAINERS = Group(ExplainerDeclaration, "explainer", "xmnist.explainers")
 
 
 def controls() -> list[str]:
-    """The names of the model-independent controls."""
+    """Return the names of the model-independent controls."""
     return [each.name for each in EXPLAINERS.values() if each.control]
 
 
 @dataclass(frozen=True)
 class Column:
-    """One score: what it says, and which of two values is the better one, if either is.
+    """One score: its meaning, and whether higher or lower values are better, if either is.
 
-    `best` says so in other words where the best value is known.
+    `best` describes the best value in other words, where it is known.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Column:
 
     @property
     def meaning(self) -> str:
-        """What a table says below itself."""
+        """Return the note below a table."""
         told = self.best or (f"{self.better} is better" if self.better else "")
         return "; ".join(part for part in (self.help, told) if part)
 
@@ -79,12 +79,12 @@ class MetricDeclaration(Component):
     """A metric of stage `evaluate`.
 
     Attributes:
-        columns: its scores; a failure stands in the cell of the first.
-        measures: what it looks at: the maps of explainers, decoders, or the classifier itself.
+        columns: its scores; a failure is reported in the cell of the first.
+        measures: the object that it measures: the maps of explainers, decoders, or the classifier itself.
         needs_masks: whether the data set must have ground truth.
         tested: whether each explainer is tested against a random map.
-        table: where its rows are, one for each observation.
-        help: a line of what it measures.
+        table: the table of its rows, one for each observation.
+        help: a line about its measurement.
     """
 
     columns: ClassVar[tuple[Column, ...]] = ()
@@ -96,7 +96,7 @@ class MetricDeclaration(Component):
 
     @property
     def judges(self) -> bool:
-        """Whether a fresh classifier of what each decoder makes of the images has a part in it."""
+        """Whether it uses a fresh classifier of each decoder's reconstructions."""
         return False
 
     @classmethod
@@ -107,6 +107,7 @@ class MetricDeclaration(Component):
     def stand_in(cls, name: str, about: Options) -> type[Self]:
         kind, given = super().stand_in(name, about), about.get("columns")
         kind.measures = "maps" if about.get("measures") not in ("decoders", "classifier") else about["measures"]
+        # A run directory may hold anything, so every value is checked and cut.
         rows = [each for each in given if isinstance(each, dict)] if isinstance(given, list) else []
         kind.columns = tuple(
             Column(
@@ -124,7 +125,7 @@ METRICS = Group(MetricDeclaration, "metric", "xmnist.metrics")
 
 
 def columns() -> dict[str, Column]:
-    """All scores that are known here, by name."""
+    """Return all scores that are known here, by name."""
     return {column.name: column for metric in METRICS.known() for column in metric.columns}
 
 
@@ -133,19 +134,19 @@ class ModelDeclaration(Component):
     """A kind of model that is trained.
 
     Attributes:
-        alpha: what the weight of its classification loss may be.
-        weights: the other weights of its loss that stand beside `alpha`, and what they may be.
+        alpha: the rule of the weight of its classification loss.
+        weights: the other weights of its loss beside `alpha`, with their rules.
         part: the part of `trainer` that changes it for this kind.
-        decodes: whether it turns a layer of a classifier, which must be there, back into images.
+        decodes: whether it reconstructs images from a layer of a classifier, which must be there.
         reference: the kind that has the same decoder and is trained on reconstruction alone.
-        explainers: what is drawn where nobody names any, if the usual ones do not fit.
-        main: the scores that sum up a run, the main one first.
+        explainers: the default explainers, if the usual ones do not fit.
+        main: the scores that summarise a run, the main one first.
         explained: whether it is a network that is explained, and no model of another one.
         decodable: whether decoders of its layers can be trained.
         basis: the kind that is explained where a command has this one.
-        own_map: whether it makes a map of each image itself, which other explainers may leave as it is.
-        phases: in how many phases it is trained.
-        under: the part of `trainer` that what it is made from is trained with.
+        own_map: whether it computes a map of each image itself, which other explainers may keep fixed.
+        phases: the number of phases of its training.
+        under: the part of `trainer` for the model that it is made from.
         first: options that the names of its runs begin with.
         named: options that the names of its runs hold further on.
     """
@@ -167,7 +168,7 @@ class ModelDeclaration(Component):
     named: ClassVar[tuple[str, ...]] = ()
 
     def turned(self, name: str) -> "ModelDeclaration":
-        """The kind of that name, with the options that it shares with this one."""
+        """Return the kind of that name, with the options that it shares with this one."""
         kind = MODELS[name]
         return kind.made("model", {key: getattr(self, key) for key in kind.keys if key in self.keys})
 
@@ -182,28 +183,28 @@ class ModelDeclaration(Component):
         return False
 
     def phrase(self, layer: str) -> str:
-        """What a sentence calls it, of a layer: ClaDec of layer dense."""
+        """Return its name in a sentence, with its layer: ClaDec of layer dense."""
         return f"{self.title} of {layer}" if self.decodes else self.title
 
     def heading(self, layer: str) -> str:
-        """What a title calls it."""
+        """Return its name in a title."""
         phrase = self.phrase(layer)
         return phrase[0].upper() + phrase[1:]
 
     def before(self, layer: str) -> str:
-        """What the titles of explanations say before the classifier's name; `layer` is empty if none is decoded."""
+        """Return the text before the classifier's name in titles; `layer` is empty if none is decoded."""
         return f"{layer} of " if layer and not self.explained else ""
 
     def around(self, classifier: Any, shape: tuple[int, int, int]) -> Any:
-        """What is explained, not trained: the classifier, or the network of images (C, H, W) that it is a part of."""
+        """Return the explained network: the classifier, or the network of images (C, H, W) that contains it."""
         return classifier
 
     def layer_of(self, layer: str, fixed: bool) -> str:
-        """The dotted name of a layer of the classifier in what is explained; `fixed` is whether its map is."""
+        """Return the dotted name of a layer in the explained network; `fixed`: whether its map is fixed."""
         return layer
 
     def check_code(self, code: tuple[int, ...], shape: tuple[int, int, int], neurons: Any) -> None:
-        """Find out whether it can decode codes of a shape into images of one.
+        """Check that it can decode codes of shape `code` into images of shape `shape`.
 
         Raises:
             InputError: it cannot.
@@ -214,42 +215,42 @@ MODELS = Group(ModelDeclaration, "model", "xmnist.models.kinds")
 
 
 def row_title(name: str) -> str:
-    """What the rows of pictures call an explainer, in one or two lines."""
+    """Return the title of an explainer in the rows of pictures, in one or two lines."""
     titles = {preset: title for each in EXPLAINERS.values() for preset, title in each.presets.items()}
     declared = EXPLAINERS.get(name) or MODELS.get(name)
     return declared.title if declared else titles.get(name, name.replace("_", " "))
 
 
 def explainer_title(name: str) -> str:
-    """An explainer or model as people call it, by its name: Grad-CAM, or ClaDec, alpha 0.25 for `cladec,alpha=0.25`."""
+    """Return the title of an explainer or model: Grad-CAM, or ClaDec, alpha 0.25 for `cladec,alpha=0.25`."""
     method, *parts = name.split(",")
     return ", ".join([row_title(method).replace("\n", " "), *(part.replace("=", " ") for part in parts)])
 
 
 def is_control(name: str) -> bool:
-    """Whether an explainer is a model-independent control."""
+    """Return whether an explainer is a model-independent control."""
     declared = EXPLAINERS.get(name.split(",")[0])
     return declared is not None and declared.control
 
 
 def decoder_names() -> list[str]:
-    """The kinds of models that turn a layer of a classifier back into images, those with an alpha first."""
+    """Return the kinds of models that reconstruct images from a classifier's layer, those with an alpha first."""
     own = reference_of()
     return [*own, *own.values()]
 
 
 def explained_names() -> list[str]:
-    """The kinds of models that are explained themselves."""
+    """Return the kinds of models that are explained themselves."""
     return [kind.name for kind in MODELS.values() if kind.explained]
 
 
 def reference_of() -> dict[str, str]:
-    """The decoders whose alpha weighs their loss -> what their reference, which has none, is called."""
+    """Return the decoders whose alpha weighs their loss -> the names of their references, which have none."""
     return {kind.name: kind.reference for kind in MODELS.values() if kind.reference}
 
 
 def loss_weights() -> dict[str, Rule]:
-    """The weights of losses that stand beside `alpha`."""
+    """Return the weights of losses beside `alpha`, with their rules."""
     return {key: rule for kind in MODELS.values() for key, rule in kind.weights.items()}
 
 
@@ -264,19 +265,19 @@ class ClassifierDeclaration(Component):
     layers: ClassVar[tuple[str, ...]] = ()
 
     def resolved(self) -> Self:
-        """The same classifier, with all that says which one it is.
+        """Return the same classifier with all that identifies it.
 
         Raises:
-            InputError: what its training begins with cannot be read, or is not what the options say.
+            InputError: its initial weights cannot be read, or differ from what the options say.
         """
         return self
 
     def identity(self) -> Options:
-        """Name and options as the names of runs hold them: all that can change a result."""
+        """Return name and options as the names of runs hold them: all that can change a result."""
         return self.plain()
 
     def elsewhere(self) -> Self:
-        """The same classifier without the folders of this machine."""
+        """Return the same classifier without the folders of this machine."""
         return self
 
 
@@ -290,7 +291,7 @@ class DatasetDeclaration(Component):
     Attributes:
         drawn: whether its images are made by a program, and so cannot be missing or damaged.
         masked: whether its images can have ground truth.
-        places: keys that say where files lie, which is another place on another machine.
+        places: keys that hold paths of files, which differ between machines.
     """
 
     drawn: ClassVar[bool] = False
@@ -298,15 +299,15 @@ class DatasetDeclaration(Component):
     places: ClassVar[tuple[str, ...]] = ()
 
     def resolved(self) -> Self:
-        """The same data set, its options as they are told from others': what they say twice is said once.
+        """Return the same data set with its options in the form that identifies it: equivalent options become equal.
 
         Raises:
-            InputError: what is read is not what the options say.
+            InputError: the data read differ from what the options say.
         """
         return self
 
     def class_names(self) -> tuple[str, ...]:
-        """The names of the classes, in the order of the labels."""
+        """Return the names of the classes, in the order of the labels."""
         raise TypeError(f"{type(self).__name__} has no classes")
 
     @property
@@ -315,7 +316,7 @@ class DatasetDeclaration(Component):
         return False
 
     def training_images(self) -> int:
-        """About how many images of one's own there are to train on; 0 for a published or drawn data set."""
+        """Return the approximate number of the user's own training images; 0 for a published or drawn data set."""
         return 0
 
 
@@ -324,18 +325,18 @@ class SelectionDeclaration(Component):
     """A way to choose test images.
 
     Attributes:
-        wrong_alone: whether it takes none that are classified right.
+        wrong_alone: whether it takes misclassified images only.
     """
 
     wrong_alone: ClassVar[bool] = False
 
     def classes(self) -> dict[str, str | int]:
-        """The classes that it names, by option."""
+        """Return the classes that it names, by option."""
         options = {name: getattr(self, name) for name, key in self.keys.items() if key.rule in (CLASS, ANY_CLASS)}
         return {name: word for name, word in options.items() if word is not None}
 
     def numbered(self, classes: Sequence[str]) -> Self:
-        """The same selection with classes by their numbers, so that a name and a number say the same.
+        """Return the same selection with classes by their numbers, so that a name and a number are equal.
 
         Args:
             classes: their names, in the order of the labels.
@@ -350,10 +351,10 @@ DATASETS = Group(DatasetDeclaration, "dataset", "xmnist.data.sets")
 SELECTIONS = Group(SelectionDeclaration, "select", "xmnist.data.selections")
 
 COMPONENTS: dict[str, Group[Any]] = {group.word: group for group in (DATASETS, CLASSIFIERS, MODELS, SELECTIONS)}
-"""The groups of which a command takes one component."""
+"""The groups from which a command takes one component each."""
 
 
 def rules_of(group: str) -> Mapping[str, Mapping[str, Rule]]:
-    """The rules of the options of every component of a group, by its name."""
+    """Return the rules of the options of every component of a group, by its name."""
     declared = COMPONENTS[group].values() if group in COMPONENTS else []
     return {each.name: {name: key.rule for name, key in each.keys.items()} for each in declared}

@@ -1,4 +1,4 @@
-"""What follows from settings: how their networks are trained, and which other runs they stand on."""
+"""Values derived from settings: the training of their networks, and the other runs that they depend on."""
 
 from dataclasses import replace
 from typing import Any
@@ -20,12 +20,12 @@ from xmnist.runtime.errors import InputError
 
 
 def foreign(stage: str) -> list[str]:
-    """The keys that belong to other stages; an experiment may hold them for these."""
+    """Return the keys that belong to other stages; an experiment may hold them for these."""
     return sorted({key for keys in OWN.values() for key in keys} - set(OWN.get(stage, ())))
 
 
 def dotted(values: Options, prefix: str = "") -> Options:
-    """Every value by its dotted key."""
+    """Return every value by its dotted key."""
     out: Options = {}
     for key, value in values.items():
         out |= dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
@@ -33,15 +33,15 @@ def dotted(values: Options, prefix: str = "") -> Options:
 
 
 def training(settings: Settings) -> Options:
-    """How this run's own network is trained: `trainer`, with what its part for this model changes."""
+    """Return the training of this run's own network: `trainer`, with the changes of its part for this model."""
     return settings.trainer.changed(settings.model.part)
 
 
 def phases(settings: Settings) -> list[Training]:
-    """How a model is trained in each of its phases, of which most have one.
+    """Return the training of a model in each of its phases, of which most models have one.
 
-    What `trainer.joint` does not say of a joint model's three is as for the classifier, with only one part learning in
-    the first two; `lr` is that of each part.
+    A joint model has three. Keys that `trainer.joint` lacks are as for the classifier, and only one part learns in
+    each of the first two phases; `lr` is that of each part.
 
     Raises:
         InputError: in one of them nothing learns.
@@ -65,7 +65,7 @@ def phases(settings: Settings) -> list[Training]:
 def trained(
     settings: Settings, model: str, alpha: float | list[float] | None = None, layer: str | None = None
 ) -> Settings:
-    """The settings of the `train` run of a model that a run of any stage stands on."""
+    """Return the settings of the `train` run of a model that a run of any stage depends on."""
     kind = settings.model.turned(model)
     weights = {key: value for key, value in settings.weights.items() if key in kind.weights}
     own = {"layer": layer or listed(settings.layer)[0], "alpha": alpha, "weights": weights}
@@ -73,23 +73,23 @@ def trained(
 
 
 def explained(settings: Settings) -> Settings:
-    """The `train` run of the network that a run explains."""
+    """Return the `train` run of the network that a run explains."""
     return trained(settings, settings.model.basis, settings.alpha if settings.model.explained else None)
 
 
 def alphas(settings: Settings) -> list[float]:
-    """The alphas of ClaDecs, variational or not: none for other models, one or more."""
+    """Return the alphas of ClaDecs, variational or not, one or more; none for other models."""
     return listed(settings.alpha) if settings.model.reference else []
 
 
 def learned(settings: Settings, model: str) -> list[Settings]:
-    """The `train` runs of a kind of model that a learned explainer answers from: one for each layer and alpha."""
+    """Return the `train` runs of a kind of model that a learned explainer uses: one for each layer and alpha."""
     each = alphas(settings) if MODELS[model].reference else [None]
     return [trained(settings, model, alpha, layer) for layer in listed(settings.layer) for alpha in each]
 
 
 def variant(settings: Settings, run: Settings) -> list[str]:
-    """What tells a `train` run from the others that these settings stand on: its layer and alpha, of several."""
+    """Return the layer and alpha of a `train` run, each where the settings have several, to distinguish it."""
     parts = [f"layer={run.layer}"] if len(listed(settings.layer)) > 1 else []
     if run.alpha is not None and len(alphas(settings)) > 1:
         parts.append(f"alpha={plain(run.alpha)}")
@@ -97,7 +97,7 @@ def variant(settings: Settings, run: Settings) -> list[str]:
 
 
 def needed(settings: ExplainingSettings) -> list[Settings]:
-    """The `train` runs that a run of another stage stands on, what is explained first."""
+    """Return the `train` runs that a run of another stage depends on, the explained network first."""
     explainers = settings.explainers.values()
     made, methods = {model for each in explainers for model in each.models}, {each.name for each in explainers}
     others = [run for model, reference in reference_of().items() for each in (model, reference) if each in made
@@ -109,7 +109,7 @@ def needed(settings: ExplainingSettings) -> list[Settings]:
 
 
 def stands_on(settings: StageSettings) -> list[Settings]:
-    """The `train` runs whose networks a run of any stage is made with, what is explained first."""
+    """Return the `train` runs whose networks a run of any stage uses, the explained network first."""
     if isinstance(settings, ExplainingSettings):
         return needed(settings)
     if not isinstance(settings, Settings):
@@ -123,29 +123,29 @@ def stands_on(settings: StageSettings) -> list[Settings]:
 
 
 def selects(settings: ExplainingSettings) -> bool:
-    """Whether a run of another stage works on chosen test images; metrics of other than maps take them all."""
+    """Return whether a run of another stage uses selected test images; metrics of anything but maps use all."""
     if isinstance(settings, EvaluateSettings):
         return any(metric.measures == "maps" for metric in settings.metrics.values())
     return own_images(settings).path is None
 
 
 def own_images(settings: ExplainingSettings) -> OwnImages:
-    """The images of one's own that are explained, if there are any."""
+    """Return the user's own images that are explained, if there are any."""
     return settings.image if isinstance(settings, ExplainSettings) else OwnImages()
 
 
 def evaluation(decoder: Settings) -> Settings:
-    """The `train` run of a fresh classifier of what this run's decoder makes of the images."""
+    """Return the `train` run of a fresh classifier of this decoder's reconstructions."""
     options = {"of": decoder.model.name, **decoder.model.options()}
     return replace(decoder, model=MODELS["evaluation"].made("model", options))
 
 
 def judged(settings: Settings) -> Settings | None:
-    """The run whose decoder an evaluation classifier judges; None for other models."""
+    """Return the run whose decoder an evaluation classifier judges; None for other models."""
     decoder = settings.model.judged
     return None if decoder is None else replace(settings, model=decoder)
 
 
 def plain(alpha: Any) -> str:
-    """An alpha as people write it: 0, 0.25, 0.999."""
+    """Return an alpha in short notation: 0, 0.25, 0.999."""
     return f"{alpha:.12g}"

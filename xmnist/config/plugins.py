@@ -1,8 +1,8 @@
 """Plug-ins: components of a user's own, declared in Python files, modules or installed packages. No torch.
 
-What a command names by `plugins=`, what the environment's `XMNIST_PLUGINS` names, and what installed packages announce
-by the entry-point group `xmnist` is imported when the first component is asked for. Nothing else is: a run directory
-only tells what its plug-ins were called, and whose results it shows.
+Plug-ins are named by a command's `plugins=`, by the environment variable `XMNIST_PLUGINS`, or by installed packages in
+the entry-point group `xmnist`. They are imported when the first component is asked for, and nothing else is imported: a
+run directory only records the names and descriptions of its plug-ins.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ _begun = False
 
 
 def typed(words: Sequence[str]) -> list[str]:
-    """The plug-ins that the words of a command line name, by `plugins=FILE` or `plugins=[FILE,MODULE]`."""
+    """Return the plug-ins that the words of a command line name, by `plugins=FILE` or `plugins=[FILE,MODULE]`."""
     given = [word.partition("=")[2] for word in words if re.match(r"\+*plugins=", word)]
     inside = re.sub(r"^\[(.*)\]$", r"\1", given[-1].strip()) if given else ""
     return [word.strip(" '\"") for word in inside.split(",") if word.strip(" '\"") not in ("", "null")]
@@ -38,7 +38,7 @@ def begin(words: Iterable[str]) -> None:
     """Load these plug-ins and those that are always there, in this process and in those that it starts.
 
     Raises:
-        InputError: one of them is missing, cannot be imported, or declares nothing, or what cannot be used.
+        InputError: one of them is missing, cannot be imported, declares nothing, or declares an invalid component.
     """
     known = [word for word in os.environ.get(VARIABLE, "").split(os.pathsep) if word]
     named = [str(Path(word).expanduser().resolve()) if _is_file(word) else word for word in words]
@@ -50,12 +50,12 @@ def begin(words: Iterable[str]) -> None:
 
 
 def loaded() -> bool:
-    """Whether any plug-in is there."""
+    """Return whether any plug-in is loaded."""
     return bool(_loaded)
 
 
 def refuse() -> None:
-    """Load none in this process: it shows what runs say of themselves."""
+    """Load no plug-ins in this process: it only shows the records of runs."""
     global _begun
     _begun = True
 
@@ -65,7 +65,7 @@ def _announced() -> list[metadata.EntryPoint]:
 
 
 def load_chosen() -> None:
-    """Load what the environment names and installed packages announce, once; a group does so with its first component.
+    """Load the plug-ins of the environment and of installed packages, once; a group calls it with its first component.
 
     Raises:
         InputError: as for `begin`.
@@ -73,7 +73,7 @@ def load_chosen() -> None:
     global _begun
     if _begun:
         return
-    _begun = True
+    _begun = True  # before loading: a plug-in that asks a group for a component must not load itself again
     for entry in _announced():
         package = entry.dist.name if entry.dist else entry.name
         _loaded[package] = Source(package, entry.dist.version if entry.dist else "")
@@ -87,7 +87,7 @@ def load(word: str) -> None:
     """Import a plug-in: a file, or a module by its dotted name.
 
     Raises:
-        InputError: it is missing, cannot be imported, or declares nothing, or what cannot be used.
+        InputError: it is missing, cannot be imported, declares nothing, or declares an invalid component.
     """
     if word in _loaded:
         return
@@ -95,6 +95,7 @@ def load(word: str) -> None:
         path = Path(word).expanduser().resolve()
         if not path.is_file():
             raise InputError(f"plugins={word}: there is no such file")
+        # Named by its content, so that a file cannot hide a module of the same name.
         found = importlib.util.spec_from_file_location(f"xmnist_plugin_{_digest(path)[:12]}", path)
     else:
         try:
@@ -128,14 +129,14 @@ def _count() -> int:
 
 
 def _import(word: str, module: Any, source: Source) -> None:
-    """Import a module, by its name or its spec; what it declares comes from `source`."""
+    """Import a module, by its name or its spec; `source` is recorded as the origin of its declarations."""
     before, components.declaring = components.declaring, source
     try:
         if isinstance(module, str):
             import_module(module)
             return
         made = importlib.util.module_from_spec(module)
-        sys.modules[module.name] = made
+        sys.modules[module.name] = made  # fields whose annotations are texts are looked up there
         module.loader.exec_module(made)
     except InputError as error:
         raise InputError(f"plugins={word}: {error}") from None
@@ -146,7 +147,7 @@ def _import(word: str, module: Any, source: Source) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """What an error says, with the last line of its traceback: file and line."""
+    """Return the message of an error with the last line of its traceback: file and line."""
     if isinstance(error, SyntaxError):
         return f"{error.msg} ({error.filename}, line {error.lineno})"
     last = traceback.extract_tb(error.__traceback__)[-1]
@@ -155,7 +156,7 @@ def _reason(error: Exception) -> str:
 
 
 def remember(settings: Mapping[str, Any]) -> None:
-    """Let titles and columns be known of components that a finished run was made with, without importing anything."""
+    """Store titles and columns of the components of a finished run, without importing anything."""
     for word, told in _told_of(settings):
         about, name = source_of(told), told.get("name")
         if about and isinstance(name, str) and name.isidentifier():
@@ -163,7 +164,7 @@ def remember(settings: Mapping[str, Any]) -> None:
 
 
 def missing(settings: Mapping[str, Any]) -> list[str]:
-    """The plug-ins that a run was made with and that are not loaded here, or are others by now."""
+    """Return the plug-ins of a run that are not loaded here, or have changed since."""
     out = []
     for word, told in _told_of(settings):
         if about := source_of(told):
@@ -174,7 +175,7 @@ def missing(settings: Mapping[str, Any]) -> list[str]:
 
 
 def _told_of(settings: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    """The components that a run directory's settings tell of, with their groups."""
+    """Return the components that a run directory's settings record, with their groups."""
     one = [(word, settings.get(word)) for word in components.GROUPS]
     several = [(word, settings.get(f"{word}s")) for word in ("explainer", "metric")]
     found = one + [(word, told) for word, all_ in several if isinstance(all_, Mapping) for told in all_.values()]

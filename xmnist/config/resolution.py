@@ -1,4 +1,4 @@
-"""What a command's config says, checked; which of it can change a result; and the commands that say the same.
+"""Resolution of a composed config into checked, typed settings.
 
 Everything here works without torch, so that a mistyped word is answered at once. `resolve` turns a composed Hydra
 config into typed settings, which is all that the rest of the package ever sees.
@@ -60,7 +60,7 @@ def resolve(cfg: DictConfig, stage: str) -> Any: ...
 
 
 def resolve(cfg: DictConfig, stage: str = "train") -> Any:
-    """The composed config as the settings of a stage, every key checked for its name, type and range.
+    """Return the composed config as the settings of a stage, every key checked for its name, type and range.
 
     Raises:
         InputError: names the first key that is wrong and what it may hold.
@@ -69,12 +69,12 @@ def resolve(cfg: DictConfig, stage: str = "train") -> Any:
     components.converted("plugins", top.pop("plugins", None), PLUGINS)
     settings = of_plain(stage, _resolved(top, stage))
     if isinstance(settings, Settings):
-        phases(settings)
+        phases(settings)  # raises for phases in which nothing learns
     return settings
 
 
 def _resolved(top: Options, stage: str) -> Options:
-    """The checked values of a config."""
+    """Return the checked values of a config."""
     groups, own = STAGES[stage]
     if stage in FEWER:
         rules = {key: COMMON[key] for key in FEWER[stage]} | own
@@ -136,7 +136,7 @@ def _resolved(top: Options, stage: str) -> Options:
 
 
 def _with_digests(image: Options) -> Options:
-    """Images of one's own as a list of files, with the digest of each, which says which run it is.
+    """Return the user's own images as a list of files, with the digest of each, which identifies the run.
 
     Raises:
         InputError: there is no such file, or no image in a folder.
@@ -149,7 +149,7 @@ def _with_digests(image: Options) -> Options:
 
 
 def own_files(given: Sequence[str]) -> list[str]:
-    """The files that names of files and folders stand for.
+    """Return the files that names of files and folders stand for.
 
     Raises:
         InputError: there is no such file, or no image in a folder.
@@ -170,7 +170,7 @@ def own_files(given: Sequence[str]) -> list[str]:
 
 
 def _layers(given: str | list[str], classifier: ClassifierDeclaration) -> str | list[str]:
-    """One layer, or a list of several; those with a name from the image on, whatever the order they were given in."""
+    """Return one layer, or a list of several; named layers are sorted from the image on."""
     named = classifier.layers
     if "all" in listed(given) and not named:
         raise InputError(
@@ -186,7 +186,7 @@ def _layers(given: str | list[str], classifier: ClassifierDeclaration) -> str | 
 
 
 def _check_all(top: Options, groups: Sequence[str], rules: Mapping[str, Rule], more: Sequence[str] = ()) -> Options:
-    """The checked groups and top-level keys of a config, which has nothing else but `more`."""
+    """Return the checked groups and top-level keys of a config; the only other keys allowed are `more`."""
     keys = [*rules, *groups, *more]
     for key in top:
         if key not in keys:
@@ -217,11 +217,11 @@ RESERVED = (
     *("images", "labels", "predictions", "indices", "masks", "files", "classes", "probabilities"),
     *("file", "allow_pickle"),
 )
-"""What an explainer cannot be called: `explanations.npz` has other arrays of these names, or cannot have any."""
+"""Names that explainers cannot have: `explanations.npz` uses them for other arrays, or cannot hold them."""
 
 
 def _with_explainers(settings: Options, given: Any) -> Options:
-    """Settings with checked explainers, and no more of a model than they need."""
+    """Return settings with checked explainers, and a model reduced to the kind that they need."""
     explainers: Options = {}
     own = MODELS[settings["model"]["name"]]
     for name, options in _chosen("explainer", given, EXPLAINERS).items():
@@ -244,13 +244,14 @@ def _with_explainers(settings: Options, given: Any) -> Options:
         references = [name for name in reference_of().values() if name in methods]
         model = {**settings["model"], "name": references[0]} if references else {"name": "classifier"}
         settings = {**settings, "model": model, "alpha": None}
+    # A list of one and its only value are the same run.
     if isinstance(settings["target"], list) and len(settings["target"]) == 1:
         settings = {**settings, "target": settings["target"][0]}
     return settings
 
 
 def _chosen(group: str, given: Any, known: Collection[str]) -> Options:
-    """Those with a name: an experiment may also have options for others, which the command line did not choose."""
+    """Return the components with a name: an experiment may hold options for others, which were not chosen."""
     given = given if isinstance(given, dict) else {}
     chosen = {k: v for k, v in given.items() if k not in known or not isinstance(v, dict) or "name" in v}
     if not chosen:
@@ -268,7 +269,7 @@ def _checked_metrics(given: Any) -> Options:
 
 
 def _measured(settings: Options) -> Options:
-    """Settings with the explainers that the metrics measure, controls among them; `unmeasured` are the others.
+    """Return settings with the explainers that the metrics measure, including controls; `unmeasured` are the others.
 
     Raises:
         InputError: a metric has nothing to measure.
@@ -297,7 +298,7 @@ def _measured(settings: Options) -> Options:
 
 
 def option(group: str, name: str) -> Options:
-    """What the file of a group's option says; of one that has none, what its declaration says."""
+    """Return the values in the file of a group's option; without a file, the defaults of its declaration."""
     path = Path(conf_dir(), group, f"{name}.yaml")
     if group in COMPONENTS and not path.is_file():  # a user's own
         keys = COMPONENTS[group][name].keys.items()
@@ -308,7 +309,7 @@ def option(group: str, name: str) -> Options:
 
 
 def describe(stage: str, chosen: Mapping[str, str], explainers: Mapping[str, str], metrics: Sequence[str]) -> str:
-    """Every key and what it takes, a line each, for the help text.
+    """Return every key with its rule, a line each, for the help text.
 
     Args:
         chosen: the option taken in each group.
@@ -329,7 +330,7 @@ def describe(stage: str, chosen: Mapping[str, str], explainers: Mapping[str, str
 
 
 def _described(model: str, explainers: Mapping[str, str]) -> dict[str, str]:
-    """What the keys take that belong to models and explainers."""
+    """Return the rules of the keys of models and explainers."""
     lines = {"alpha": MODELS[model].alpha.text}
     lines |= {key: rule.text for key, rule in MODELS[model].weights.items()}
     for name, method in explainers.items():
@@ -341,13 +342,13 @@ def _described(model: str, explainers: Mapping[str, str]) -> dict[str, str]:
 
 
 def conf_dir() -> str:
-    """Where the configs are: beside the package in a checkout, inside it when installed."""
+    """Return the folder of the configs: beside the package in a checkout, inside it when installed."""
     here = Path(__file__).resolve().parents[1]
     return str(next(d for d in (here / "conf", here.parent / "conf") if (d / "train.yaml").is_file()))
 
 
 def check_writable(out_dir: str) -> None:
-    """Make sure that runs can be written.
+    """Check that runs can be written.
 
     Raises:
         InputError: `out_dir` cannot be made, or no file can be written in it.

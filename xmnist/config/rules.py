@@ -1,4 +1,4 @@
-"""What one key of a config may hold: rules that a value is checked by, and brought into its normal form."""
+"""Rules that check the value of one config key and convert it to its normal form."""
 
 import math
 import re
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Rule:
-    """What one key may hold: `convert` returns the value in its normal form or raises ValueError.
+    """A rule for the value of one key: `convert` returns the value in its normal form or raises ValueError.
 
     `words` is the closed list that a value comes from, if there is one.
     """
@@ -20,15 +20,15 @@ class Rule:
 
 
 def quoted(text: str) -> str:
-    """A text in quotes, as Hydra's command line reads it, whatever is in it."""
+    """Return any text in quotes, as Hydra's command line reads it."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def raise_unless(condition: bool, value: Any) -> Any:
-    """`value`, if it may stay.
+    """Return `value` if the condition holds.
 
     Raises:
-        ValueError: it may not.
+        ValueError: it does not.
     """
     if not condition:
         raise ValueError
@@ -39,6 +39,7 @@ def number(low: float = -math.inf, high: float = math.inf, *, above: bool = Fals
     """A finite number in [low, high], or in (low, high] with `above`."""
 
     def convert(value: Any) -> float:
+        # bool is a subclass of int in Python.
         raise_unless(isinstance(value, int | float) and not isinstance(value, bool), value)
         inside = low < value <= high if above else low <= value <= high
         return float(raise_unless(math.isfinite(value) and inside, value)) + 0.0  # -0.0 is 0.0
@@ -51,7 +52,7 @@ def number(low: float = -math.inf, high: float = math.inf, *, above: bool = Fals
 
 
 MOST = 10**9
-"""The largest whole number that any key takes: more would be no wish, and beyond 2**63 no library counts."""
+"""The largest whole number that any key takes; libraries cannot represent numbers beyond 2**63."""
 
 
 def whole(low: int, high: int | None = None) -> Rule:
@@ -75,19 +76,19 @@ def choice(*words: str) -> Rule:
 
 
 def maybe(rule: Rule) -> Rule:
-    """What `rule` takes, or null."""
+    """A value that `rule` allows, or null."""
     return replace(
         rule, text=f"{rule.text}, or null", convert=lambda value: None if value is None else rule.convert(value)
     )
 
 
 def or_auto(rule: Rule) -> Rule:
-    """What a rule allows, or `auto`."""
+    """A value that `rule` allows, or `auto`."""
     return Rule(f"{rule.text}, or auto", lambda value: value if value == "auto" else rule.convert(value))
 
 
 def one_or_more(rule: Rule) -> Rule:
-    """What `rule` takes, or a list of it without repetitions."""
+    """A value that `rule` allows, or a list of such values without repetitions."""
 
     def convert(value: Any) -> Any:
         if not isinstance(value, list):
@@ -99,7 +100,7 @@ def one_or_more(rule: Rule) -> Rule:
 
 
 def list_of(rule: Rule) -> Rule:
-    """A list of what `rule` takes, without repetitions."""
+    """A list of values that `rule` allows, without repetitions."""
 
     def convert(value: Any) -> list[Any]:
         return one_or_more(rule).convert(raise_unless(isinstance(value, list), value))
@@ -118,7 +119,7 @@ def pair(low: int, high: int | None = None) -> Rule:
 
 
 def three(rule: Rule, *, alike: bool = False) -> Rule:
-    """A list of what `rule` takes, one for each phase; with `alike`, also one value for all three."""
+    """A list of values that `rule` allows, one for each phase; with `alike`, also one value for all three."""
 
     def convert(value: Any) -> list[Any]:
         values = [value] * 3 if alike and not isinstance(value, list) else value
@@ -142,7 +143,7 @@ SEED = whole(0, 2**31 - 1)
 
 
 def text(what: str) -> Rule:
-    """A text that is not empty; `what` says of what kind."""
+    """A text that is not empty; `what` names its kind."""
     return Rule(what, lambda value: raise_unless(isinstance(value, str) and bool(value), value))
 
 

@@ -1,4 +1,4 @@
-"""What each key of a config may hold: tables from key to `Rule`, without torch, Hydra or anything else to wait for."""
+"""Tables from each key of a config to its `Rule`, without torch, Hydra or any other slow import."""
 
 import re
 from typing import Any
@@ -39,7 +39,7 @@ def _convert_neurons(value: Any) -> float | list[int] | None:
     if isinstance(value, list):
         return sorted(list_of(whole(0)).convert(value))
     share = number(0, 1, above=True).convert(value)
-    return share if share < 1 else None
+    return share if share < 1 else None  # all units, as null
 
 
 NEURONS = Rule("a share of the layer's units in (0, 1], or a list of their numbers", _convert_neurons)
@@ -68,10 +68,10 @@ PHASES = {
     "lr_explainer": three(number(0), alike=True),
     "stop_patience": three(maybe(whole(0)), alike=True),
 }
-"""What `trainer.joint` holds for each phase, beside any other key of `trainer`; a rate of 0 freezes a part."""
+"""The keys of `trainer.joint` for each phase, beside any other key of `trainer`; a rate of 0 freezes a part."""
 
 JOINT_TRAINING = {key: rule for key, rule in TRAINING.items() if key != "lr"} | PHASES
-"""What `trainer.joint` may hold."""
+"""The keys that `trainer.joint` may have."""
 
 COMMON = {
     "layer": LAYERS,
@@ -88,26 +88,26 @@ COMMON = {
 }
 
 INCIDENTAL = tuple(key for key in COMMON if key not in ("layer", "neurons", "seed"))
-"""The keys of `COMMON` that change no result, but how, where and in what form it comes."""
+"""The keys of `COMMON` that change no result, only the way, place and form in which it is produced."""
 
 PLUGINS = maybe(one_or_more(text("a Python file, or a module by its dotted name")))
-"""What `plugins` may hold: where components of a user's own are declared."""
+"""The rule of `plugins`, the files or modules that declare a user's own components."""
 
 FEWER = {
     "export": ("data_dir", "out_dir", "force", "fail_fast", "hints"),
     "report": ("out_dir", "fail_fast", "hints"),
 }
-"""What of `COMMON` those stages use that fit and explain nothing."""
+"""The keys of `COMMON` for the stages that neither train nor explain."""
 
 
 def only() -> dict[str, Rule]:
-    """What `only` holds in stage `report`: which runs it is of."""
+    """Return the rules of `only` in stage `report`, which restricts the runs."""
     names = {group: maybe(one_or_more(choice(*COMPONENTS[group]))) for group in ("dataset", "model")}
     return names | {"experiment": maybe(one_or_more(EXPERIMENT))}
 
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
-"""Files that are read as images."""
+"""Suffixes of files that are read as images."""
 
 OWN_IMAGE = {
     "path": maybe(one_or_more(text("an image file, or a folder of them"))),
@@ -115,7 +115,7 @@ OWN_IMAGE = {
         "auto, true or false", lambda value: raise_unless(value == "auto" or isinstance(value, bool), value)
     ),
 }
-"""What `image` holds in stage `explain`: images of one's own; image=FILE is image.path=FILE."""
+"""The rules of `image` in stage `explain`, the user's own images; image=FILE is image.path=FILE."""
 
 STAGES: dict[str, tuple[tuple[str, ...], dict[str, Rule]]] = {
     "train": (("dataset", "classifier", "model"), {}),
@@ -148,11 +148,11 @@ STAGES: dict[str, tuple[tuple[str, ...], dict[str, Rule]]] = {
 """Stage -> the groups that it uses, and its own keys beside `COMMON`."""
 
 RUNS = tuple(stage for stage in STAGES if stage != "report")
-"""The stages whose runs are named by what they are, and found again; a report is a look at them."""
+"""The stages whose runs are named by their settings and found again; a report only shows runs."""
 
 _EXPLAINING = ("explainer", "explainers", "select", "target", "map")
 OWN = {
     "explain": (*_EXPLAINING, "image", "layout", "overlay"),
     "evaluate": (*_EXPLAINING, "metric", "metrics", "controls"),
 }
-"""What only stages other than `train` use; an experiment may hold it for them."""
+"""Keys that only stages other than `train` use; an experiment may hold them for these stages."""

@@ -1,4 +1,4 @@
-"""What a command has chosen, checked and typed: one frozen object a stage, from which all else follows. No torch.
+"""Checked and typed settings of a command: one frozen object a stage. No torch.
 
 `plain()` gives the plain values that a run directory holds, and `of_plain` reads these back; with another value they
 are `dataclasses.replace(settings, alpha=0.5)`.
@@ -32,12 +32,12 @@ EARLIER: Options = {
     **{"neurons": None, "train_missing": True, "fail_fast": False, "format": "png", "hints": "auto"},
     **{"image": {"path": None, "invert": "auto", "sha256": []}, "layout": "auto", "overlay": False, "unmeasured": []},
 }
-"""What keys say that run directories of earlier versions may lack."""
+"""Values of keys that run directories of earlier versions may lack."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """How one network is trained: the keys of `schema.TRAINING`. Of a joint model, `lr` is by its parts."""
+    """The training of one network: the keys of `schema.TRAINING`. For a joint model, `lr` is by its parts."""
 
     epochs: int
     batch_size: int
@@ -64,14 +64,14 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True)
 class Trainer(Training):
-    """How networks are trained; `decoder` and `joint` are what differs for those kinds of models."""
+    """The training of all networks; `decoder` and `joint` hold the differences for those kinds of models."""
 
     decoder: Options
     joint: Options
 
     @classmethod
     def of_plain(cls, given: Any) -> Self:
-        """A trainer of plain values.
+        """Return a trainer of plain values.
 
         Raises:
             InputError: names the first key that is unknown, missing or not allowed.
@@ -84,14 +84,14 @@ class Trainer(Training):
         return cls(**checked("trainer.", own, TRAINING), **parts)
 
     def changed(self, part: str | None) -> Options:
-        """How a kind of model is trained whose part of the trainer this is, as plain values."""
+        """Return the training with the changes of a part of the trainer, as plain values; None for no changes."""
         own = {key: getattr(self, key) for key in TRAINING}
         return own | getattr(self, part) if part else own
 
 
 @dataclass(frozen=True, kw_only=True)
 class OwnImages:
-    """Images of one's own that are explained: their files, none where `path` is None, with their digests."""
+    """The user's own images that are explained: their files, none where `path` is None, with their digests."""
 
     path: list[str] | None = None
     invert: bool | Literal["auto"] = "auto"
@@ -104,7 +104,7 @@ class OwnImages:
 
 @dataclass(frozen=True, kw_only=True)
 class Only:
-    """Which runs a report is of; None is all."""
+    """The runs that a report covers; None is all."""
 
     dataset: OneOrMore | None
     model: OneOrMore | None
@@ -115,13 +115,13 @@ class Only:
         return dict(vars(self))
 
     def chosen(self) -> dict[str, OneOrMore]:
-        """What was chosen, by key."""
+        """Return the restrictions, by key."""
         return {key: value for key, value in vars(self).items() if value}
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageSettings:
-    """What every stage has."""
+    """Settings of every stage."""
 
     stage: ClassVar[str] = ""
 
@@ -131,16 +131,16 @@ class StageSettings:
     force: bool
 
     def plain(self) -> Options:
-        """As plain values, in the order in which run directories hold them."""
+        """Return them as plain values, in the order in which run directories hold them."""
         groups, own = STAGES[self.stage]
         keys = (*FEWER.get(self.stage, COMMON), *own)
         return {group: getattr(self, group).plain() for group in groups} | {key: getattr(self, key) for key in keys}
 
     @classmethod
     def of_plain(cls, given: Any) -> Self:
-        """The settings that a run directory holds as plain values, of which it may have more than these.
+        """Return the settings that a run directory holds as plain values; further keys are ignored.
 
-        Components that are not known here, or had other options, stand for themselves.
+        Stand-ins replace components that are not known here, or had other options.
 
         Raises:
             InputError: names the first key that is missing, or holds what it must not.
@@ -166,7 +166,7 @@ class StageSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ExportSettings(StageSettings):
-    """What is written as files."""
+    """Settings of stage `export`, which writes a data set as files."""
 
     stage: ClassVar[str] = "export"
 
@@ -176,7 +176,7 @@ class ExportSettings(StageSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class ReportSettings(StageSettings):
-    """What a page is made of; it is never found done."""
+    """Settings of stage `report`; a report is always made anew."""
 
     stage: ClassVar[str] = "report"
 
@@ -197,7 +197,7 @@ class ReportSettings(StageSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(StageSettings):
-    """What trains networks: the settings of stage `train`, and a part of those of the stages that explain them.
+    """Settings of stage `train`, and a part of those of the stages that explain networks.
 
     Attributes:
         alpha: the weight of the classification loss: of several models, or of the phases of one, a list.
@@ -229,7 +229,7 @@ class Settings(StageSettings):
         own = super()._read(given)
         model: ModelDeclaration = own["model"]
         alpha = given.get("alpha")
-        if model.name in MODELS:
+        if model.name in MODELS:  # a stand-in has no rule for its alpha
             alpha = converted("alpha", alpha, model.alpha, f" with model={model.name}")
         weights = _checked(given, model.weights)
         return own | {"weights": weights, "alpha": alpha, "trainer": Trainer.of_plain(given.get("trainer"))}
@@ -237,7 +237,7 @@ class Settings(StageSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class ExplainingSettings(Settings):
-    """What stages `explain` and `evaluate` share: the explainers by their names, of which images, for which class."""
+    """Settings that stages `explain` and `evaluate` share: explainers by name, images, and target class."""
 
     explainers: Mapping[str, ExplainerDeclaration]
     select: SelectionDeclaration
@@ -253,7 +253,7 @@ class ExplainingSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class ExplainSettings(ExplainingSettings):
-    """What is drawn, and how."""
+    """Settings of stage `explain`."""
 
     stage: ClassVar[str] = "explain"
 
@@ -273,7 +273,7 @@ class ExplainSettings(ExplainingSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateSettings(ExplainingSettings):
-    """What is measured; `unmeasured` are the names of explainers that none of the metrics measures."""
+    """Settings of stage `evaluate`; `unmeasured` are the names of explainers that no metric measures."""
 
     stage: ClassVar[str] = "evaluate"
 
@@ -315,7 +315,7 @@ def _named(key: str, given: Any) -> dict[str, Any]:
 KINDS: dict[str, type[StageSettings]] = {
     kind.stage: kind for kind in (Settings, ExportSettings, ExplainSettings, EvaluateSettings, ReportSettings)
 }
-"""Stage -> the settings that it has."""
+"""Stage -> the class of its settings."""
 
 
 @overload
@@ -327,7 +327,7 @@ def of_plain(stage: str, given: Any) -> Any: ...
 
 
 def of_plain(stage: str, given: Any) -> Any:
-    """The settings that a run directory of a stage holds as plain values.
+    """Return the settings that a run directory of a stage holds as plain values.
 
     Raises:
         InputError: there is no such stage, a key is missing, or one holds what it must not.
@@ -338,6 +338,6 @@ def of_plain(stage: str, given: Any) -> Any:
 
 
 def training_settings(settings: Settings, **changed: Any) -> Settings:
-    """The settings of stage `train` among those of a stage that trains networks, with some changed."""
+    """Return the settings of stage `train` among those of a stage that trains networks, with some changed."""
     own = {each.name: getattr(settings, each.name) for each in fields(Settings)}
     return Settings(**(own | changed))

@@ -1,4 +1,4 @@
-"""Batches, epochs and rates that suit a number of images: what `auto` in `trainer` stands for. No torch."""
+"""Values of `auto` in `trainer`: batch size, epochs and learning rate for a number of images. No torch."""
 
 import math
 
@@ -6,14 +6,14 @@ from xmnist.config.components import Options
 from xmnist.config.schema import TRAINING
 
 USUAL = {"epochs": 6, "batch_size": 128, "lr": 0.004}
-"""What `auto` is in `trainer`, but for images of one's own."""
+"""The values of `auto` in `trainer`, except for the user's own images."""
 
 BATCHES, STEPS = 8, 400
-"""Batches an epoch, and steps of a whole training, that images of one's own should at least make."""
+"""The minimum of batches an epoch, and of steps of a whole training, for the user's own images."""
 
 
 def fitting(count: int, size: int | None = None) -> Options:
-    """Batch size, epochs and rate that train on `count` images for long enough; `size` is a batch that is given.
+    """Return batch size, epochs and rate that train on `count` images for long enough; `size` is a given batch size.
 
     Measured: docs/results.md, "Folders of any size".
     """
@@ -24,7 +24,7 @@ def fitting(count: int, size: int | None = None) -> Options:
 
 
 def fitted_trainer(trainer: Options, count: int) -> Options:
-    """A trainer with numbers for what is `auto`: for images of one's own, by their `count`, which else is 0."""
+    """Replace `auto` in a trainer by numbers; `count` is the number of the user's own images, else 0."""
 
     def fitted(own: Options, part: Options) -> Options:
         size = part.get("batch_size", own["batch_size"])
@@ -33,6 +33,6 @@ def fitted_trainer(trainer: Options, count: int) -> Options:
 
     whole = fitted(trainer, {key: value for key, value in trainer.items() if key in TRAINING})
     decoder = trainer["decoder"]
-    if count and trainer["epochs"] == "auto":  # of the decoders' own batches
+    if count and trainer["epochs"] == "auto":  # a decoder's own batch size needs its own number of epochs
         decoder = {"epochs": "auto"} | decoder
     return whole | {"decoder": fitted(whole, decoder), "joint": fitted(whole, trainer["joint"])}

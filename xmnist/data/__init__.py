@@ -18,7 +18,7 @@ Chosen = DatasetDeclaration | Mapping[str, Any]
 
 
 def dataset_of(chosen: Chosen) -> Dataset:
-    """The data set that was chosen.
+    """Return the chosen data set.
 
     Raises:
         InputError: it is not known here, or has other options.
@@ -33,14 +33,14 @@ def _plain(chosen: Component | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def recorded(chosen: Chosen) -> Dataset | None:
-    """The data set of a run; None where it is not known here, or had other options."""
+    """Return the data set of a run; None where it is not known here, or had other options."""
     with suppress(InputError):
         return dataset_of(chosen)
     return None
 
 
 def public(chosen: Chosen) -> dict[str, Any]:
-    """A run's options of a data set without the folders of this machine: of those, their last part."""
+    """Return a run's options of a data set, with only the last part of folders of this machine."""
     known = recorded(chosen)
     if known is not None:
         return known.public()
@@ -50,7 +50,7 @@ def public(chosen: Chosen) -> dict[str, Any]:
 
 
 def selection_of(chosen: SelectionDeclaration | Mapping[str, Any]) -> Selection:
-    """The selection that was chosen.
+    """Return the chosen selection.
 
     Raises:
         InputError: it is not known here, or has other options.
@@ -61,14 +61,14 @@ def selection_of(chosen: SelectionDeclaration | Mapping[str, Any]) -> Selection:
 
 
 def info(dataset: Chosen) -> Info:
-    """Shape and classes of a data set, known before it is read."""
+    """Return shape and classes of a data set, known before it is read."""
     return dataset_of(dataset).info()
 
 
 def load(dataset: Chosen, data_dir: str, seed: int) -> Data:
     """Read a data set; `seed` draws the validation images from the training set, the same share of every class.
 
-    Files that are missing are fetched. The last data set read is kept: a decoder and its classifier want the same.
+    Files that are missing are fetched. The last data set read is kept: a decoder and its classifier use the same.
 
     Raises:
         InputError: files are missing and cannot be fetched, or are damaged; fewer images than asked for.
@@ -77,7 +77,7 @@ def load(dataset: Chosen, data_dir: str, seed: int) -> Data:
 
 
 def parts(dataset: Chosen, data_dir: str) -> tuple[Split, Split, Info]:
-    """The training and the test images in their own order, before any are held back for validation."""
+    """Return training and test images in their own order, before any are held back for validation."""
     return dataset_of(dataset).parts(data_dir)
 
 

@@ -1,4 +1,4 @@
-"""What every data set yields. Imports torch when it is used."""
+"""Data structures of all data sets. Imports torch when it is used."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def batches(self, rows: Sequence[Tensor], seed: int) -> Iterator[tuple[Tensor, ...]]:
-        """The rows of each batch; `seed` draws what is random about them."""
+        """Yield the rows of each batch; `seed` draws their random changes."""
         ...
 
 
@@ -33,7 +33,7 @@ class Columns(Source):
         return len(self.columns[0])
 
     def batches(self, rows: Sequence[Tensor], seed: int = 0) -> Iterator[tuple[Tensor, ...]]:
-        """The rows of each batch."""
+        """Yield the rows of each batch."""
         return (tuple(column[part] for column in self.columns) for part in rows)
 
 
@@ -41,7 +41,7 @@ class Columns(Source):
 class Info:
     """Shape of one image (C, H, W), the names of the classes in label order, and whether images have masks.
 
-    `read` says what was read of the files, what was not, and what was changed in reading; `files` are the names of the
+    `read` lists the files that were read, those that were not, and changes in reading; `files` are the names of the
     test images' files, where these are images of their own.
     """
 
@@ -72,15 +72,15 @@ class Split:
         return replace(self, **{name: column[rows] for name, column in self._columns().items()})
 
     def subset(self, rows: Tensor) -> Split:
-        """These rows, where the split itself is: in memory, or on disk."""
+        """Return these rows, in memory or on disk as the split itself."""
         return self[rows]
 
     def source(self, *names: str) -> Source:
-        """These of the columns, for training."""
+        """Return a source of these columns, for training."""
         return Columns(*(getattr(self, name) for name in names))
 
     def parts(self, size: int = 250) -> Iterator[Split]:
-        """The split, a few images at a time."""
+        """Yield the split in parts of `size` images."""
         return (self[start : start + size] for start in range(0, len(self), size))
 
     def _columns(self) -> dict[str, Tensor]:
@@ -88,12 +88,12 @@ class Split:
         return {name: column for name, column in columns.items() if column is not None}
 
     def to(self, device: torch.device) -> Split:
-        """The same split on another device."""
+        """Return the same split on another device."""
         return replace(self, **{name: column.to(device) for name, column in self._columns().items()})
 
 
 def box_masks(boxes: Tensor, shape: Sequence[int]) -> Tensor:
-    """The pixels (N, 1, H, W) in any of the boxes (N, K, 4) of each image, for images of `shape` (N, C, H, W)."""
+    """Return the pixels (N, 1, H, W) in any box (N, K, 4) of each image, for images of `shape` (N, C, H, W)."""
     masks = torch.zeros(len(boxes), 1, *shape[2:], dtype=torch.bool)
     rows, columns = torch.arange(shape[2]), torch.arange(shape[3])
     for left, top, right, bottom in boxes.permute(1, 2, 0)[..., None]:
@@ -106,7 +106,7 @@ def box_masks(boxes: Tensor, shape: Sequence[int]) -> Tensor:
 class Data:
     """A data set: training, validation and test images; the test images are only ever tested on.
 
-    `class_weights` (K,) say how much each class counts in training, where they do not count alike.
+    `class_weights` (K,) are the weights of the classes in training; None if all are equal.
     """
 
     train: Split
@@ -116,7 +116,7 @@ class Data:
     class_weights: Tensor | None = None
 
     def description(self) -> dict[str, Any]:
-        """Shape, classes, masks, and how many images of each class every split has, as plain values."""
+        """Return shape, classes, masks, and the number of images of each class in every split, as plain values."""
         count = len(self.info.classes)
         splits = {"train": self.train, "validation": self.validation, "test": self.test}
         counts = {name: split.labels.bincount(minlength=count).tolist() for name, split in splits.items()}
@@ -124,12 +124,12 @@ class Data:
         return facts | {"images": counts}
 
     def balanced(self) -> Data:
-        """The same data with class weights N / (K n_k): in training, all classes count alike."""
+        """Return the same data with class weights N / (K n_k): in training, all classes count alike."""
         counts = self.train.labels.bincount(minlength=len(self.info.classes)).float()
         return replace(self, class_weights=len(self.train) / (len(counts) * counts))
 
     def mapped(self, function: Callable[[Tensor], Tensor]) -> Data:
-        """The same data with what `function` makes of the images, in memory, and without masks."""
+        """Return the same data with `function` applied to the images, in memory, and without masks."""
 
         def made(split: Split) -> Split:
             return Split(torch.cat([function(part.images) for part in split.parts()]), split.labels)
@@ -137,7 +137,7 @@ class Data:
         return replace(self, train=made(self.train), validation=made(self.validation), test=made(self.test))
 
     def to(self, device: torch.device) -> Data:
-        """The same data on another device."""
+        """Return the same data on another device."""
         return replace(
             self,
             train=self.train.to(device),
@@ -148,7 +148,7 @@ class Data:
 
 
 def cut_validation(train: Split, test: Split, info: Info, share: float, seed: int) -> Data:
-    """Cut `share` of the training images, the same of every class, off as validation images.
+    """Split off `share` of the training images, the same of every class, as validation images.
 
     Raises:
         InputError: a class has too few images to be on both sides, or a label is no class.
@@ -162,7 +162,7 @@ def cut_validation(train: Split, test: Split, info: Info, share: float, seed: in
 
 
 def stratified(labels: Tensor, info: Info, share: float, seed: int) -> Tensor:
-    """Which rows (N,) to hold back: `share` of every class, at least one image.
+    """Return the rows (N,) to hold back: `share` of every class, at least one image.
 
     Raises:
         InputError: a class has too few images to be on both sides.
@@ -171,7 +171,7 @@ def stratified(labels: Tensor, info: Info, share: float, seed: int) -> Tensor:
     held = torch.zeros(len(labels), dtype=torch.bool)
     for label in range(len(info.classes)):
         rows = order[labels[order] == label]
-        cut = max(1, round(share * len(rows)))
+        cut = max(1, round(share * len(rows)))  # every class is validated, however small
         if len(rows) and cut >= len(rows):
             raise InputError(f"class '{info.classes[label]}' has {len(rows)} images: too few to hold any back")
         held[rows[:cut]] = True
@@ -179,8 +179,9 @@ def stratified(labels: Tensor, info: Info, share: float, seed: int) -> Tensor:
 
 
 def few(labels: Tensor, count: int, seed: int) -> Tensor:
-    """Which rows (N,) a subset of `count` has: by chance, and of each class the same share."""
+    """Return the rows (N,) of a random subset of `count` with the same share of each class."""
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    # Ranks in (0, 1) within each class: the smallest ranks overall take the same share of every class.
     ranks = torch.empty(len(labels))
     for label in labels.unique():
         rows = order[labels[order] == label]

@@ -1,4 +1,4 @@
-"""What all data sets share: what they answer, and how a new one is declared. No torch."""
+"""Base class and decorator of all data sets. No torch."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Masks = Annotated[str, choice("boxes", "pixels"), "ground truth: boxes or pixels
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Dataset(DatasetDeclaration):
-    """Images with labels, the training and the test images apart."""
+    """Images with labels, in separate training and test sets."""
 
     validation: Annotated[
         float, number(0, 0.5, above=True), "share of the training images, the same of every class"
     ] = 0.05
 
     def info(self) -> Info:
-        """Shape and classes, known before anything is read.
+        """Return shape and classes, known before anything is read.
 
         Raises:
             InputError: there can be no such images.
@@ -37,7 +37,7 @@ class Dataset(DatasetDeclaration):
         return self.info().classes
 
     def parts(self, data_dir: str) -> tuple[Split, Split, Info]:
-        """The training and the test images in their own order, before any are held back for validation.
+        """Return training and test images in their own order, before any are held back for validation.
 
         Raises:
             InputError: files are missing and cannot be fetched, or are damaged; fewer images than asked for.
@@ -45,15 +45,15 @@ class Dataset(DatasetDeclaration):
         raise TypeError(f"{type(self).__name__} has no images")
 
     def load(self, data_dir: str, seed: int) -> Data:
-        """All images; `seed` draws the validation images from the training set."""
+        """Return all images; `seed` draws the validation images from the training set."""
         return cut_validation(*self.parts(data_dir), self.validation, seed)
 
     def present(self, data_dir: str) -> bool:
-        """Whether all files that it is read from are there."""
+        """Return whether all files that it is read from are there."""
         return True
 
     def digest(self, data_dir: str) -> str | None:
-        """The digest of the files that it is read from; None where one is missing, or the images are drawn.
+        """Return the digest of the files that it is read from; None where one is missing, or the images are drawn.
 
         Raises:
             InputError: they cannot be read as data.
@@ -61,21 +61,21 @@ class Dataset(DatasetDeclaration):
         return None
 
     def stated_digest(self) -> str | None:
-        """The digest that the options hold, so that the name of a run says it; None for most."""
+        """Return the digest in the options, which makes it part of a run's name; None for most."""
         return None
 
     def public(self) -> Options:
-        """Name and options without the folders of this machine: of those, their last part."""
+        """Return name and options, with only the last part of folders of this machine."""
         return {key: Path(value).name if key in self.places else value for key, value in self.plain().items()}
 
     def source_note(self) -> str:
-        """How somebody on another machine comes by the images; empty where these are drawn."""
+        """Return a note on the source of the images for other machines; empty where these are drawn."""
         return ""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _OfFunction(Dataset):
-    """A data set whose images a function answers with."""
+    """A data set whose images a function returns."""
 
     facts: ClassVar[Info]
     function: ClassVar[Callable[..., tuple[Split, Split]]]
@@ -102,18 +102,18 @@ def dataset(
     masks: bool = False,
     **about: Any,
 ) -> Callable[[type[D] | Callable[..., tuple[Split, Split]]], type[D]]:
-    """Declare a class, or a function that answers with training and test images, as the data set of this name.
+    """Declare a class, or a function that returns training and test images, as the data set of this name.
 
     Args:
-        title: what people call it; the name with blanks if there is none.
+        title: its name in texts; `name` with blanks if there is none.
         shape: of a function's images, (C, H, W).
         classes: the names of the classes, in the order of the labels, where they are always the same.
         masks: whether a function's images have ground truth.
-        about: what else there is to say of it, as attributes of its class.
+        about: further attributes of its class.
 
     Raises:
         InputError: there is a data set of this name already, or a key has no type.
-        TypeError: of a function's images, nobody says the shape and the classes.
+        TypeError: shape or classes of a function's images are missing.
     """
 
     def declared(kind: Any) -> Any:

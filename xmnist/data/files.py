@@ -1,4 +1,4 @@
-"""Whether the files of published data sets are whole, and can be fetched; no torch, so that it answers at once."""
+"""Checks that files of published data sets are complete and can be fetched; fast, because without torch."""
 
 import http.client
 import math
@@ -14,14 +14,14 @@ MIRRORS = {"mnist": "https://ossci-datasets.s3.amazonaws.com/mnist/t10k-labels-i
 
 
 def alike(path: Path, data_dir: str) -> Path | None:
-    """A file that is likely one that is missing: packed, with a dot in its name, or in another folder."""
+    """Return a file that is likely the missing one: packed, with a dot in its name, or in another folder."""
     places = {Path(data_dir), *path.parents[: len(path.parents) - len(Path(data_dir).parents)]}
     there = [each for place in sorted(places) if place.is_dir() for each in sorted(place.iterdir()) if each != path]
     return next((each for each in there if each.name.removesuffix(".gz").replace(".", "-") == path.name), None)
 
 
 def reachable(name: str, seconds: float = 3.0) -> bool:
-    """Whether data set `name` can be fetched: whether a file of it is offered within `seconds`."""
+    """Return whether data set `name` can be fetched: whether a file of it is offered within `seconds`."""
     try:
         with urllib.request.urlopen(urllib.request.Request(MIRRORS[name], method="HEAD"), timeout=seconds):
             return True
@@ -31,7 +31,7 @@ def reachable(name: str, seconds: float = 3.0) -> bool:
 
 @contextmanager
 def socket_timeout(seconds: float) -> Iterator[None]:
-    """Wait in this block for no server that is silent for longer; torchvision and PyTorch would wait for ever."""
+    """Limit the wait for a silent server in this block; torchvision and PyTorch would wait for ever."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:
@@ -41,7 +41,7 @@ def socket_timeout(seconds: float) -> Iterator[None]:
 
 
 def check_idx(path: Path) -> tuple[int, ...]:
-    """The shape that an IDX file of bytes states, after making sure that it holds just as many.
+    """Return the shape in the header of an IDX file of bytes, after a check that its size fits.
 
     Raises:
         InputError: the file is no IDX file of bytes, is truncated or has bytes left over.
@@ -63,7 +63,7 @@ def check_idx(path: Path) -> tuple[int, ...]:
 
 
 def check(paths: Sequence[Path]) -> None:
-    """Look at the files of an IDX data set, of images and labels in turn: headers, sizes, as many labels as images.
+    """Check the files of an IDX data set, of images and labels in turn: headers, sizes, as many labels as images.
 
     Raises:
         InputError: names the file that is damaged, or those that do not fit.

@@ -13,16 +13,16 @@ from xmnist.data import layouts
 from xmnist.runtime.errors import InputError
 
 WHOLE = 2**30
-"""Files that take no more bytes than this together are read whole; of larger data the ends of each file are."""
+"""Files of at most this many bytes together are read whole; of larger data, only the ends of each file."""
 
 END = 2**16
 """Bytes at either end of a file that are read where the data are larger than `WHOLE`."""
 
 
 def of_files(root: Path, paths: Sequence[Path]) -> str:
-    """The SHA-256 of the names below a folder, the sizes and the contents of some files, wherever the folder lies.
+    """Return the SHA-256 of the relative names, sizes and contents of some files, wherever their folder lies.
 
-    What was found is kept in the user's cache, and believed while sizes and times are the same.
+    The result is kept in the user's cache, and valid while sizes and times are the same.
 
     Raises:
         OSError: one of them cannot be read.
@@ -49,7 +49,7 @@ def of_files(root: Path, paths: Sequence[Path]) -> str:
 
 @lru_cache(maxsize=4)
 def of_folder(path: str) -> str:
-    """The digest of a folder as a command finds it.
+    """Return the digest of a folder at the time of a command.
 
     Raises:
         InputError: it cannot be read as data.
@@ -62,7 +62,7 @@ def of_folder(path: str) -> str:
 
 
 def of_file(path: Path) -> str:
-    """The SHA-256 of a whole file."""
+    """Return the SHA-256 of a whole file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -1,4 +1,4 @@
-"""Which files of a folder are images of which class, which are their ground truth, and which are not read. No torch."""
+"""Layouts of image folders: the images of each class, their ground truth, and the files not read. No torch."""
 
 import os
 import re
@@ -18,14 +18,14 @@ UNREAD = (
     *(".heic", ".avif", ".svg", ".psd", ".raw", ".jp2"),
     *(".npy", ".npz", ".mat", ".dcm", ".nii", ".gz", ".pt", ".zip"),
 )
-"""Suffixes of images and arrays that are not read, and are told by name."""
+"""Suffixes of images and arrays that are not read, and are reported by suffix."""
 
 TRAIN = ("train", "trainval", "training")
 VALIDATION = ("val", "valid", "validation")
 TEST = ("test", "testing")
 IMAGES = ("images", "jpegimages", "image", "imgs")
 MASKS = ("masks", "mask", "segmentationclass", "segmentationobject", "ground_truth", "labels", "annotations")
-"""What folders are called that hold all images, or what belongs to them."""
+"""Names of folders that hold all images, or their ground truth."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class Listing:
-    """The images of a folder, in the order of classes and names, and what else lies there.
+    """The images of a folder, in the order of classes and names, and its other files.
 
     Args:
-        split: how many of the images, the first ones, are to train on, where the folder says so itself.
+        split: the number of training images, which come first, where the folder has a split itself.
         tables: other files that were read.
-        left_out: files that were not, by the reason.
-        told: how the folder was understood, where that is not plain.
+        left_out: files that were not read, by the reason.
+        told: notes on the interpretation of the folder, where it is not obvious.
     """
 
     root: Path
@@ -58,12 +58,12 @@ class Listing:
     told: tuple[str, ...] = ()
 
     def read(self) -> list[Path]:
-        """All files that are read, each once."""
+        """Return all files that are read, each once."""
         own = (path for e in self.entries for path in (e.image, *e.masks, *([e.boxes] if e.boxes else [])))
         return sorted({*self.tables, *own})
 
     def line(self, kind: str) -> str:
-        """One line of what is read, with masks of this kind (`images`, `boxes`, `none`), and what is not."""
+        """Return a line on the files read, with masks of this kind (`images`, `boxes`, `none`), and those left out."""
         counts = Counter(entry.label for entry in self.entries)
         each = ", ".join(f"{name} {counts[name]}" for name in self.classes[:12])
         more = f", ... ({len(self.classes)} classes)" if len(self.classes) > 12 else ""
@@ -88,7 +88,7 @@ def _counted(reason: str, count: int) -> str:
 
 
 class _Listed(Tree):
-    """The files of a folder while it is listed, with the tables that were read and what is to be told."""
+    """The files of a folder while it is listed, with the tables that were read and notes for the user."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
@@ -98,10 +98,10 @@ class _Listed(Tree):
 
 @lru_cache(maxsize=4)
 def listed(path: str) -> Listing:
-    """What a folder holds, in one of the layouts that docs/data.md has.
+    """List a folder in one of the layouts of docs/data.md.
 
     Raises:
-        InputError: there is none, or it is laid out in another way; the message says in which, and what to do.
+        InputError: there is no such folder, or it has another layout; the message describes it and the remedy.
     """
     root = Path(path).expanduser()
     if not root.is_dir():
@@ -133,7 +133,7 @@ def listed(path: str) -> Listing:
 
 
 def _parts(found: _Listed, root: Path) -> tuple[list[Path], list[Path]] | None:
-    """The folders to train on and to test on, where the folder has both."""
+    """Return the training folders and the test folders, where the folder has both."""
     train, validation, test = (found.named(root, names) for names in (TRAIN, VALIDATION, TEST))
     if train is None or not (test or validation):
         return None
@@ -151,7 +151,7 @@ def _parts(found: _Listed, root: Path) -> tuple[list[Path], list[Path]] | None:
 
 
 def _entries(found: _Listed, root: Path) -> list[Entry]:
-    """The images of one split."""
+    """Return the images of one split."""
     table = next((path for path in found[root].files if path.name.lower() == "data.csv"), None)
     if table is not None:
         found.tables.append(table)
@@ -187,12 +187,12 @@ def _entries(found: _Listed, root: Path) -> list[Entry]:
 
 
 def _paired(found: _Listed, base: Path) -> bool:
-    """Whether some file is the mask of an image beside it; if not, images may be called anything."""
+    """Return whether some file is the mask of an image beside it; if not, images may have any name."""
     return any(found[folder].masks.keys() & found[folder].by_name.keys() for folder in found.folders(base))
 
 
 def _apart(found: _Listed, root: Path, image: Path, label: str) -> Entry:
-    """An image in images/CLASS/, whose masks and boxes lie in masks/CLASS/ and annotations/CLASS/."""
+    """Return an image in images/CLASS/, whose masks and boxes lie in masks/CLASS/ and annotations/CLASS/."""
     name, flat = tables.key(image.stem), image.parent.name.lower() == "images"
     masks, notes = (
         found[each if flat else each / image.parent.name] if (each := found.named(root, [part])) else None
@@ -205,7 +205,7 @@ def _apart(found: _Listed, root: Path, image: Path, label: str) -> Entry:
 
 
 def _nothing(found: _Listed, root: Path) -> str:
-    """Why a folder has no images of any class, and what to do."""
+    """Return the reason that a folder has no images of any class, and the remedy."""
     wanted = "one folder of images for each class"
     there = found[root].files
     if found[root].images:
@@ -223,7 +223,7 @@ def _nothing(found: _Listed, root: Path) -> str:
 
 
 def _classes(found: _Listed, root: Path, entries: list[Entry], above: Path | None = None) -> tuple[str, ...]:
-    """The classes that images have, in the order of classes.txt if there is one."""
+    """Return the classes of images, in the order of classes.txt if there is one."""
     labels = {entry.label for entry in entries}
     orders = (place / "classes.txt" for place in (root, above) if place)
     order = next((path for path in orders if path in found[path.parent].files), None)
@@ -253,6 +253,7 @@ def _from_table(found: _Listed, root: Path, table: Path) -> list[Entry]:
             raise InputError(f"{table} names {stem} of class {label} more than once")
         seen.add((label, stem))
         image = None
+        # macOS may store the name of a class folder decomposed.
         for folder in (*(f for f in (images / label, images / _decomposed(label)) if found[f].files), images):
             if folder not in files:
                 files[folder] = {tables.key(name): p for p in found[folder].images for name in (p.stem, p.name)}
@@ -271,7 +272,7 @@ def _decomposed(name: str) -> str:
 
 
 def _with_the_rest(found: _Listed, listing: Listing) -> Listing:
-    """A listing with all other files of its folder, by the reason for which they are not read."""
+    """Return a listing with all other files of its folder, by the reason that they are not read."""
     left: dict[str, list[Path]] = defaultdict(list)
     read, folders = set(listing.read()), {entry.image.parent for entry in listing.entries}
     stems = {tables.key(entry.image.stem) for entry in listing.entries}

@@ -6,7 +6,7 @@ from xmnist.runtime.errors import unknown
 
 
 def class_number(word: str | int, classes: Sequence[str]) -> int:
-    """The number of a class that is given by its name or number; a name wins over a number.
+    """Return the number of a class that is given by its name or number; a name wins over a number.
 
     Where a class is called by a number, numbers are names: 10 is class `10`, or `010`, and not the eleventh.
 

@@ -1,4 +1,4 @@
-"""Images of one's own, brought to a trained network's size and channels, dark or light as its data are."""
+"""The user's own images, converted to a trained network's size, channels and background."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ from torch import Tensor
 from xmnist.data import pixels
 
 SAMPLE = 500
-"""How many training images say whether a data set's background is dark or light."""
+"""Number of training images that determine whether a data set's background is dark or light."""
 
 DARK, LIGHT = 0.25, 0.75
-"""Up to which mean of its border pixels a gray data set's background is dark, and from which on it is light."""
+"""Mean of the border pixels up to which a gray data set's background is dark, and from which on it is light."""
 
 Invert = Literal["auto"] | bool
 
 
 @dataclass(frozen=True)
 class Own:
-    """Images (N, C, H, W) as the network sees them, their files, and a line on what was done to each."""
+    """Images (N, C, H, W) in the network's format, their files, and a line on the conversion of each."""
 
     images: Tensor
     files: tuple[str, ...]
@@ -31,10 +31,10 @@ class Own:
 
 
 def read(paths: Sequence[str], train: Tensor, invert: Invert) -> Own:
-    """Read images and bring them to the shape of the training images (N, C, H, W).
+    """Read images and convert them to the shape of the training images (N, C, H, W).
 
     Args:
-        train: the training images, which say with `auto` whether the background should be dark or light.
+        train: the training images, which determine with `auto` whether the background should be dark or light.
         invert: whether light and dark are exchanged; `auto`: where a gray data set has a dark background and the image
             a light one, or the other way round.
 
@@ -59,6 +59,7 @@ def _fitted(path: Path, shape: Sequence[int], ground: float, invert: Invert) -> 
     turned = (ground <= DARK and light > 0.5) or (ground >= LIGHT and light < 0.5) if invert == "auto" else invert
     if turned:
         image = ImageOps.invert(image)
+    # Letterbox bars in the median colour of the border continue the image's own background.
     colour = tuple(int(value) for value in np.median(_edge(np.asarray(image).reshape(*edge.shape)), 0))
     small = ImageOps.contain(image, (width, height), Image.Resampling.BICUBIC)
     canvas = Image.new(image.mode, (width, height), colour if channels == 3 else colour[0])
@@ -73,11 +74,11 @@ def _fitted(path: Path, shape: Sequence[int], ground: float, invert: Invert) -> 
 
 
 def _edge(image: np.ndarray) -> np.ndarray:
-    """The border pixels (P, C) of an image (H, W, C)."""
+    """Return the border pixels (P, C) of an image (H, W, C)."""
     return np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
 
 
 def _border(images: Tensor) -> Tensor:
-    """The border pixels of images (N, C, H, W)."""
+    """Return the border pixels of images (N, C, H, W)."""
     sides = images[..., 0, :], images[..., -1, :], images[..., 0], images[..., -1]
     return torch.cat([side.flatten() for side in sides])

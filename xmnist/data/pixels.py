@@ -1,4 +1,4 @@
-"""Images and masks as they are meant: upright, without what transparency hides, and the object apart from the rest."""
+"""Reading of images and masks: upright, with transparency on a background, and with the object separated."""
 
 import warnings
 from collections import Counter
@@ -12,16 +12,16 @@ from PIL import ExifTags, Image, ImageColor, ImageOps
 from xmnist.runtime.errors import InputError
 
 HALF = 128
-"""From which value on a mask's pixel is bright; JPEG does not keep 0 and 255."""
+"""The smallest value of a bright mask pixel; JPEG does not keep 0 and 255."""
 
 FEW = 32
-"""So many values at most are labels of objects; an antialiased or soft mask has more."""
+"""The largest number of values that are labels of objects; an antialiased or soft mask has more."""
 
 VOID = 255
 """The index of the border around the objects of Pascal VOC's palette masks, which belongs to none."""
 
 TURNED, TRANSPARENT = "turned upright (EXIF)", "transparent"
-"""What reading may do to an image."""
+"""Changes that reading may make to an image."""
 
 Size = tuple[int, int]
 """Width and height."""
@@ -29,7 +29,7 @@ Size = tuple[int, int]
 
 @contextmanager
 def named(path: Path, what: str) -> Iterator[None]:
-    """Let errors of reading a file say which it is, in one line."""
+    """Turn errors of reading a file into an `InputError` that names it, in one line."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -42,7 +42,7 @@ def named(path: Path, what: str) -> Iterator[None]:
 
 
 def sizes(path: Path) -> tuple[Size, Size]:
-    """The size of an image upright, and as it is stored; from its head.
+    """Return the size of an image upright, and as it is stored, from its header.
 
     Raises:
         InputError: it cannot be read.
@@ -53,13 +53,13 @@ def sizes(path: Path) -> tuple[Size, Size]:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF's orientation, 1 (upright) to 8; from 5 on, width and height are exchanged."""
+    """Return EXIF's orientation, 1 (upright) to 8; from 5 on, width and height are exchanged."""
     found = image.getexif().get(ExifTags.Base.Orientation, 1)
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 
 def orientation(path: Path) -> int:
-    """EXIF's orientation of an image, 1 to 8."""
+    """Return EXIF's orientation of an image, 1 to 8."""
     with named(path, "an image"), Image.open(path) as image:
         return _orientation(image)
 
@@ -73,16 +73,16 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What turns an image of each orientation upright."""
+"""The transposition that turns an image of each orientation upright."""
 
 
 def turned(image: Image.Image, orientation: int) -> Image.Image:
-    """What is drawn on a stored image, upright."""
+    """Turn a drawing on a stored image upright."""
     return image.transpose(TURNS[orientation]) if orientation in TURNS else image
 
 
 def facts(path: Path) -> tuple[Counter[str], int]:
-    """What reading an image changes (`TURNED`, `TRANSPARENT`), and its largest value of 16 bits without a stated white.
+    """Return the changes in reading an image (`TURNED`, `TRANSPARENT`), and its largest 16-bit value without a white.
 
     Raises:
         InputError: it cannot be read.
@@ -101,15 +101,15 @@ def _has_alpha(image: Image.Image) -> bool:
 
 
 def _deep(image: Image.Image) -> bool:
-    """Whether the pixels are gray values of 16 bits; Pillow scales those of a PGM file by its header."""
+    """Return whether the pixels are gray values of 16 bits; Pillow scales those of a PGM file by its header."""
     return image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM")
 
 
 def read_image(path: Path, channels: int, background: str = "white", largest: int = 2**16 - 1) -> Image.Image:
-    """An image in colour (3 channels) or gray (1), upright, 8 bits each.
+    """Return an image in colour (3 channels) or gray (1), upright, 8 bits each.
 
     Args:
-        background: the colour behind what is transparent.
+        background: the colour behind transparent pixels.
         largest: the value of white in images of 16 bits.
 
     Raises:
@@ -124,6 +124,7 @@ def read_image(path: Path, channels: int, background: str = "white", largest: in
         elif image.mode in ("I", "F"):
             raise ValueError(f"its pixels are numbers of unknown range (mode {image.mode})")
         elif _has_alpha(image):
+            # Hidden pixels may have any colour, so the image is laid on a background.
             whole = image.convert("RGBA")
             behind = Image.new("RGBA", image.size, ImageColor.getrgb(background))
             image = Image.alpha_composite(behind, whole)
@@ -131,12 +132,12 @@ def read_image(path: Path, channels: int, background: str = "white", largest: in
 
 
 def read_mask(path: Path, image: Path) -> Image.Image:
-    """The mask of an image, black and white, upright, of the size of the upright image.
+    """Return the mask of an image, black and white, upright, of the size of the upright image.
 
     It may be drawn on the upright or on the stored image, whichever it fits; where it fits both, on the upright one.
 
     Raises:
-        InputError: it cannot be read, is of another size, or nobody can tell what in it is the object.
+        InputError: it cannot be read, is of another size, or its object is ambiguous.
     """
     with named(path, "a mask"):
         opened = Image.open(path)
@@ -151,10 +152,10 @@ def read_mask(path: Path, image: Path) -> Image.Image:
 
 
 def _object(mask: Image.Image, lossy: bool) -> np.ndarray:
-    """Where (H, W) a mask has the object: docs/data.md has the rules.
+    """Return the pixels (H, W) of the object in a mask, by the rules in docs/data.md.
 
     Raises:
-        ValueError: nobody can tell.
+        ValueError: the object is ambiguous.
     """
     if "A" in mask.getbands():
         alpha = np.asarray(mask.getchannel("A"))
@@ -187,7 +188,7 @@ def _of_palette(mask: Image.Image) -> np.ndarray:
 
 
 def _of_gray(values: np.ndarray, lossy: bool) -> np.ndarray:
-    """Bright is the object, unless the values are labels: a few, most of the marked pixels not white."""
+    """Return the bright pixels, or all labelled ones: labels are few values, and most marked pixels are not white."""
     if not lossy and len(np.unique(values)) <= FEW:
         marked, white = (values > 0).sum(), (values == 255).sum()
         if 2 * white < marked:
@@ -198,7 +199,7 @@ def _of_gray(values: np.ndarray, lossy: bool) -> np.ndarray:
 
 
 def _of_colours(colours: np.ndarray, lossy: bool) -> np.ndarray:
-    """Everything but black."""
+    """Return all pixels but black ones."""
     top = colours.max(2)
     if lossy:
         return top >= HALF
@@ -210,5 +211,5 @@ def _of_colours(colours: np.ndarray, lossy: bool) -> np.ndarray:
 
 
 def spelled(size: Size) -> str:
-    """A size as people write it."""
+    """Return a size in the notation WIDTHxHEIGHT."""
     return f"{size[0]}x{size[1]}"

@@ -1,4 +1,4 @@
-"""What all selections of test images share, and how a new one is declared. No torch."""
+"""Base class and decorator of all selections of test images. No torch."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Selection(SelectionDeclaration):
     """A way to choose test images."""
 
     def rows(self, labels: Tensor, predicted: Tensor) -> Tensor:
-        """The chosen rows (K,), of true classes (N,) and predicted classes (N,); classes in options are numbers."""
+        """Return the selected rows (K,) by true and predicted classes (N,); classes in options are numbers."""
         raise TypeError(f"{type(self).__name__} selects nothing")
 
     def check(self, count: int) -> None:
-        """Find out whether the images that are asked for by number are among `count`.
+        """Check that images that are selected by number are among `count`.
 
         Raises:
             InputError: names the first that is not.
@@ -39,7 +39,7 @@ class Selection(SelectionDeclaration):
         return replace(self, **{option: class_number(word, classes) for option, word in self.classes().items()})
 
     def choose(self, labels: Tensor, predicted: Tensor, classes: Sequence[str]) -> Tensor:
-        """Rows (K,) of the images that are selected.
+        """Return the rows (K,) of the selected images.
 
         Args:
             labels: true classes (N,).
@@ -63,7 +63,7 @@ class Selection(SelectionDeclaration):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _OfFunction(Selection):
-    """A selection whose rows a function of labels and predicted classes answers with."""
+    """A selection whose rows a function of labels and predicted classes returns."""
 
     function: ClassVar[Callable[..., Tensor]]
 
@@ -80,8 +80,8 @@ def selection(name: str, *, title: str = "", **about: Any) -> Callable[[type[S] 
     """Declare a class, or a function of labels and predicted classes, as the selection of this name.
 
     Args:
-        title: what people call it; the name with blanks if there is none.
-        about: what else there is to say of it, as attributes of `SelectionDeclaration`.
+        title: its name in texts; `name` with blanks if there is none.
+        about: further attributes of `SelectionDeclaration`.
 
     Raises:
         InputError: there is a selection of this name already, or a key has no type.
@@ -95,7 +95,7 @@ def selection(name: str, *, title: str = "", **about: Any) -> Callable[[type[S] 
 
 
 def counted(rows: Tensor, wanted: int, what: str) -> Tensor:
-    """The rows; a log line says where they are fewer than wanted."""
+    """Return the rows; log a warning if they are fewer than wanted."""
     if 0 < len(rows) < wanted:  # none at all is an error
         log.warning("%d test images were asked for (%s), there are %d", wanted, what, len(rows))
     return rows

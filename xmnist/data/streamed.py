@@ -31,7 +31,7 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Files:
-    """How the images of a folder are read.
+    """The images of a folder, with the settings of their reading.
 
     Args:
         shape: of an image, (C, H, W).
@@ -51,7 +51,7 @@ class Files:
     largest: int = 2**16 - 1
 
     def read(self, place: int) -> Item:
-        """One image and its mask.
+        """Return one image and its mask.
 
         Raises:
             InputError: names the file that cannot be read or does not fit.
@@ -60,7 +60,7 @@ class Files:
         return image.float() / 255, mask
 
     def decoded(self, place: int) -> Item:
-        """One image as it was decoded, with values from 0 to 255 in 8 bits, and its mask.
+        """Return one image as it was decoded, with values from 0 to 255 in 8 bits, and its mask.
 
         Raises:
             InputError: names the file that cannot be read or does not fit.
@@ -79,7 +79,7 @@ class Files:
         return values, _values(mask) >= 128
 
     def _mask(self, entry: Entry) -> Image.Image:
-        """The mask of an image, of several all that one of them has."""
+        """Return the mask of an image, the union where there are several."""
         if self.masks == "boxes":
             assert entry.boxes is not None, "a folder's boxes are all there, or not used"
             return voc.read_boxes(entry.boxes, entry.image, self.objects)
@@ -87,7 +87,7 @@ class Files:
         return reduce(ImageChops.lighter, masks)
 
     def checked(self) -> tuple["Files", dict[str, int]]:
-        """These files, with what reading them takes, and what it changes: how many images of each kind.
+        """Return these files with settings that fit them, and the number of images of each kind of change in reading.
 
         Raises:
             InputError: names the first file that is damaged, or does not fit.
@@ -102,6 +102,7 @@ class Files:
                 self._mask(entry)
             elif self.masks == "images":
                 for path in entry.masks:
+                    # Reading the header is enough where the sizes fit; `read_mask` raises the error where they do not.
                     if pixels.sizes(path)[0] not in (upright, stored):
                         pixels.read_mask(path, entry.image)
             if self.masks != "none" and notes[pixels.TURNED] and upright == stored:
@@ -122,7 +123,7 @@ def _values(image: Image.Image) -> Tensor:
 
 
 class _Reader(Dataset):
-    """Reads images by their place, each changed by its own seed; bad input is an answer, which workers can give."""
+    """Reader of images by index, each augmented by its own seed; it returns an `InputError` instead of raising it."""
 
     def __init__(self, files: Files, aug_prob: float) -> None:
         self.files, self.aug_prob = files, aug_prob
@@ -139,7 +140,7 @@ class _Reader(Dataset):
 
 
 def augmented(item: Item, probability: float, seed: int) -> Item:
-    """An image and its mask, each of the augmentations with this probability: what moves one moves the other alike."""
+    """Augment an image and its mask, each change with this probability; image and mask move together."""
     from torchvision import tv_tensors
     from torchvision.transforms import v2
 
@@ -174,7 +175,7 @@ def augmented(item: Item, probability: float, seed: int) -> Item:
 
 
 def _stacked(items: list[Item | InputError]) -> tuple[Any, Any] | InputError:
-    """A batch as NumPy arrays: they come through a worker's pipe, tensors through /dev/shm, which may be small."""
+    """Stack a batch as NumPy arrays: they pass a worker's pipe, tensors pass /dev/shm, which may be small."""
     for item in items:
         if isinstance(item, InputError):
             return item
@@ -184,7 +185,7 @@ def _stacked(items: list[Item | InputError]) -> tuple[Any, Any] | InputError:
 
 @cache
 def workers_work() -> bool:
-    """Whether processes can be started that read images: they need semaphores, which a system may have no room for."""
+    """Return whether worker processes can be started: they need semaphores, which a system may lack."""
     try:
         multiprocessing.get_context().Lock()
     except OSError as error:
@@ -195,7 +196,7 @@ def workers_work() -> bool:
 
 @dataclass(frozen=True)
 class Column:
-    """The images or the masks at some places of a folder; an index reads them, and gives a tensor."""
+    """The images or masks at some positions of a folder; indexing reads them as a tensor."""
 
     files: Files
     places: Tensor
@@ -218,20 +219,20 @@ class Column:
         return torch.cat([getattr(part, self.name) for part in self._read(places.split(250))])
 
     def to(self, device: torch.device) -> "Column":
-        """The same images, put on another device when they are read."""
+        """Return the same images, moved to another device when they are read."""
         return replace(self, device=device)
 
     def split(self, size: int) -> Iterator[Tensor]:
-        """The images or masks, a few at a time."""
+        """Yield the images or masks in parts of `size`."""
         return (getattr(part, self.name) for part in self._read(self.places.split(size)))
 
     def mean(self, dim: int) -> Tensor:
-        """The mean image, with `dim` 0: as for a tensor."""
+        """Return the mean image, with `dim` 0 as for a tensor."""
         assert dim == 0
         return sum((part.cpu().double().sum(0) for part in self.split(250)), torch.zeros(())).div(len(self)).float()
 
     def moments(self) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation (C,) of each channel, in one pass."""
+        """Return mean and standard deviation (C,) of each channel, in one pass."""
         sums, squares = torch.zeros(2, self.shape[1], dtype=torch.float64)
         own = distributed.share(len(self))
         for part in replace(self, places=self.places[own.rows]).split(250):
@@ -244,7 +245,7 @@ class Column:
         return (sums / count).float(), variance.clamp_min(0).sqrt().float()
 
     def _read(self, batches: Sequence[Tensor], aug_prob: float = 0.0, seed: int = 0) -> Iterator[Split]:
-        """The images and masks at some places, each batch as a split with its places as labels.
+        """Yield the images and masks at some positions, each batch as a split with its positions as labels.
 
         Raises:
             InputError: names a file that cannot be read.
@@ -282,7 +283,7 @@ class Streamed(Split):
 
     @staticmethod
     def of(files: Files, labels: Tensor, workers: int) -> "Streamed":
-        """All images of a folder."""
+        """Return all images of a folder."""
         columns = [Column(files, torch.arange(len(labels)), name, workers) for name in ("images", "masks")]
         images, masks = columns[0], columns[1] if files.masks != "none" else None
         return Streamed(images, labels, masks)  # type: ignore[arg-type]
@@ -294,7 +295,7 @@ class Streamed(Split):
         return self.images
 
     def __getitem__(self, rows: Tensor | slice) -> Split:
-        """These rows, in memory."""
+        """Return these rows, in memory."""
         parts = list(self.column._read(self.column.places[_here(rows)].split(250)))
         masks = None if self.masks is None else torch.cat([part.masks for part in parts if part.masks is not None])
         return Split(torch.cat([part.images for part in parts]), self.labels[rows], masks)

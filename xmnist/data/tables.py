@@ -1,4 +1,4 @@
-"""Tables and texts that come with images: what data.csv says, whoever wrote it. No torch."""
+"""Tables and texts beside images, such as data.csv, from any program. No torch."""
 
 import csv
 import re
@@ -9,11 +9,11 @@ from pathlib import Path
 from xmnist.runtime.errors import InputError
 
 KEYS = {"imageID": ("imageid", "image", "filename", "file"), "label": ("label", "class")}
-"""The columns of data.csv and how else they may be called, in any case, with _ or blanks."""
+"""The columns of data.csv and their accepted names, in any case, with _ or blanks."""
 
 
 def rows(table: Path) -> Iterator[tuple[str, str]]:
-    """Image and label of each line of a table with commas, semicolons or tabs."""
+    """Yield image and label of each line of a table with commas, semicolons or tabs."""
     lines = text(table).splitlines()
     head = lines[0] if lines else ""
     mark = max(",;\t", key=head.count)
@@ -35,7 +35,7 @@ def rows(table: Path) -> Iterator[tuple[str, str]]:
 
 
 def text(path: Path) -> str:
-    """The text of a file in UTF-8, or in UTF-16 if it begins as such.
+    """Return the text of a file in UTF-8, or in UTF-16 if it begins with its byte order mark.
 
     Raises:
         InputError: it is written in neither.
@@ -48,5 +48,5 @@ def text(path: Path) -> str:
 
 
 def key(name: str) -> str:
-    """A name as it is compared: macOS writes letters and their accents apart."""
+    """Return a name in its form for comparison: macOS writes letters and their accents apart."""
     return unicodedata.normalize("NFC", name)

@@ -12,11 +12,11 @@ from xmnist.data.tables import key
 from xmnist.runtime.errors import InputError
 
 MASK = re.compile(r"(?P<image>.+)_mask(_?\d+)?$", re.IGNORECASE)
-"""How masks are called: x_mask, or x_mask_1, x_mask_2, ... for several objects."""
+"""Names of masks: x_mask, or x_mask_1, x_mask_2, ... for several objects."""
 
 
 class Folder:
-    """The files of one folder, by what they are called; names are compared without their suffixes."""
+    """The files of one folder, by name; names are compared without their suffixes."""
 
     def __init__(self, files: Iterable[Path] = ()) -> None:
         self.files = list(files)
@@ -46,6 +46,7 @@ class Folder:
     @cached_property
     def boxes(self) -> dict[str, Path]:
         """The XML file of each name."""
+        # Reversed, so that of several files with one name the first is kept.
         return {key(path.stem): path for path in reversed(self.files) if path.suffix.lower() == ".xml"}
 
 
@@ -81,23 +82,23 @@ class Tree:
             self._folders[folder] = Folder(files)
 
     def __getitem__(self, folder: Path) -> Folder:
-        """The files of a folder; none where it has none that count."""
+        """Return the files of a folder; empty where it has none that may be data."""
         return self._folders.get(folder) or Folder()
 
     def all(self) -> Iterable[tuple[Path, Folder]]:
-        """Every folder that has files, with these."""
+        """Return every folder that has files, with these."""
         return self._folders.items()
 
     def folders(self, root: Path) -> list[Path]:
-        """The folders in a folder that hold files, at any depth."""
+        """Return the folders in a folder that hold files, at any depth."""
         return sorted(self._inside.get(root, ()))
 
     def below(self, root: Path) -> list[Path]:
-        """The images anywhere below a folder, but not in it."""
+        """Return the images anywhere below a folder, but not in it."""
         inside = (own.images for folder, own in self.all() if folder != root and folder.is_relative_to(root))
         return [path for images in inside for path in images]
 
     def named(self, root: Path, names: Iterable[str]) -> Path | None:
-        """The folder in a folder that has one of these names, in any case."""
+        """Return the folder in a folder that has one of these names, in any case."""
         by_name = {each.name.lower(): each for each in reversed(self.folders(root))}
         return next((by_name[name] for name in names if name in by_name), None)

@@ -65,7 +65,7 @@ Box = tuple[int, int, int, int]
 
 
 def read_boxes(path: Path, image: Path, objects: Sequence[str] | None = None) -> Image.Image:
-    """A mask of the boxes in a Pascal VOC file, upright; elements `bndbox1`, `bndbox2`, ... count too.
+    """Return a mask of the boxes in a Pascal VOC file, upright; elements `bndbox1`, `bndbox2`, ... count too.
 
     The boxes are on the upright or on the stored image, whichever has the `<size>` of the file; without one, or where
     both have it, on the upright image.
@@ -86,6 +86,7 @@ def read_boxes(path: Path, image: Path, objects: Sequence[str] | None = None) ->
             f"{path} says that its image has {pixels.spelled(size or (0, 0))} pixels, but {image.name} has "
             f"{pixels.spelled(upright)}"
         )
+    # Boxes are drawn in the coordinates that they were written in, and turned with the mask.
     on_stored = size == stored != upright
     width, height = stored if on_stored else upright
     mask = Image.new("L", (width, height))
@@ -98,18 +99,18 @@ def read_boxes(path: Path, image: Path, objects: Sequence[str] | None = None) ->
 
 
 def _without_namespaces(content: bytes) -> bytes:
-    """XML whose elements have no namespace, which Pascal VOC has none of."""
+    """Remove namespaces from XML elements, which Pascal VOC does not have."""
     return re.sub(rb"""\sxmlns(:\w+)?=("[^"]*"|'[^']*')""", b"", re.sub(rb"<(/?)\w+:", rb"<\1", content))
 
 
 def _size(root: XML.Element) -> tuple[int, int] | None:
-    """The image's width and height as the file says it; None where it says nothing, or 0."""
+    """Return the image's width and height in the file; None where they are missing or 0."""
     found = [round(float(root.findtext(f"size/{name}") or 0)) for name in ("width", "height")]
     return (found[0], found[1]) if all(found) else None
 
 
 def _boxes(root: XML.Element, objects: Sequence[str] | None) -> Iterator[Box]:
-    """The boxes of the objects that count, the difficult ones among them."""
+    """Yield the boxes of the objects that count, including difficult ones."""
     counted = [each for each in root.iter("object") if objects is None or each.findtext("name") in objects]
     for each in counted:
         if not any(box.tag.startswith("bndbox") for box in each.iter()):

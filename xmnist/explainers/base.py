@@ -1,4 +1,4 @@
-"""What all explainers share: how they are called, and what they promise."""
+"""Base classes of all explainers: their interface and their guarantees."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from xmnist.runtime.lazy import F, Tensor, nn, torch
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Explainer(ExplainerDeclaration):
-    """Called as `explainer(classifier, images, targets)`; answers with a map, or an image, for each image.
+    """An explanation method: `explainer(classifier, images, targets)` returns a map, or an image, for each image.
 
     Images are (N, C, H, W) in [0, 1], targets (N,) class numbers. A heatmap is (N, 1, H, W) and is about the target's
     logit; positive values are evidence for the target where the method has a sign. It works on a private copy in eval
-    mode, so the classifier keeps its hooks, mode and parameters, also after an exception. The answer for one image
+    mode, so the classifier keeps its hooks, mode and parameters, also after an exception. The result for one image
     depends on that image, its target and the seed alone: not on its neighbours, nor on the size of the batches.
 
     Args:
-        label: what messages call it.
-        seed: of everything that is drawn.
+        label: its name in messages.
+        seed: seed of all its random numbers.
         train: training images (M, C, H, W), from which baselines and backgrounds come.
-        batch_size: images at a time; bounds the memory.
+        batch_size: images at a time; limits the memory.
     """
 
     axiom: ClassVar[str] = "completeness"
@@ -39,7 +39,7 @@ class Explainer(ExplainerDeclaration):
     batch_size: Annotated[int, whole(1), "images at a time"] = 100
 
     def __call__(self, classifier: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-        """The maps or images.
+        """Return the maps or images.
 
         Raises:
             InputError: this explainer cannot explain this classifier, or an answer is not finite.
@@ -58,7 +58,7 @@ class Explainer(ExplainerDeclaration):
             raise InputError(f"it answers with the shape {tuple(answers.shape)}, where {self.answer}s are {wanted}")
 
     def check(self, classifier: nn.Module, example: Tensor) -> None:
-        """Find out whether this explainer can explain this classifier of images like `example` (1, C, H, W).
+        """Check that this explainer can explain this classifier of images like `example` (1, C, H, W).
 
         Raises:
             InputError: says why it cannot.
@@ -68,25 +68,25 @@ class Explainer(ExplainerDeclaration):
 
     @contextmanager
     def _named(self) -> Iterator[None]:
-        """Let errors say whose they are."""
+        """Add this explainer's name to input errors."""
         try:
             yield
         except InputError as error:
             raise InputError(f"explainer {self.label}: {error}") from None
 
     def prepare(self, classifier: nn.Module, example: Tensor) -> nn.Module:
-        """The network that the method works on: a copy, rewritten where the method needs it."""
+        """Return the network that the method works on: a copy, rewritten where the method needs it."""
         from xmnist.models.canonical import private
 
         return private(classifier)
 
     def explain(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-        """The answers for all images, computed in batches."""
+        """Return the maps or images for all images, computed in batches."""
         pairs = zip(images.split(self.batch_size), targets.split(self.batch_size), strict=True)
         return torch.cat([self.batch(network, *pair).detach() for pair in pairs])
 
     def batch(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-        """The answers for one batch, in which no image is alone.
+        """Return the maps or images for one batch, in which no image is alone.
 
         Layers compute one image by other kernels than several, whose rounding differs: where several pixels of a window
         share the maximum, as on a plain background, another one of them would win.
@@ -96,11 +96,11 @@ class Explainer(ExplainerDeclaration):
         return self.attribute(network, images.repeat(2, 1, 1, 1), targets.repeat(2))[:1]
 
     def attribute(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-        """The answers for one batch."""
+        """Return the maps or images for one batch."""
         raise TypeError(f"{type(self).__name__} explains nothing by itself")
 
     def completeness_gap(self, classifier: nn.Module, images: Tensor, targets: Tensor, maps: Tensor) -> Tensor | None:
-        """For each image, what the map's sum misses of what it should add up to by the method's `axiom`, or None.
+        """Return each map's sum minus the value that the method's `axiom` demands, or None where there is none.
 
         The axiom is completeness, where a map distributes the change from a reference, or conservation, where it
         distributes the logit itself.
@@ -113,7 +113,7 @@ class Heatmap(Explainer):
     """An explainer whose maps can be averaged over shifted copies of the image, each map shifted back.
 
     Args:
-        translations: shifts of up to so many pixels in both directions; 0 for none.
+        translations: largest shift in pixels, in both directions; 0 for none.
     """
 
     translations: Annotated[int, whole(0, 14), "average over shifts of up to so many pixels"] = 0
@@ -123,6 +123,7 @@ class Heatmap(Explainer):
         if not d:
             return super().explain(network, images, targets)
         height, width = images.shape[2:]
+        # Replicated pixels continue any background, where a constant would add edges to the image.
         padded = F.pad(images, (d, d, d, d), mode="replicate")
         total = images.new_zeros(len(images), 1, height + 2 * d, width + 2 * d)
         seen = torch.zeros_like(total[:1])  # a pixel near the edge leaves the image in some shifts
@@ -154,8 +155,8 @@ def explainer(name: str, *, title: str = "", **about: Any) -> Callable[[type[E]]
     """Declare a class as the explanation method of this name.
 
     Args:
-        title: what pictures and tables call it; the name with blanks if there is none.
-        about: what else there is to say of it, as attributes of `ExplainerDeclaration`.
+        title: its name in pictures and tables; the name with blanks if there is none.
+        about: more of its declaration, as attributes of `ExplainerDeclaration`.
 
     Raises:
         InputError: there is a method of this name already, or a key has no type.
@@ -164,12 +165,12 @@ def explainer(name: str, *, title: str = "", **about: Any) -> Callable[[type[E]]
 
 
 def summed(maps: Tensor) -> Tensor:
-    """A map (N, C, H, W) for each channel as one (N, 1, H, W); the sum keeps what signed methods add up to."""
+    """Sum a map (N, C, H, W) over channels: (N, 1, H, W); the sum of a signed map's values stays the same."""
     return maps.sum(1, keepdim=True)
 
 
 def target_logits(network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-    """The logit (N,) of each image's target."""
+    """Return the logit (N,) of each image's target."""
     return network(images).gather(1, targets[:, None])[:, 0]
 
 
@@ -190,6 +191,7 @@ def _first_layer_not_finite(classifier: nn.Module, image: Tensor) -> str:
         if isinstance(output, torch.Tensor) and not output.isfinite().all():
             found.append(layer)
 
+    # Blocks are left out: the layer inside them is the one to name.
     for layer, module in network.named_modules():
         if layer and not list(module.children()):
             module.register_forward_hook(lambda _, args, output, layer=layer: look(layer, output))

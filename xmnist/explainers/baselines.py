@@ -1,4 +1,4 @@
-"""Images that stand for "nothing there": what an image is compared with."""
+"""Baselines: the reference images with which an image is compared."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ BASELINES = ("black", "white", "gray", "mean", "random", "blur")
 
 
 def references(name: str, images: Tensor, train: Tensor, seed: int, count: int = 1) -> Tensor:
-    """What images (N, C, H, W) are compared with, in pixel space: (B, N, C, H, W), or (B, 1, C, H, W) for one for all.
+    """Return the baselines of images (N, C, H, W), in pixel space: (B, N, C, H, W), or (B, 1, C, H, W) if shared.
 
     Args:
         name: one of `BASELINES`, of which there is one each (B = 1); or `train`, `count` training images (B = count),
-            or all where there are fewer, which is told.
+            or all where there are fewer, which is logged.
         train: training images (M, C, H, W); never those that are explained.
-        seed: of the training images and of the random image.
+        seed: seed of the choice of training images and of the random image.
     """
     from xmnist.models.layers import blurred
 
@@ -39,6 +39,7 @@ def references(name: str, images: Tensor, train: Tensor, seed: int, count: int =
         rows = torch.randperm(len(train), generator=generator)[:count]
         return train[rows.to(train.device)].to(images)[:, None]
 
+    # Functions, so that only the baseline that is asked for is computed.
     make: dict[str, Callable[[], Tensor]] = {
         "black": lambda: level(0.0),
         "white": lambda: level(1.0),

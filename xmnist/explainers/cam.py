@@ -1,4 +1,4 @@
-"""Class activation maps: where in a layer's feature maps the evidence for the target lies."""
+"""Class activation maps: the evidence for the target in a layer's feature maps."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class Cam(Heatmap):
         handle = network.get_submodule(pool).register_forward_pre_hook(lambda _, args: features.append(args[0]))
         with torch.no_grad():
             network(images)
-        handle.remove()  # the network is this call's own; the hook must only not outlive the batch
+        handle.remove()  # the network is a private copy, but it is used for the next batch too
         weights = network.get_submodule(linear).weight
         assert isinstance(weights, torch.Tensor)
         return _enlarged(torch.einsum("nkhw,nk->nhw", features[0], weights[targets])[:, None], images)
 
 
 def _head(network: fx.GraphModule) -> tuple[str, str]:
-    """The names of the global average pooling and of the linear layer after it, which must be the last.
+    """Return the names of the global average pooling and of the linear layer after it, which must be the last.
 
     Raises:
         InputError: the network ends in another way.
@@ -58,7 +58,7 @@ def _head(network: fx.GraphModule) -> tuple[str, str]:
 
 @explainer("gradcam", title="Grad-CAM", place=2)
 class GradCam(Heatmap):
-    """A layer's feature maps, weighted by the mean gradient of the logit in each, and what is positive of their sum.
+    """The positive part of the sum of a layer's feature maps, weighted by the mean gradient of the logit in each.
 
     Source: Selvaraju et al., "Grad-CAM", arXiv 1610.02391, eq. 1 and 2.
 
@@ -90,7 +90,7 @@ class GradCam(Heatmap):
 
 
 def _last_convolution(network: nn.Module, example: Tensor) -> str:
-    """The convolution that is called last, which need not be the one that was defined last."""
+    """Return the convolution that is called last, which need not be the one that was defined last."""
     called: list[str] = []
     handles = [
         module.register_forward_hook(lambda *_, name=name: called.append(name))
@@ -110,7 +110,10 @@ def _last_convolution(network: nn.Module, example: Tensor) -> str:
 
 @explainer("guided_gradcam", title="guided Grad-CAM", place=10)
 class GuidedGradCam(GradCam):
-    """Grad-CAM times guided backpropagation: the former's place, the latter's detail. Source: arXiv 1610.02391, 3.2."""
+    """Grad-CAM times guided backpropagation: the former's localisation, the latter's detail.
+
+    Source: Selvaraju et al., arXiv 1610.02391, section 3.2.
+    """
 
     def prepare(self, classifier: nn.Module, example: Tensor) -> nn.ModuleDict:
         from xmnist.models.canonical import with_relus

@@ -1,4 +1,4 @@
-"""An explainer as a command has set it up."""
+"""Explainers with the settings of a command."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from xmnist.runtime.lazy import Tensor, nn, torch
 
 @dataclass(frozen=True)
 class ConfiguredExplainer:
-    """One explainer, set up; with `fixed`, the map of a joint network that it explains is that of each image.
+    """An explainer with its settings; with `fixed`, a joint network keeps the map of the whole image while explained.
 
-    `layer` is the one that a learned explainer answers from, if there is one.
+    `layer` is the one that a learned explainer reconstructs from, if there is one.
     """
 
     name: str
@@ -24,19 +24,20 @@ class ConfiguredExplainer:
     layer: str = ""
 
     def __call__(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-        """The answers for all images."""
+        """Return the maps or images for all images."""
         parts = [self.explainer(*part) for part in self.parts(network, images, targets)]
         return torch.cat(parts)
 
     def gap(self, network: nn.Module, images: Tensor, targets: Tensor, answers: Tensor) -> Tensor | None:
-        """What the sum of each map (N,) misses of what it should add up to, where the method has such a sum."""
+        """Return each map's completeness or conservation gap (N,), or None where the method has no such axiom."""
+        # A fixed map belongs to one image, so the network differs from image to image.
         places = answers.split(1) if self.fixed else [answers]
         parts = zip(self.parts(network, images, targets), places, strict=True)
         gaps = [self.explainer.completeness_gap(*part, own) for part, own in parts]
         return None if gaps[0] is None else torch.cat([gap for gap in gaps if gap is not None])
 
     def parts(self, network: nn.Module, images: Tensor, targets: Tensor) -> Iterator[tuple[nn.Module, Tensor, Tensor]]:
-        """Networks, and the images and targets that each is explained for."""
+        """Yield networks, and the images and targets that each is explained for."""
         if not self.fixed:
             yield network, images, targets
             return
@@ -45,7 +46,7 @@ class ConfiguredExplainer:
 
 
 def with_its_map(network: nn.Module, image: Tensor) -> nn.Module:
-    """A joint network with the map that it makes of one image (1, C, H, W)."""
+    """Return a joint network with its map fixed to that of one image (1, C, H, W)."""
     from xmnist.models.joint import FixedMapClassifier, Joint
 
     assert isinstance(network, Joint)

@@ -1,4 +1,4 @@
-"""Model-independent controls: maps that an explanation must be better than."""
+"""Model-independent controls: maps that an explanation must outperform."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ class Random(Heatmap):
 
     def attribute(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
         maps = []
+        # Seeded by the pixels: an image then has the same map in any batch and at any place in it.
         for image in images.detach().cpu():
             pixels = hashlib.sha256(image.numpy().tobytes()).hexdigest()
             generator = torch.Generator().manual_seed(derive_seed(self.seed, f"random map of {pixels}"))
@@ -24,7 +25,7 @@ class Random(Heatmap):
 
 @explainer("sobel", title="Sobel", control=True)
 class Sobel(Heatmap):
-    """The strength of edges: the length of the gradient by Sobel's filters, of the mean over channels."""
+    """Edge strength: the magnitude of the Sobel gradient of the mean over channels."""
 
     def attribute(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
         across = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]).to(images) / 8
@@ -35,7 +36,7 @@ class Sobel(Heatmap):
 
 @explainer("otsu", title="Otsu", control=True)
 class Otsu(Heatmap):
-    """1 where the mean over channels is above Otsu's threshold, which parts the pixels best in two, else 0.
+    """1 where the mean over channels is above Otsu's threshold, which separates the pixels best, else 0.
 
     Source: Otsu, "A threshold selection method from gray-level histograms", 1979, eq. 18, on 256 levels.
     """
@@ -48,6 +49,7 @@ class Otsu(Heatmap):
         share = counts / counts.sum(1, keepdim=True)
         below = share.cumsum(1)
         mean = (share * torch.arange(256).to(images)).cumsum(1)
+        # Variance between the two classes; the clamp covers thresholds that leave a class without pixels.
         spread = (mean[:, -1:] * below - mean) ** 2 / (below * (1 - below)).clamp_min(1e-12)
         threshold = spread.argmax(1).view(-1, 1, 1, 1)
         return (levels > threshold).to(images)

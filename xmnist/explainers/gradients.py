@@ -1,4 +1,4 @@
-"""Explanations from gradients, or from differences, of the target's logit; captum does the work."""
+"""Attribution methods from gradients, or from differences, of the target's logit, computed with captum."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Sensitivity(Heatmap):
 
 @explainer("saliency", place=0)
 class Saliency(Heatmap):
-    """|df_c/dx|, the largest over channels. Source: Simonyan et al., arXiv 1312.6034, section 3.1."""
+    """|df_c/dx|, its maximum over channels. Source: Simonyan et al., arXiv 1312.6034, section 3.1."""
 
     def attribute(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
         return _gradient(network, images, targets).abs().amax(1, keepdim=True)
@@ -62,6 +62,7 @@ class SmoothGrad(OneByOne):
     def attribute(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
         with _drawn_from(derive_seed(self.seed, "smoothgrad")):
             tunnel = attr.NoiseTunnel(attr.Saliency(network))
+            # Signed gradients: the noise would not cancel in a mean of absolute values.
             options = {"abs": False, "nt_samples": self.samples, "stdevs": self.noise}
             return summed(tunnel.attribute(images, target=targets, **options))
 
@@ -86,7 +87,7 @@ class GuidedBackprop(_ReluRule):
 
 @explainer("deconvolution", place=19)
 class Deconvolution(_ReluRule):
-    """The gradient, with every ReLU's derivative replaced by a ReLU of what comes back.
+    """The gradient, with every ReLU's derivative replaced by a ReLU of the backpropagated signal.
 
     Source: Zeiler and Fergus, "Visualizing and understanding convolutional networks", arXiv 1311.2901.
     """
@@ -100,13 +101,14 @@ class _Complete(Heatmap):
     """A method whose maps add up to f(x) - f(x0), for one reference x0 or on average over several."""
 
     def references(self, images: Tensor) -> Tensor:
-        """The references (B, N, C, H, W), or (B, 1, C, H, W) where all images have the same."""
+        """Return the references (B, N, C, H, W), or (B, 1, C, H, W) where all images have the same."""
         raise TypeError(f"{type(self).__name__} has no reference")
 
     def completeness_gap(self, classifier: nn.Module, images: Tensor, targets: Tensor, maps: Tensor) -> Tensor | None:
-        """sum(map) - (f(x) - f(x0)) for each image (N,), f the target's logit; None for maps of shifted images."""
+        """Return sum(map) - (f(x) - f(x0)), (N,), where f is the target's logit; None for maps of shifted images."""
         if self.translations:
             return None
+        # Logits of the classifier itself, not of the copy that a method may have rewritten.
         network, changes = Heatmap.prepare(self, classifier, images), list[Tensor]()
         with torch.no_grad():
             for part, own in zip(images.split(100), targets.split(100), strict=True):
@@ -130,13 +132,13 @@ class _FromBaseline(_Complete):
         return references(self.baseline, images, self.train, self.seed)
 
     def start(self, images: Tensor) -> Tensor:
-        """The baseline (N, C, H, W) of each image."""
+        """Return the baseline (N, C, H, W) of each image."""
         return self.references(images)[0].expand_as(images)
 
 
 @explainer("integrated_gradients", place=1)
 class IntegratedGradients(_FromBaseline):
-    """The gradient's mean on the way from a baseline to the image, times the way (Gauss-Legendre quadrature).
+    """The mean gradient on the line from a baseline to the image, times their difference (Gauss-Legendre quadrature).
 
     Source: Sundararajan et al., arXiv 1703.01365.
 
@@ -154,7 +156,7 @@ class IntegratedGradients(_FromBaseline):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Rescale(_Complete):
-    """A method by the rescale rule, which must see every nonlinear layer."""
+    """A method by the rescale rule, which must be applied to every nonlinear layer."""
 
     def prepare(self, classifier: nn.Module, example: Tensor) -> nn.Module:
         from xmnist.models.canonical import separated
@@ -164,7 +166,7 @@ class _Rescale(_Complete):
 
 @explainer("deeplift", title="DeepLIFT", place=9)
 class DeepLift(_FromBaseline, _Rescale):
-    """Differences to a baseline, carried back by the rescale rule. Source: Shrikumar et al., arXiv 1704.02685."""
+    """Differences to a baseline, backpropagated by the rescale rule. Source: Shrikumar et al., arXiv 1704.02685."""
 
     def attribute(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
         return summed(attr.DeepLift(network).attribute(images, baselines=self.start(images), target=targets))
@@ -176,7 +178,7 @@ class _Shap(OneByOne, _Complete):
 
     Args:
         background: `train` for training images, or one of `baselines.BASELINES`.
-        background_size: how many training images.
+        background_size: number of training images.
     """
 
     background: Annotated[str, choice("train", *BASELINES)]
@@ -193,6 +195,7 @@ class DeepShap(_Shap, _Rescale):
     def attribute(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
         method = attr.DeepLiftShap(network)
         background = self.references(images)[:, 0]
+        # With one background image, the average is DeepLIFT itself.
         if len(background) > 1:
             return summed(method.attribute(images, baselines=background, target=targets))
         return summed(attr.DeepLift(network).attribute(images, baselines=background, target=targets))
@@ -200,7 +203,7 @@ class DeepShap(_Shap, _Rescale):
 
 @explainer("gradient_shap", title="Gradient SHAP", place=14)
 class GradientShap(_Shap):
-    """Expected gradients: at random points between the image and random images of the background, times the way.
+    """Expected gradients: at random points between the image and random background images, times their difference.
 
     Source: Erion et al., "Improving performance of deep learning models with axiomatic attribution priors and expected
     gradients", arXiv 1906.10670.
@@ -220,14 +223,14 @@ class GradientShap(_Shap):
 
 @explainer("occlusion", place=11)
 class Occlusion(Heatmap):
-    """How much the logit falls when a window is covered, averaged over the windows that cover a pixel.
+    """The fall of the logit when a window is covered, averaged over the windows that cover a pixel.
 
     Source: Zeiler and Fergus, arXiv 1311.2901, section 4.2.
 
     Args:
         window: edge of the window, in pixels.
         stride: from one window to the next, in pixels.
-        baseline: what covers; one of `baselines.BASELINES`.
+        baseline: the image that covers; one of `baselines.BASELINES`.
     """
 
     window: Annotated[int, whole(1)]
@@ -259,11 +262,11 @@ def _gradient(network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
 
 @contextmanager
 def _drawn_from(seed: int) -> Iterator[None]:
-    """Let captum, which draws from torch's and numpy's global generators, draw from a seed; they are put back."""
+    """Seed torch's and numpy's global generators, which captum draws from, in this block; then restore them."""
     state = np.random.get_state()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        np.random.seed(seed % 2**32)
+        np.random.seed(seed % 2**32)  # numpy accepts 32 bits only
         try:
             yield
         finally:

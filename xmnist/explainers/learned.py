@@ -1,4 +1,4 @@
-"""Explanations that are images: what trained decoders make of a layer, and what a class looks best like."""
+"""Explanations from fitted networks and prototypes: reconstructions from a layer, joint maps, prototypes of classes."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from xmnist.runtime.lazy import Tensor, nn, torch
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Learned(Explainer):
-    """A fitted network that answers with images."""
+    """An explainer whose results are images from a fitted network."""
 
     answer: ClassVar[Answer] = "image"
     fitted: nn.Module = given()
 
     def answering(self, networks: Sequence[nn.Module], layer: str) -> Self:
-        """The same with fitted networks of its kinds of `models`, in their order, of a layer of the classifier."""
+        """Return a copy with fitted networks of the kinds in `models`, in their order, for a layer."""
         return replace(self, fitted=networks[0])
 
 
@@ -51,7 +51,7 @@ class ClaDec(Learned):
 
 @explainer("refae", title="RefAE", models=("refae",), fits=("cladec", "refae"), place=4)
 class RefAE(Learned):
-    """The image that the reference autoencoder makes of the image; the classifier has no part in it.
+    """The reference autoencoder's reconstruction of the image, which is independent of the classifier.
 
     Args:
         fitted: the autoencoder.
@@ -65,19 +65,19 @@ class RefAE(Learned):
 
 @explainer("cladec_vae", title="variational\nClaDec", models=("cladec_vae",), fits=("cladec_vae",), place=13)
 class VariationalClaDec(ClaDec):
-    """The reconstruction from a layer by a trained variational decoder, from the mean of its code."""
+    """The reconstruction from a layer by a trained variational decoder, from the posterior mean."""
 
 
 @explainer("refvae", title="RefVAE", models=("refvae",), fits=("cladec_vae", "refvae"), place=12)
 class RefVAE(RefAE):
-    """The image that the variational reference makes of the image, from the mean of its code."""
+    """The variational reference's reconstruction of the image, from the posterior mean."""
 
 
 @explainer("difference", title="RefAE − ClaDec", models=("cladec", "refae"), fits=("cladec",), place=22)
 class Difference(ClaDec):
-    """What a layer dropped: the reference autoencoder's image less ClaDec's, averaged over channels; in [-1, 1].
+    """Information discarded by a layer: the reference's image minus ClaDec's, averaged over channels; in [-1, 1].
 
-    Positive where a code of this size could have kept what is lighter there, and the layer's has not.
+    It is positive where the reference autoencoder, whose code has the same size, retains lighter pixels than the layer.
 
     Source: Schneider and Vlachos, "Explaining classifiers by constructing familiar concepts", arXiv 2203.04109, who
     show both images side by side.
@@ -101,7 +101,7 @@ class Difference(ClaDec):
 
 @explainer("joint", title="joint model's map", models=("joint",), fits=("joint",), place=7)
 class InModel(Explainer):
-    """The map that a joint network multiplies its own features with; the target has no part in it.
+    """The map that a joint network multiplies its own features with; it is the same for every target.
 
     Source: Rio-Torto et al., Pattern Recognition Letters 133 (2020).
     """
@@ -126,17 +126,19 @@ class ActivationMaximisation(Explainer):
         baseline: x0, from which the ascent starts; one of `baselines.BASELINES` but `blur`.
         steps: of Adam, in pixel space; after each, values are cut to [0, 1].
         lr: its learning rate.
-        decay: what it costs to leave x0.
+        decay: weight of the penalty for the distance to x0.
     """
 
     answer: ClassVar[Answer] = "image"
     batch_size: int = field(default=1, init=False)
+    # Not `blur`, which differs from image to image, while a prototype belongs to a class.
     baseline: Annotated[str, choice(*(name for name in BASELINES if name != "blur"))]
     steps: Annotated[int, whole(1, 100_000)]
     lr: Annotated[float, number(0, above=True)]
     decay: Annotated[float, number(0)]
 
     def explain(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        # One ascent per class: a prototype depends on its class alone, not on the image.
         classes, which = targets.unique(return_inverse=True)
         start = references(self.baseline, images[:1], self.train, self.seed)[0]
         prototypes = start.repeat(len(classes), 1, 1, 1).requires_grad_()

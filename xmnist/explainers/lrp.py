@@ -1,4 +1,4 @@
-"""Layer-wise relevance propagation: the logit is distributed over the input, layer by layer; zennit does the work."""
+"""Layer-wise relevance propagation with zennit: the logit is distributed over the input, layer by layer."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from zennit.core import Hook
 
 STABILIZER = 1e-12
-"""Added to denominators, with their sign, against division by 0; too small to take relevance away."""
+"""Value that is added to denominators, with their sign, against division by 0; too small to absorb relevance."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Lrp(Heatmap):
-    """A method that gives each linear layer a rule; BatchNorm and normalisation are folded into them before.
+    """A method with a rule for each linear layer, into which BatchNorm and normalisation are folded before.
 
-    Activations pass relevance on as it is, maximum pooling to the winner, average pooling and sums by contribution.
+    Activations pass relevance on unchanged, maximum pooling to the maximum, average pooling and sums by contribution.
     """
 
     def prepare(self, classifier: nn.Module, example: Tensor) -> nn.Module:
@@ -31,7 +31,7 @@ class _Lrp(Heatmap):
     axiom: ClassVar[str] = "conservation"
 
     def completeness_gap(self, classifier: nn.Module, images: Tensor, targets: Tensor, maps: Tensor) -> Tensor | None:
-        """sum(map) - the logit (its size for deep Taylor) that it shares out, (N,); None for maps of shifted images."""
+        """Return sum(map) - the distributed logit (deep Taylor: its magnitude), (N,); None for shifted images."""
         if self.translations:
             return None
         from xmnist.models.canonical import private
@@ -42,11 +42,11 @@ class _Lrp(Heatmap):
         return maps.flatten(1).sum(1) - self.start(logits)
 
     def rules(self, layers: list[nn.Module], seeing: list[bool]) -> list[Hook]:
-        """A rule for each linear layer, from the input to the logits; `seeing` says which take the image itself."""
+        """Return a rule for each linear layer, from input to logits; `seeing` marks those that take the image."""
         raise TypeError(f"{type(self).__name__} has no rules")
 
     def start(self, logits: Tensor) -> Tensor:
-        """The outputs whose value is distributed, one for each class."""
+        """Return the values to distribute, one for each class."""
         return logits
 
     def attribute(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
@@ -63,9 +63,11 @@ class _Lrp(Heatmap):
         seeing = [place == 0 or at_pixels(node, modules) for place, node in enumerate(linear)]
         rules = self.rules([modules[str(node.target)] for node in linear], seeing)
         names = [([str(node.target)], rule) for node, rule in zip(linear, rules, strict=True)]
+        # By name, since two layers of one type may need different rules.
         composite = NameLayerMapComposite(name_map=names, layer_map=layer_map_base(STABILIZER))
 
         def relevance_of(logits: Tensor) -> Tensor:
+            # Only the target starts with relevance: the map is about its logit alone.
             return self.start(logits.detach()) * nn.functional.one_hot(targets, logits.shape[1])
 
         with Gradient(network, composite) as attributor:
@@ -80,8 +82,8 @@ class Lrp(_Lrp):
     Source: Montavon et al., "Layer-wise relevance propagation: an overview", 2019, sections 10.2 and 10.3.
 
     Args:
-        gamma: how much more positive contributions count; 0 for none.
-        epsilon: what contributions have to outweigh.
+        gamma: extra weight of positive contributions; 0 for none.
+        epsilon: value in the denominator, which absorbs relevance of weak contributions.
     """
 
     gamma: Annotated[float, number(0)]
@@ -101,7 +103,7 @@ class Lrp(_Lrp):
 
 @explainer("deep_taylor", title="deep Taylor", place=15)
 class DeepTaylor(_Lrp):
-    """alpha1-beta0 (z+) everywhere, zB at the input, biases aside: deep Taylor decomposition.
+    """Deep Taylor decomposition: alpha1-beta0 (z+) everywhere, zB at the input, without biases.
 
     The magnitude of the logit is distributed, so that evidence for the class is positive also where its logit is not.
 
@@ -120,7 +122,7 @@ class DeepTaylor(_Lrp):
 
 
 def _box() -> Hook:
-    """The rule for pixels, which lie in [0, 1]."""
+    """Return the rule for pixels, which lie in [0, 1]."""
     from zennit.rules import ZBox
 
     return ZBox(torch.tensor(0.0), torch.tensor(1.0), stabilizer=STABILIZER)

@@ -1,4 +1,6 @@
-"""Whether a map ranks what the classifier looks at: how f(x) falls as patches are covered, most relevant first.
+"""Faithfulness by area over the perturbation curve: the fall of f(x) as patches are covered.
+
+Patches are covered in the order of their relevance, most relevant first.
 
 Source: Samek et al., "Evaluating the visualization of what a deep neural network has learned", IEEE TNNLS 28 (2017),
 arXiv 1509.06321, section III-B.
@@ -23,11 +25,11 @@ if TYPE_CHECKING:
     from xmnist.data.base import Info
 
 Predict = Callable[[Tensor, Tensor], Tensor]
-"""Images (B, C, H, W) and the rows (B,) of the images that they were made of, to logits (B, K)."""
+"""Covered images (B, C, H, W), and the rows (B,) of their originals, to logits (B, K)."""
 
 
 def patch_order(maps: Tensor, patch: int, seed: int) -> Tensor:
-    """The patches of each map, numbered row by row, from the highest score to the lowest: (N, P).
+    """Return the patches of each map, numbered row by row, from the highest score to the lowest: (N, P).
 
     A patch's score is the mean of the map in it, with its sign; ties are broken by a shuffle. Patches of the last row
     and column are smaller where the patch does not divide the image. The order of `-maps` is least relevant first.
@@ -35,7 +37,7 @@ def patch_order(maps: Tensor, patch: int, seed: int) -> Tensor:
     Args:
         maps: (N, 1, H, W).
         patch: side of a patch, in pixels.
-        seed: of the shuffle, one for each row of `maps`.
+        seed: seed of the shuffle; each row of `maps` has a shuffle of its own.
 
     Raises:
         ValueError: a map has NaN or Inf, which no order can rank.
@@ -45,18 +47,19 @@ def patch_order(maps: Tensor, patch: int, seed: int) -> Tensor:
     # On the CPU, since not every device has float64, in which the mean of a constant is exact: ties stay ties.
     scores = F.avg_pool2d(maps.cpu().double(), patch, ceil_mode=True).flatten(1)
     generator = torch.Generator().manual_seed(derive_seed(seed, "ties between patches"))
+    # A stable sort of shuffled scores leaves ties in random order, where row order would favour the top.
     shuffle = torch.rand(scores.shape, generator=generator).argsort(1)
     order = shuffle.gather(1, scores.gather(1, shuffle).argsort(dim=1, descending=True, stable=True))
     return order.to(maps.device)
 
 
 def filling(name: str, images: Tensor, seed: int) -> Tensor:
-    """What covered pixels of images (N, C, H, W) are replaced by, in pixel space: of that shape, or to be expanded.
+    """Return the values, in pixel space, for covered pixels of images (N, C, H, W): of a shape that expands to theirs.
 
     Args:
         name: one of `FILLS`; `mean` is the image's own mean colour, `uniform` has a random value for each pixel and
             channel, `gaussian_blur` the image itself under a wide blur.
-        seed: of what is drawn.
+        seed: seed of random values.
     """
     return FILLS[name](images, seed)
 
@@ -92,10 +95,10 @@ def curves(
     steps: int | None = None,
     batch_size: int = 100,
 ) -> Tensor:
-    """f(x_k) for k = 0..L, f being the softmax probability of the target: (N, L + 1), float64.
+    """Return f(x_k) for k = 0..L, where f is the softmax probability of the target: (N, L + 1), float64.
 
     x_k is the image with the first k patches of its order covered, x_0 the image itself. Batches run over images and
-    steps alike, so that memory is bounded by `batch_size`, however many steps there are.
+    steps alike, so that `batch_size` limits the memory for any number of steps.
 
     Args:
         images, targets: (N, C, H, W) and (N,).
@@ -106,7 +109,7 @@ def curves(
         batch_size: images at a time.
 
     Raises:
-        ValueError: the network answers NaN or Inf.
+        ValueError: the network returns NaN or Inf.
     """
     count, (height, width) = len(images), images.shape[2:]
     levels = 1 + (order.shape[1] if steps is None else min(steps, order.shape[1]))
@@ -117,6 +120,7 @@ def curves(
         rows, step = part // levels, part % levels
         covered = (covered_at[rows] < step[:, None].int()).view(-1, 1, down, 1, right, 1)
         pixels = covered.expand(-1, 1, down, patch, right, patch).reshape(-1, 1, down * patch, right * patch)
+        # Patches of the last row and column may reach beyond the image.
         pixels = pixels[..., :height, :width]
         made = torch.where(pixels, fill[rows] if len(fill) > 1 else fill, images[rows])
         with torch.no_grad():
@@ -128,7 +132,7 @@ def curves(
 
 
 def aopc(curves: Tensor) -> Tensor:
-    """AOPC(L) = 1 / (L + 1) * sum_{k=0..L} f(x_0) - f(x_k), of each image, for each L: (N, L + 1) in [-1, 1].
+    """Return AOPC(L) = 1 / (L + 1) * sum_{k=0..L} f(x_0) - f(x_k), for each image and L: (N, L + 1) in [-1, 1].
 
     Source: Samek et al. (2017), equation 12, before the mean over images.
     """
@@ -153,7 +157,7 @@ def aopc(curves: Tensor) -> Tensor:
     tested=True,
 )
 class Aopc(MapMetric):
-    """How the probability of the explained class falls as patches of the image are covered, most relevant first."""
+    """Faithfulness: the fall of the explained class's probability as patches are covered, most relevant first."""
 
     patch: Annotated[int | list[int], one_or_more(whole(1)), "side in pixels"]
     steps: Annotated[int | None, maybe(whole(0)), "how many patches; null: all"]
@@ -172,6 +176,7 @@ class Aopc(MapMetric):
     def measure(self, context: MapContext, maps: Tensor) -> Tables:
         images, targets, seed = context.images, context.targets, context.seed
         found: dict[str, list[pd.DataFrame]] = {"aopc": [], "aopc_curves": []}
+        # Independent of fill and network, and therefore computed once for all of them.
         orders = {
             side: {"morf": patch_order(maps, side, seed), "lerf": patch_order(-maps, side, seed)}
             for side in listed(self.patch)
@@ -196,7 +201,10 @@ class Aopc(MapMetric):
         return {name: pd.concat(parts) for name, parts in found.items()}
 
     def _predictions(self, context: MapContext) -> dict[str, Predict]:
-        """What answers to covered images; a joint model does so with the map of the whole image, and with one anew."""
+        """Return the networks for covered images, by name.
+
+        A joint model has two: with the map of the whole image, and with the map recomputed for each covered image.
+        """
         from xmnist.models.joint import Joint
         from xmnist.models.layers import batched
         from xmnist.runtime import devices
@@ -219,12 +227,12 @@ class Aopc(MapMetric):
         return by_map["fixed"].join(by_map["recomputed"].add_suffix("_recomputed"))
 
     def details(self, rows: pd.DataFrame, names: Sequence[str], seed: int) -> dict[str, tuple[pd.DataFrame, str]]:
-        """AOPC of every explainer, patch size and fill, with intervals and tests; corrected over the explainers."""
+        """Return AOPC by explainer, patch size and fill, with intervals and tests, corrected over the explainers."""
         found = tables.by_patch_and_fill(rows, names, seed)
         return {"aopc_table": (found, tables.grid(found, "aopc"))}
 
     def charts(self, tables: Tables, summary: pd.DataFrame, subject: panels.Subject) -> dict[str, panels.Chart]:
-        """AOPC(L) and mean f(x_k): rows are patch sizes, columns fills, lines explainers."""
+        """Return charts of AOPC(L) and mean f(x_k): rows are patch sizes, columns are fills, lines are explainers."""
         curves, out = tables["aopc_curves"], dict[str, panels.Chart]()
         for kind in list(dict.fromkeys(curves["map"])) if "map" in curves else [""]:
             rows = curves[(curves["order"] == "morf") & (curves["map"] == kind if kind else True)]

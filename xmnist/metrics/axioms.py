@@ -1,4 +1,4 @@
-"""Whether explanations keep the axioms that they were derived from, and notice when the network is another one."""
+"""Axioms that explanations should satisfy, and the sanity check by cascading parameter randomisation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from xmnist.runtime.lazy import F, Tensor, nn, pd, torch
 from xmnist.runtime.seeds import derive_seed
 
 TOUCHED = 1e-6
-"""The share of a map's largest value from which on it says something of a pixel, and of a logit that it has changed."""
+"""Share of a map's largest value above which a pixel is in the map, and of a logit above which it has changed."""
 
 
 @metric(
@@ -67,13 +67,14 @@ class Axioms(MapMetric):
 
     @classmethod
     def scores(cls, rows: pd.DataFrame) -> pd.DataFrame:
-        """As for all metrics; sizes of gaps, and similarities after all layers are randomised."""
+        """Return one value per image and score: sizes of gaps, and similarities after all layers are randomised."""
         last = rows[rows["layer"] == rows.groupby("axiom")["layer"].transform("last")]
+        # Gaps of opposite signs would cancel in a mean over images.
         wide = last.assign(value=last["value"].where(~last["axiom"].str.endswith("_gap"), last["value"].abs()))
         return wide.pivot(index=["explainer", "image"], columns="axiom", values="value")
 
     def charts(self, tables: Tables, summary: pd.DataFrame, subject: panels.Subject) -> dict[str, panels.Chart]:
-        """How similar maps stay to the original ones under cascading parameter randomisation."""
+        """Return charts of the similarity to the original maps as layers are randomised."""
         rows = tables["axioms"]
         layers = list(dict.fromkeys(rows.loc[rows["axiom"] == "reset_ssim", "layer"]))
         shown = []
@@ -93,10 +94,10 @@ class Axioms(MapMetric):
 def sensitivity(
     network: nn.Module, subject: ConfiguredExplainer, images: Tensor, targets: Tensor, pixels: int, seed: int
 ) -> Tensor:
-    """Sensitivity(a): the share (N,) of pixels that change the logit of a black image and are in its map.
+    """Return sensitivity(a): the share (N,) of pixels that change the logit of a black image and are in its map.
 
-    Each of up to `pixels` random pixels of an image is put into a black one by itself, and explained; NaN if none
-    changes the logit.
+    Each of up to `pixels` random pixels of an image is put alone into a black image, which is explained. The share is
+    NaN if no pixel changes the logit.
 
     Source: Sundararajan et al., "Axiomatic attribution for deep networks", arXiv 1703.01365, section 2.1.
     """
@@ -105,6 +106,7 @@ def sensitivity(
     count, where = len(images), (images != 0).any(1).flatten(1)
     pixels = min(pixels, where.shape[1])
     generator = torch.Generator().manual_seed(derive_seed(seed, "pixels of sensitivity(a)"))
+    # Pixels that are not black come first: a black one would change nothing in a black image.
     drawn = (torch.rand(where.shape, generator=generator).to(images) + where).argsort(1, descending=True)[:, :pixels]
     alone = F.one_hot(drawn, where.shape[1]).view(-1, 1, *images.shape[2:])  # (N * pixels, 1, H, W)
     own = targets.repeat_interleave(pixels)
@@ -116,5 +118,6 @@ def sensitivity(
     after, before = torch.cat(both, 1)
     maps = subject(network, probes, own).abs().flatten(1)
     told = (maps * alone.flatten(1)).sum(1) > TOUCHED * maps.amax(1)
+    # The absolute floor of 1 keeps rounding of a logit near 0 from counting as a change.
     matters = (after - before).abs() > TOUCHED * before.abs().clamp_min(1)
     return (told & matters).view(count, -1).sum(1) / matters.view(count, -1).sum(1)

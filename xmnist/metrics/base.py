@@ -1,4 +1,4 @@
-"""What all metrics share: what they are given, and what they answer with."""
+"""Base classes of all metrics: their inputs and their results."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from xmnist.explainers.configured import ConfiguredExplainer
 
 Tables = dict[str, "pd.DataFrame"]
-"""Rows by the table that they belong to."""
+"""Rows of each table, by the table's name."""
 
 
 @dataclass(frozen=True)
 class MapContext:
-    """What a metric may look at beside the maps (K, 1, H, W) of an explainer.
+    """The inputs of a metric beside the maps (K, 1, H, W) of an explainer.
 
     Attributes:
-        network: what is explained, in eval mode.
-        explainer: what made the maps.
+        network: the explained network, in eval mode.
+        explainer: the explainer of the maps.
         images, labels, targets: the chosen images (K, C, H, W), their true classes (K,), and the explained ones (K,).
         masks: (K, 1, H, W), true on the object; None where the data set has none.
         numbers: the images' numbers (K,) in the test set.
-        seed: of everything that is drawn.
+        seed: seed of all random numbers.
     """
 
     network: nn.Module
@@ -46,10 +46,10 @@ class MapContext:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Metric(MetricDeclaration):
-    """A metric with its rows and figures."""
+    """A metric with its rows, scores and charts."""
 
     def check(self, info: Info, device: str) -> None:
-        """Find out whether images of these can be measured.
+        """Check that this metric can be computed for this data set on this device.
 
         Raises:
             InputError: says why not.
@@ -57,17 +57,17 @@ class Metric(MetricDeclaration):
 
     @classmethod
     def scores(cls, rows: pd.DataFrame) -> pd.DataFrame:
-        """One value an image and score, by name and image: the means over what else rows differ in."""
+        """Return one value per image and score, by name and image: means over all other columns."""
         name = "model" if "model" in rows else "explainer"
         own = [column.name for column in cls.columns if column.name in rows]
         return rows.groupby([name, "image"], sort=False)[own].mean()
 
     def details(self, rows: pd.DataFrame, names: Sequence[str], seed: int) -> dict[str, tuple[pd.DataFrame, str]]:
-        """More tables that are summed up from the rows, each with its text for people."""
+        """Return further tables that summarise the rows, each with its text for people."""
         return {}
 
     def charts(self, tables: Tables, summary: pd.DataFrame, subject: panels.Subject) -> dict[str, panels.Chart]:
-        """Its figures, by file name."""
+        """Return its charts, by file name."""
         shown = [column.name for column in self.columns]
         return {self.name: panels.bars(summary, "explainer", shown, subject.chosen)}
 
@@ -79,25 +79,26 @@ class MapMetric(Metric):
     measures: ClassVar = "maps"
 
     def check_chosen(self, masks: Tensor | None) -> None:
-        """Find out whether the chosen images can be measured.
+        """Check that this metric can be computed for the chosen images.
 
         Raises:
             InputError: none of them can.
         """
 
     def measure(self, context: MapContext, maps: Tensor) -> Tables:
-        """Rows of maps (K, 1, H, W), by table."""
+        """Return the rows of maps (K, 1, H, W), by table."""
         raise TypeError(f"{type(self).__name__} measures nothing by itself")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _OfFunction(MapMetric):
-    """A metric that a function of what `MapContext` has, and of `maps`, computes: a value (K,) for each column."""
+    """A metric computed by a function of `maps` and of attributes of `MapContext`: a value (K,) for each column."""
 
     function: ClassVar[Callable[..., dict[str, Tensor]]]
 
     def measure(self, context: MapContext, maps: Tensor) -> Tables:
         known = {**vars(context), "maps": maps, "context": context}
+        # Keyword-only parameters are the metric's settings; the others are named after its inputs.
         wanted = [
             each.name
             for each in inspect.signature(self.function).parameters.values()
@@ -120,20 +121,21 @@ M = TypeVar("M")
 
 
 def metric(name: str, *, columns: Sequence[Column | str], **about: Any) -> Callable[[M], M]:
-    """Declare a class, or a function of maps and what else `MapContext` has, as the metric of this name.
+    """Declare a class, or a function of maps and attributes of `MapContext`, as the metric of this name.
 
     Args:
         columns: its scores, or their names.
-        about: what else there is to say of it, as attributes of `MetricDeclaration`.
+        about: more of its declaration, as attributes of `MetricDeclaration`.
 
     Raises:
-        InputError: there is a metric of this name already, a key has no type, or a function wants what there is not.
+        InputError: there is a metric of this name already, a key has no type, or a function has an unknown input.
     """
     own = tuple(Column(each) if isinstance(each, str) else each for each in columns)
 
     def declare(declared: Any) -> Any:
         kind = declared if inspect.isclass(declared) else of_function(_OfFunction, declared)
         if kind is not declared:
+            # A wrong name is reported when the metric is declared, not after maps have been computed.
             there = [*MapContext.__annotations__, "maps", "context"]
             for each in inspect.signature(declared).parameters.values():
                 if each.kind is not inspect.Parameter.KEYWORD_ONLY and each.name not in there:
@@ -147,5 +149,5 @@ def metric(name: str, *, columns: Sequence[Column | str], **about: Any) -> Calla
 
 
 def column_of(values: Tensor) -> np.ndarray:
-    """A column of a table: values (N,) in float64."""
+    """Return values (N,) as a column of a table, in float64."""
     return values.detach().cpu().double().numpy()

@@ -1,4 +1,4 @@
-"""How well a classifier does; torchmetrics does the work."""
+"""Scores of a classifier, computed with torchmetrics."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from xmnist.runtime.lazy import F, Tensor, pd, torch
 
 
 def classification(logits: Tensor, labels: Tensor) -> dict[str, float]:
-    """Accuracy and mean cross-entropy of logits (N, K) for true labels (N,)."""
+    """Return accuracy and mean cross-entropy of logits (N, K) for true labels (N,)."""
     return {
         "accuracy": (logits.argmax(1) == labels).float().mean().item(),
         "loss": F.cross_entropy(logits, labels).item(),
@@ -32,15 +32,16 @@ class Curve:
 
 
 POINTS = 300
-"""How many points of a curve are kept at most."""
+"""Largest number of points that are kept of a curve."""
 
 
 def corners(curve: Curve) -> Curve:
-    """The same curve without the points on a straight line between others; of very many corners, evenly many.
+    """Return the curve without points on a straight line between others; of more than `POINTS` corners, evenly many.
 
-    The area stays that of all points.
+    The area remains that of all points.
     """
     steps = torch.stack([curve.x, curve.y], 1).double().diff(dim=0)
+    # The cross product of two steps is 0 where their three points are on a line.
     turns = (steps[1:, 0] * steps[:-1, 1] - steps[1:, 1] * steps[:-1, 0]).abs() > 1e-12
     kept = torch.cat([torch.ones(1, dtype=torch.bool), turns, torch.ones(1, dtype=torch.bool)])
     kept = kept.nonzero()[:, 0] if len(steps) > 1 else torch.arange(len(curve.x))
@@ -51,7 +52,7 @@ def corners(curve: Curve) -> Curve:
 
 @dataclass(frozen=True)
 class Report:
-    """What a classifier gets right and wrong, class by class.
+    """Scores of a classifier, class by class.
 
     `rows` has, for each class and for `micro`, `macro` and `weighted` means: precision, recall, f1, support, auc (area
     under the ROC curve) and ap (average precision). `confusion` (K, K) counts images, a row for each true class. The
@@ -65,10 +66,11 @@ class Report:
 
 
 def report(logits: Tensor, labels: Tensor, classes: Sequence[str]) -> Report:
-    """The report of logits (N, K) for true labels (N,); figures of a class without an image are NaN."""
+    """Return the report of logits (N, K) for true labels (N,); scores of a class without an image are NaN."""
     from torchmetrics.functional import classification as tm
 
     logits, labels, count = logits.detach().cpu(), labels.cpu(), len(classes)
+    # In float64, since float32 rounds many confident probabilities to 1, which a curve could not rank.
     scores, there = logits.double().softmax(1), F.one_hot(labels, count)
     seen, support = logits.argmax(1), there.sum(0)
     nan = torch.tensor(float("nan"), dtype=torch.float64)
@@ -89,6 +91,7 @@ def report(logits: Tensor, labels: Tensor, classes: Sequence[str]) -> Report:
     micro = {"precision": right, "recall": right, "f1": right, "auc": roc[-1].area, "ap": pr[-1].area}
     macro = {name: column.nanmean().item() for name, column in table.items()}
     shares = support / support.sum()
+    # A class without an image has weight 0, with which a NaN would still spoil the sum.
     weighted = {name: (column.nan_to_num() * shares).sum().item() for name, column in table.items()}
     rows = [
         {"class": name} | {column: values[k].item() for column, values in table.items()}
@@ -106,6 +109,7 @@ def _roc(name: str, scores: Tensor, there: Tensor) -> Curve:
     from torchmetrics.functional import classification as tm
     from torchmetrics.utilities.compute import auc
 
+    # Its two rates are shares of the images of the class and of the others: there must be both.
     if not 0 < there.sum() < len(there):
         return Curve(name, torch.empty(0), torch.empty(0), float("nan"))
     false, true, _ = tm.binary_roc(scores, there)
@@ -129,12 +133,12 @@ def _precision_recall(name: str, scores: Tensor, there: Tensor) -> Curve:
     table="classifier",
 )
 class Classification(Metric):
-    """What the classifier gets right, class by class, on all test images."""
+    """Scores of the classifier, class by class, on all test images."""
 
     measures: ClassVar = "classifier"
 
     def measure(self, logits: Tensor, labels: Tensor, classes: Sequence[str]) -> Tables:
-        """Rows of each image (`classifier`) and class (`classification`), the confusion matrix, and points of curves.
+        """Return rows by image (`classifier`) and class (`classification`), the confusion matrix, and points of curves.
 
         Args:
             logits, labels: (N, K) and (N,).
@@ -160,7 +164,7 @@ class Classification(Metric):
         }
 
     def charts(self, tables: Tables, summary: pd.DataFrame, subject: panels.Subject) -> dict[str, panels.Chart]:
-        """Confusion matrix, figures by class, ROC and precision-recall curves."""
+        """Return charts: confusion matrix, scores by class, ROC and precision-recall curves."""
         rows, title = tables["classification"].set_index("class"), subject.title
         places, names = list(range(len(rows))), [str(name) for name in rows.index]
         by_class = [
@@ -184,11 +188,11 @@ class Classification(Metric):
 
 
 _AREAS = {"roc": "AUC", "precision_recall": "AP"}
-"""What the area under each curve is called."""
+"""Name of the area under each curve."""
 
 
 def _lines(rows: pd.DataFrame, area: str) -> list[Series]:
-    """A line a class; of more than twenty only the mean of all."""
+    """Return one line per class and their mean; only the mean for more than twenty classes."""
     each = [(str(name), bool(part["mean"].iloc[0]), part) for name, part in rows.groupby(["class", "mean"], sort=False)]
     shown = each if len(each) <= 21 else [one for one in each if one[1]]
     return [

@@ -1,7 +1,7 @@
-"""Whether a map is where the object is.
+"""Localisation: agreement of a map with the object.
 
-All three take the map's size |z|, of any sign, (N, 1, H, W), and masks (N, 1, H, W), true on the object. They answer
-(N,) in [0, 1], 1 the best, and NaN for an image without an object.
+All three scores take the map's magnitude |z|, of any sign, (N, 1, H, W), and masks (N, 1, H, W), true on the object.
+They return (N,) in [0, 1], 1 the best, and NaN for an image without an object.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ log = logging.getLogger(__name__)
 
 
 def mass_inside(maps: Tensor, masks: Tensor) -> Tensor:
-    """The share of each map's mass that lies inside the mask: relevance mass accuracy.
+    """Return the share of each map's mass that lies inside the mask: relevance mass accuracy.
 
-    A map of zeros, which tells no place from another, counts as a uniform one.
+    A map of zeros, which ranks no pixel above another, counts as a uniform one.
 
     Source: Arras et al., "CLEVR-XAI", Information Fusion 81 (2022), section 3.2.
     """
@@ -29,7 +29,7 @@ def mass_inside(maps: Tensor, masks: Tensor) -> Tensor:
 
 
 def rank_inside(maps: Tensor, masks: Tensor) -> Tensor:
-    """The share of the K largest values that lie inside a mask of K pixels: relevance rank accuracy.
+    """Return the share of the K largest values that lie inside a mask of K pixels: relevance rank accuracy.
 
     Where values tie for the last places, these are divided among them.
 
@@ -37,6 +37,7 @@ def rank_inside(maps: Tensor, masks: Tensor) -> Tensor:
     """
     size, inside = maps.abs().flatten(1), masks.flatten(1).bool()
     count = inside.sum(1, keepdim=True)
+    # The clamp is for a mask without pixels, whose score becomes NaN below.
     limit = size.sort(1, descending=True).values.gather(1, (count - 1).clamp_min(0))
     above, level = size > limit, size == limit
     places = (count - above.sum(1, keepdim=True)) / level.sum(1, keepdim=True)
@@ -44,7 +45,7 @@ def rank_inside(maps: Tensor, masks: Tensor) -> Tensor:
 
 
 def pointing_game(maps: Tensor, masks: Tensor) -> Tensor:
-    """1 where the largest value lies inside the mask, else 0; where several are the largest, the share that does.
+    """Return 1 where the largest value lies inside the mask, else 0; of several largest values, the share inside.
 
     Source: Zhang et al., "Top-down neural attention by excitation backprop", IJCV 126 (2018), section 4.2, without a
     tolerance.

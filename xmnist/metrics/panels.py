@@ -1,4 +1,4 @@
-"""Figures as plain data: what metrics want drawn. Room `plots` draws them."""
+"""Charts of metrics as plain data, which the package `plots` draws."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from xmnist.runtime.lazy import np, pd
 
 @dataclass(frozen=True)
 class Series:
-    """One line of a panel: y over x (P,), and its interval where there is one; `quiet` if only compared with."""
+    """One line of a panel: y over x (P,), and its interval where there is one; `quiet` for a reference."""
 
     name: str
     x: Sequence[float]
@@ -68,10 +68,10 @@ Chart = Lines | Bars | Confusion
 
 @dataclass(frozen=True)
 class Subject:
-    """What figures are of.
+    """The network, data and layers that charts are of.
 
-    `title` names network and data; `decoded` also the layers that are decoded, `layers` are these, from the image on or
-    as `across` says, if there are several. `images` is how many test images maps were made of.
+    `title` names network and data; `decoded` also names the decoded layers. `layers` are these if there are several,
+    from the image on or as `across` says. `images` is the number of test images with maps.
     """
 
     title: str
@@ -82,19 +82,20 @@ class Subject:
 
     @property
     def chosen(self) -> str:
-        """A title of figures of maps."""
+        """Return the title of charts of maps."""
         return f"{self.title}, {self.images} test images"
 
 
 def line(name: str, x: Sequence[float], y: Sequence[float]) -> Series:
-    """A line of a method, quiet if it is a control."""
+    """Return the line of a method, quiet if it is a control."""
     return Series(name, list(x), list(y), None, name in controls())
 
 
 def bars(summary: pd.DataFrame, kind: str, scores: Sequence[str], title: str) -> Bars:
-    """Bars of scores with their intervals, a bar an explainer or model."""
+    """Return bars of scores with their intervals, one bar per explainer or model."""
     rows = summary[summary["kind"] == kind]
     there, known = [column for column in scores if column in rows], columns()
+    # The cell of a failed metric holds its message, which cannot be drawn.
     numbers = rows[there].apply(pd.to_numeric, errors="coerce")
     rows = rows.assign(**numbers)[numbers.notna().any(axis=1)]
     names = [str(name) for name in rows["name"]]
@@ -102,13 +103,14 @@ def bars(summary: pd.DataFrame, kind: str, scores: Sequence[str], title: str) ->
     for column in there:
         better = known[column].better if column in known else None
         below, wide = f"{better} is better" if better else "", rows[column].max() > 20 * rows[column].median()
+        # On a linear axis, one value far above the median would leave the other bars invisible.
         series = _bars(rows, column)
         panels.append(Panel(column.replace("_", " "), below, "", series, names, logarithmic=bool(wide), methods=True))
     return Bars(panels, title)
 
 
 def _bars(rows: pd.DataFrame, column: str) -> list[Series]:
-    """One series of what is measured and one of what it is compared with, which keep their places."""
+    """Return a series of the measured methods and one of their references, which keep their places among the bars."""
     out, compared = [], (*controls(), "classifier")
     for quiet in (False, True):
         places = [p for p, name in enumerate(rows["name"]) if (name in compared) == quiet]

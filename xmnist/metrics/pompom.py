@@ -1,4 +1,4 @@
-"""How much of the image outside the object a map takes up."""
+"""POMPOM: the share of pixels outside the object where a map is positive."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from xmnist.metrics.base import metric
 from xmnist.runtime.lazy import Tensor
 
 EPS = 1e-6
-"""Above this a value counts as positive; it also keeps the quotient finite."""
+"""Threshold above which a value counts as positive; it also keeps the quotient finite."""
 
 
 def pompom(maps: Tensor, masks: Tensor) -> Tensor:
-    """The share of the pixels outside the object where the map is positive: POMPOM, (N,) in [0, 1], 0 the best.
+    """Return the share of pixels outside the object where the map is positive: (N,) in [0, 1], 0 the best.
 
     `#{(1 - m) z > eps} / (#{(1 - m) > eps} + eps)` on the map's size, scaled so that its largest value is 1; a map that
     is 0 everywhere stays so.
@@ -24,6 +24,7 @@ def pompom(maps: Tensor, masks: Tensor) -> Tensor:
     """
     size, outside = maps.abs().flatten(1), ~masks.flatten(1).bool()
     largest = size.amax(1, keepdim=True)
+    # A map of zeros is divided by 1, which keeps it finite.
     scaled = size / largest.where(largest > 0, 1)
     return (outside & (scaled > EPS)).sum(1) / (outside.sum(1) + EPS)
 

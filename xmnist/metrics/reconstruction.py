@@ -1,4 +1,4 @@
-"""How much of an image, and of its class, a reconstruction keeps."""
+"""Information about an image, and about its class, that a reconstruction retains."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def reconstruction(
     alpha: float,
     convention: str,
 ) -> dict[str, Tensor]:
-    """The columns of the ClaDec tables, for each image, (N,).
+    """Return the columns of the ClaDec tables, for each image, (N,).
 
     Args:
         images, reconstructions: (N, C, H, W) in [0, 1].
@@ -37,7 +37,7 @@ def reconstruction(
     Returns:
         `reconstruction_sse` (squared error, summed over pixels) and `reconstruction_mse` (averaged over them);
         `classification_loss` and `accuracy` (0 or 1) of the explained classifier on the reconstruction; `total_loss`,
-        ClaDec's loss; `agreement`, 1 where the reconstruction is given the class that the image is given.
+        ClaDec's loss; `agreement`, 1 where the predicted class of the reconstruction is that of the image.
     """
     squares = (images - reconstructions).square().flatten(1)
     errors = {"sse": squares.sum(1), "mse": squares.mean(1)}
@@ -76,7 +76,7 @@ SHOWN = ("reconstruction_sse", "classification_loss", "accuracy", "evaluation_ac
     help="information retained by cladec and refae (or their VAEs), for each alpha; evaluation accuracy",
 )
 class Reconstruction(Metric):
-    """What decoders keep of all test images, and of their classes."""
+    """Information that decoders retain of all test images, and of their classes."""
 
     measures: ClassVar = "decoders"
     evaluation_accuracy: Annotated[bool, yes_or_no(), "train a fresh classifier on the reconstructions of each"]
@@ -92,12 +92,12 @@ class Reconstruction(Metric):
         look: Callable[[Split, Tensor], tuple[Tensor, dict[str, Tensor]]],
         judge: nn.Module,
     ) -> Tables:
-        """Rows of each test image.
+        """Return the rows of each test image.
 
         Args:
             parts: the test images, a few at a time.
             logits: the explained classifier's (N, K), on all of them.
-            look: reconstructs images, and finds the columns of each.
+            look: reconstructs images, and computes the columns of each.
             judge: a fresh classifier of the reconstructions.
         """
         from xmnist.models.layers import batched
@@ -113,25 +113,27 @@ class Reconstruction(Metric):
         return {"reconstruction": pd.concat(rows)}
 
     def charts(self, tables: Tables, summary: pd.DataFrame, subject: panels.Subject) -> dict[str, panels.Chart]:
-        """Bars of the scores; of several layers, a line from layer to layer."""
+        """Return bars of the scores; for several layers, lines from layer to layer."""
         if subject.layers:
             return {"depth": _ladder(summary, subject)}
         return {"reconstruction": panels.bars(summary, "model", SHOWN, subject.decoded)}
 
 
 def unchanged(part: Split, logits: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """The images themselves, which lose nothing, in the place of reconstructions."""
+    """Return the images themselves in the place of reconstructions: the upper bound, without any loss."""
     found = reconstruction(part.images, part.images, part.labels, logits, logits, 0.0, "sse")
+    # The total loss depends on a decoder's alpha, which there is none of here.
     return part.images, {name: values for name, values in found.items() if name != "total_loss"}
 
 
 def _ladder(summary: pd.DataFrame, subject: panels.Subject) -> Lines:
-    """What decoders of each layer keep; the classifier itself is a level line."""
+    """Return lines of the information retained by each layer; the classifier itself is a level line."""
     layers, series = subject.layers, dict[str, list[tuple[int, pd.Series]]]()
     for _, row in summary[summary["kind"] == "model"].iterrows():
         parts = str(row["name"]).split(",")
         where = [part.removeprefix("layer=") for part in parts if part.startswith("layer=")]
         name = ",".join(part for part in parts if not part.startswith("layer="))
+        # A model without a layer, such as the classifier, has the same scores at every layer.
         places = [layers.index(where[0])] if where else range(len(layers))
         series.setdefault(name, []).extend((place, row) for place in places)
     shown = []

@@ -1,4 +1,4 @@
-"""How alike two maps of the same image are."""
+"""Similarity of two maps of the same image."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from xmnist.runtime.lazy import Tensor, torch
 
 
 def rank_correlation(maps: Tensor, others: Tensor) -> Tensor:
-    """Spearman's rank correlation of maps (N, 1, H, W) with others, pixel by pixel: (N,) in [-1, 1].
+    """Return Spearman's rank correlation of maps (N, 1, H, W) with others, pixel by pixel: (N,) in [-1, 1].
 
-    A constant map has no ranks, and is like no other: 0, but 1 where both are constant.
+    A constant map has no ranks: the correlation counts as 0, or as 1 where both maps are constant.
     """
     from scipy import stats
 
@@ -20,7 +20,9 @@ def rank_correlation(maps: Tensor, others: Tensor) -> Tensor:
 
 
 def structural_similarity(maps: Tensor, others: Tensor) -> Tensor:
-    """The structural similarity (SSIM) of maps (N, 1, H, W) with others, each scaled to a largest size of 1: (N,).
+    """Return the SSIM (structural similarity) of maps (N, 1, H, W) with others, each scaled to a largest size of 1.
+
+    The result is (N,).
 
     Source: Wang et al., "Image quality assessment", IEEE TIP 13 (2004), with a Gaussian window of 11 pixels.
     """
@@ -33,9 +35,9 @@ def structural_similarity(maps: Tensor, others: Tensor) -> Tensor:
 
 
 def relative_difference(maps: Tensor, others: Tensor) -> Tensor:
-    """sum |a - b| / max(sum |a|, sum |b|), for maps a (N, 1, H, W) and others b: (N,) in [0, 2].
+    """Return sum |a - b| / max(sum |a|, sum |b|), for maps a (N, 1, H, W) and others b: (N,) in [0, 2].
 
-    0 where both are 0 everywhere, 1 where only one of them is.
+    It is 0 where both are 0 everywhere, and 1 where only one of them is.
     """
     distance, *sizes = (m.abs().flatten(1).sum(1) for m in (maps - others, maps, others))
     return (distance / torch.maximum(*sizes)).where(distance > 0, 0.0)

@@ -1,4 +1,4 @@
-"""How sure a figure is: intervals and paired tests over images; scipy does the work."""
+"""Statistical inference over images with scipy: confidence intervals and paired tests."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ RESAMPLES = 2000
 
 
 def interval(values: NDArray[np.floating], seed: int) -> tuple[float, float]:
-    """The 95 % bootstrap interval (percentiles) of the mean of values (N,); NaN where there are fewer than two."""
+    """Return the 95 % bootstrap interval (percentiles) of the mean of values (N,); NaN for fewer than two."""
     if len(values) < 2:
         return math.nan, math.nan
     if (values == values[0]).all():
         return float(values[0]), float(values[0])
-    from scipy import stats  # takes a second, which commands that measure nothing should not wait for
+    from scipy import stats  # the import takes a second, which commands without metrics should not wait for
 
     generator = np.random.default_rng(seed)
     found = stats.bootstrap(
         (values,),
         np.mean,
         n_resamples=RESAMPLES,
+        # Resamples are drawn in batches of about a million values, which limits the memory.
         batch=max(1, 2**20 // len(values)),
         confidence_level=CONFIDENCE,
         method="percentile",
@@ -41,7 +42,9 @@ def paired_test(
     others: NDArray[np.floating],
     alternative: Literal["two-sided", "greater", "less"] = "two-sided",
 ) -> float:
-    """The p-value of Wilcoxon's signed-rank test that paired values (N,) differ, are greater, or less; 1 if all equal.
+    """Return the p-value of Wilcoxon's signed-rank test that paired values (N,) differ (or are greater, or less).
+
+    The p-value is 1 if all pairs are equal.
 
     Source: Wilcoxon, "Individual comparisons by ranking methods", Biometrics Bulletin 1 (1945).
     """
@@ -52,20 +55,21 @@ def paired_test(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values corrected for being several, by the step-down method; NaN, a test that was not made, counts for none.
+    """Correct p-values for multiple testing by the step-down method; NaN is a test not made, and does not count.
 
     Source: Holm, "A simple sequentially rejective multiple test procedure", Scand. J. Statistics 6 (1979).
     """
     out, largest = [math.nan] * len(p_values), 0.0
     made = [place for place, p in enumerate(p_values) if not math.isnan(p)]
     for before, place in enumerate(sorted(made, key=lambda place: p_values[place])):
+        # The running maximum keeps the corrected p-values in the order of the uncorrected ones.
         largest = max(largest, min(1.0, (len(made) - before) * p_values[place]))
         out[place] = largest
     return out
 
 
 def share_interval(hits: int, count: int) -> tuple[float, float]:
-    """The 95 % interval of a share, `hits` of `count`.
+    """Return the 95 % confidence interval of a share, `hits` of `count`.
 
     Source: Wilson, "Probable inference, the law of succession, and statistical inference", J. ASA 22 (1927).
     """
@@ -76,7 +80,7 @@ def share_interval(hits: int, count: int) -> tuple[float, float]:
 
 
 def better_than(right: int, total: int, share: float) -> float:
-    """The one-sided p-value (binomial test) of `right` of `total` where `share` of them would be right by chance."""
+    """Return the one-sided binomial p-value of `right` of `total` where `share` of them would be right by chance."""
     from scipy import stats
 
     return float(stats.binomtest(right, total, share, "greater").pvalue)

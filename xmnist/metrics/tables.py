@@ -1,4 +1,4 @@
-"""Tables of what was measured: means with intervals and tests, as CSV for machines and Markdown for people."""
+"""Tables of scores: means with intervals and tests, as CSV for machines and Markdown for people."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LEVEL = 0.05
 
 
 def summarised(values: pd.DataFrame, names: Iterable[str], seed: int, tested: bool) -> pd.DataFrame:
-    """Mean, interval and corrected p-value of each score, a row a name.
+    """Return mean, interval and corrected p-value of each score, one row per name.
 
     Args:
         values: as `scores` gives them.
@@ -32,6 +32,7 @@ def summarised(values: pd.DataFrame, names: Iterable[str], seed: int, tested: bo
     out = pd.DataFrame(index=names)
     for score in values:
         each = {name: values.loc[name, score].dropna() for name in names}
+        # One seed per score: all names are resampled alike, so their intervals differ by their values alone.
         drawn = derive_seed(seed, f"bootstrap of {score}")
         bounds = [interval(each[name].to_numpy(), drawn) for name in names]
         out[score] = [each[name].mean() for name in names]
@@ -42,6 +43,7 @@ def summarised(values: pd.DataFrame, names: Iterable[str], seed: int, tested: bo
 
 
 def _against(values: pd.Series, control: pd.Series, name: str) -> float:
+    # Paired by image: some images may have a score of one method only.
     both = pd.concat([values, control], axis=1, join="inner").to_numpy()
     return math.nan if name == CONTROL or not len(both) else paired_test(both[:, 0], both[:, 1])
 
@@ -53,12 +55,12 @@ def summary(
     names: Mapping[str, str],
     seed: int,
 ) -> pd.DataFrame:
-    """One row a model or explainer: `kind`, `name`, and each score with its interval and test.
+    """Return one row per model or explainer: `kind`, `name`, and each score with its interval and test.
 
     Args:
-        metrics: what was measured.
-        tables: rows by table, as they were measured.
-        failures: why a metric (first) has no score of a name (second); it stands in their cell.
+        metrics: the metrics that were computed.
+        tables: their rows, by table.
+        failures: reason why a metric (first) has no score for a name (second); their cell shows it.
         names: each name's kind.
     """
     out = pd.DataFrame({"kind": list(names.values())}, index=list(names))
@@ -75,13 +77,13 @@ def summary(
         first = firsts[failed]
         if first not in out:
             out[first] = None
-        out[first] = out[first].astype(object)
+        out[first] = out[first].astype(object)  # the column then holds numbers and messages
         out.loc[name, first] = f"failed: {reason}"
     return out.rename_axis("name").reset_index()[["kind", "name", *(c for c in out if c != "kind")]]
 
 
 def by_patch_and_fill(rows: pd.DataFrame, names: Iterable[str], seed: int) -> pd.DataFrame:
-    """AOPC of every explainer, patch size and fill, with intervals and tests; corrected over the explainers."""
+    """Return AOPC by explainer, patch size and fill, with intervals and tests, corrected over the explainers."""
     where = [column for column in ("map", "patch", "fill") if column in rows]
     out = []
     for values, part in rows.groupby(where, sort=False):
@@ -94,13 +96,13 @@ def by_patch_and_fill(rows: pd.DataFrame, names: Iterable[str], seed: int) -> pd
 
 
 def scores_in(table: pd.DataFrame) -> list[str]:
-    """The columns of a summary that are scores: each has an interval, or a deviation, or is known to be one."""
+    """Return the columns of a summary that are scores: those with an interval or deviation, and declared ones."""
     known = columns()
     return [name for name in table if name in known or {f"{name}_low", f"{name}_sd"} & set(table)]
 
 
 def over_seeds(summaries: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
-    """Mean and standard deviation over seeds of every score, and which seeds these are; failed cells are left out."""
+    """Return mean and standard deviation of every score over seeds, with the seeds; failed cells are left out."""
     first = next(iter(summaries.values()))
     found = scores_in(first)
     values = pd.concat([table.assign(seed=seed) for seed, table in summaries.items()])
@@ -113,7 +115,7 @@ def over_seeds(summaries: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """A summary for people: a table of the models and one of the explainers, and what the columns say."""
+    """Return a summary as Markdown: one table per kind, such as models and explainers, and the columns' meanings."""
     parts, shown = [], list[str]()
     for kind, rows in table.groupby("kind", sort=False):
         own = [score for score in scores_in(table) if rows[score].notna().any()]
@@ -127,20 +129,20 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def meanings_of(scores: Iterable[str]) -> list[str]:
-    """A line for each score that there is something to say of."""
+    """Return a line for each score whose declaration has a meaning."""
     known = columns()
     told = {score: known[score].meaning if score in known else "" for score in scores}
     return [f"- {score.replace('_', ' ')}: {meaning}" for score, meaning in told.items() if meaning]
 
 
 def _named(name: str) -> str:
-    """What a row is called, as in pictures, and as it is typed where that is spelled in another way."""
+    """Return a row's title as in pictures, followed by the name to type where that is spelled differently."""
     title = explainer_title(name)
     return title if title.lower().replace(" ", "_") == name.lower() else f"{title} ({name})"
 
 
 def _legend(table: pd.DataFrame) -> str:
-    """What the cells of a table hold."""
+    """Return the legend of a table's cells."""
     if "seeds" in table:
         return "- each figure: mean ± standard deviation over seeds"
     lines = ["- each figure: mean [95 % bootstrap interval over images]"]
@@ -151,7 +153,7 @@ def _legend(table: pd.DataFrame) -> str:
 
 
 def grid(table: pd.DataFrame, score: str) -> str:
-    """A table of `by_patch_and_fill` for people: a row an explainer, a column a patch size and fill."""
+    """Return a table of `by_patch_and_fill` as Markdown: one row per explainer, one column per patch size and fill."""
     where = [column for column in ("map", "patch", "fill") if column in table]
     parts = {values: rows.set_index("explainer") for values, rows in table.groupby(where, sort=False)}
     names = list(dict.fromkeys(table["explainer"]))
@@ -163,7 +165,7 @@ def grid(table: pd.DataFrame, score: str) -> str:
 
 
 def comparison(table: pd.DataFrame, scores: Sequence[str]) -> str:
-    """A table for people of models by their settings, with scores and whether none is better in all of them."""
+    """Return models by their settings as Markdown, with scores and a mark for those on the Pareto front."""
     names = [column for column in table if column not in ("seeds", "pareto") and column.split("_")[0] not in scores]
     header = [*names, "seeds", *scores, "Pareto front"]
     rows = [[*(r[n] for n in names), r["seeds"], *(_cell(r, s) for s in scores), "yes" if r["pareto"] else ""]
@@ -190,13 +192,13 @@ def _cell(row: pd.Series, score: str) -> str:
 
 
 def numbers(*values: float) -> list[str]:
-    """Numbers that belong together, alike in their digits: three decimals; three digits where all are tiny or huge."""
+    """Return numbers of one cell in one format: three decimals; three digits where the largest is tiny or huge."""
     largest = max(map(abs, values))
     return [f"{value:.3f}" if not largest or 0.01 <= largest < 100 else f"{value:.3g}" for value in values]
 
 
 def _aligned(rows: Sequence[Sequence[Any]]) -> str:
-    """Rows of cells, the first of them the header, as a Markdown table whose columns line up in a terminal too."""
+    """Return rows of cells, the header first, as a Markdown table whose columns are aligned in a terminal too."""
     cells = [[str(cell).replace("|", "\\|") for cell in row] for row in rows]
     widths = np.array([[len(cell) for cell in row] for row in cells]).max(0)
     lines = [

@@ -1,1 +1,1 @@
-"""Networks: classifiers, decoders, joint models, and what their layers are made of."""
+"""Networks: classifiers, decoders, joint models, and the building blocks of their layers."""

@@ -1,4 +1,4 @@
-"""What all classifiers share: how they are declared, and how their networks are built."""
+"""Base class and decorator of all classifiers: declaration of their options, construction of their networks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Classifier(ClassifierDeclaration):
 
     Attributes:
         gates: the feature maps, before they are pooled, that a joint model multiplies, by the dotted names of the
-            modules that answer with them. A network may set its own, where they depend on options.
+            modules that return them. A network may set its own, where they depend on options.
         least: height and width of the smallest images that it takes.
         function: returns the network, called as `function(shape, classes, **options)`.
     """
@@ -35,7 +35,7 @@ class Classifier(ClassifierDeclaration):
     function: ClassVar[Callable[..., nn.Module]]
 
     def build(self, shape: Shape, classes: int) -> nn.Module:
-        """A freshly initialised network of images (C, H, W) into `classes` classes, with its `layers` and `gates`.
+        """Build a fresh network of images (C, H, W) into `classes` classes, with its `layers` and `gates`.
 
         Raises:
             InputError: the images are too small for it.
@@ -51,22 +51,22 @@ class Classifier(ClassifierDeclaration):
         return network
 
     def network(self, shape: Shape, classes: int) -> nn.Module:
-        """The network itself."""
+        """Construct the network from the chosen options."""
         return self.function(shape, classes, **self.options())
 
     def begins(self) -> bool:
-        """Whether its training begins with trained weights."""
+        """Return whether its training is initialised from trained weights."""
         return False
 
     def check_beginning(self, network: nn.Module) -> None:
-        """Find out whether a network, which may be on the meta device, can begin with these weights.
+        """Check that a network, which may be on the meta device, can be initialised from these weights.
 
         Raises:
             InputError: there are no such weights, or they are not those of this network.
         """
 
     def begin(self, network: nn.Module) -> str:
-        """Put the weights into a freshly built network; returns in words which these are, and what stays fresh.
+        """Load the weights into a freshly built network; return a description of them and of the parts that stay fresh.
 
         Raises:
             InputError: as in `check_beginning`.
@@ -78,15 +78,15 @@ D = TypeVar("D", bound=Callable[..., Any])
 
 
 def classifier(name: str, *, layers: tuple[str, ...] = (), title: str = "", **about: Any) -> Callable[[D], D]:
-    """Declare what builds a network as the classifier of this name; it is returned as it is.
+    """Declare a function or class that builds a network as the classifier of this name; it is returned unchanged.
 
-    That is a function or an `nn.Module` class, called as `built(shape, classes, **options)`, whose options are its
+    It is a function or an `nn.Module` class, called as `built(shape, classes, **options)`, whose options are its
     keyword-only parameters, or a class that derives from `Classifier`, whose options are its fields.
 
     Args:
         layers: the dotted names of the modules that `layer=all` stands for, from the image on.
-        title: what pictures and tables call it; the name with blanks if there is none.
-        about: what else there is to say of it, as attributes of `Classifier`.
+        title: its name in pictures and tables; `name` with blanks if there is none.
+        about: further attributes of `Classifier`.
 
     Raises:
         InputError: there is a classifier of this name already, a key has no type, or it cannot be called so.
@@ -106,6 +106,7 @@ def classifier(name: str, *, layers: tuple[str, ...] = (), title: str = "", **ab
 
 
 def _check_call(name: str, built: Callable[..., Any], kind: type[Classifier]) -> None:
+    # Binding the call now reports a wrong signature where the classifier is declared, not when it is first built.
     options = [each for each in kind.__dataclass_fields__ if each not in Classifier.__dataclass_fields__]
     try:
         inspect.signature(built).bind(None, None, **dict.fromkeys(options))
@@ -115,7 +116,7 @@ def _check_call(name: str, built: Callable[..., Any], kind: type[Classifier]) ->
 
 
 def made(chosen: ClassifierDeclaration | Options) -> Classifier:
-    """The classifier that was chosen, or that of its name and options.
+    """Return the chosen classifier, or the one of this name with these options.
 
     Raises:
         InputError: there is no such classifier, or an option is wrong.

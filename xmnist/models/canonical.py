@@ -1,8 +1,9 @@
-"""A classifier rewritten so that the libraries' rules see every layer: same function, none of its own modules.
+"""Rewriting of a classifier so that the libraries' rules see every layer; the function stays the same.
 
 Hooks reach modules, not functions, and one call of each. So a ReLU that is used twice, works in place or is a function
-makes guided backpropagation, DeepLIFT and LRP fail, or silently give another method's map. Here the classifier is
-traced, and every call becomes a module of its own; what has no module form is refused, never passed over.
+makes guided backpropagation, DeepLIFT and LRP fail, or silently give another method's attribution map. Here the
+classifier is traced, and every call becomes a module of its own; a call without a module form is refused, never
+passed over.
 """
 
 import copy
@@ -17,10 +18,10 @@ from xmnist.runtime.errors import InputError
 
 
 def private(classifier: nn.Module) -> nn.Module:
-    """A frozen copy in eval mode that overwrites no activation in place; the classifier itself is not touched.
+    """Return a frozen copy in eval mode that overwrites no activation in place; the classifier itself is not changed.
 
     Raises:
-        InputError: what it answers for an image depends on the other images of the batch.
+        InputError: its output for an image depends on the other images of the batch.
     """
     twin = copy.deepcopy(classifier).eval().requires_grad_(False)
     for name, module in twin.named_modules():
@@ -42,6 +43,7 @@ _ELEMENTWISE: dict[str, type[nn.Module]] = {
 _POOLS: dict[str, type[nn.Module]] = {
     **{"max_pool2d": nn.MaxPool2d, "avg_pool2d": nn.AvgPool2d, "adaptive_avg_pool2d": nn.AdaptiveAvgPool2d},
 }
+# In eval mode these leave every value as it is, so no rule is needed for them.
 _IDENTITIES = {"dropout", "dropout_", "dropout2d", "feature_dropout", "contiguous", "detach", "clone"}
 _FLATTENINGS = {"flatten", "view", "reshape"}
 _SHAPES = _FLATTENINGS | {"size", "getattr", "getitem", "permute", "transpose", "squeeze", "unsqueeze"}
@@ -50,14 +52,14 @@ _NO_ACTIVATION = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout, nn.Id
 
 
 class _Tracer(fx.Tracer):
-    """Looks into containers, not into layers, also those that another package derives from torch's."""
+    """Tracer that enters containers but not layers, including layers that another package derives from torch's."""
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
         own = isinstance(module, nn.Conv2d | nn.Linear | nn.BatchNorm2d | Normalize)
         return own or super().is_leaf_module(module, name)
 
     def call_module(self, module: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
-        """Also call a layer's forward hooks, which tracing passes over: gates are such."""
+        """Call a layer's forward hooks as well, which tracing passes over: gates are forward hooks."""
         answer = super().call_module(module, forward, args, kwargs)
         if self.is_leaf_module(module, self.path_of_module(module)):
             for hook in module._forward_hooks.values():
@@ -67,7 +69,7 @@ class _Tracer(fx.Tracer):
 
 
 def unrolled(classifier: nn.Module) -> fx.GraphModule:
-    """The classifier as a graph in which every layer, activation and pooling is called once, as a module.
+    """Return the classifier as a graph in which every layer, activation and pooling is called once, as a module.
 
     Raises:
         InputError: its forward pass depends on the values in the images, or uses a function that no rule is known for.
@@ -85,7 +87,7 @@ def unrolled(classifier: nn.Module) -> fx.GraphModule:
             module = root.get_submodule(node.target)
             if isinstance(module, _NO_ACTIVATION):
                 bypass(node)
-            elif node.target in seen:
+            elif node.target in seen:  # a second call of the same module: hooks need one module for each call
                 _give(node, root, copy.deepcopy(module))
             seen.add(str(node.target))
         elif node.op in ("call_function", "call_method"):
@@ -94,15 +96,16 @@ def unrolled(classifier: nn.Module) -> fx.GraphModule:
 
 
 def _of_images(root: nn.Module) -> nn.Module:
-    """The same network, called with images alone: tracing would also give what else `forward` takes."""
+    """Restrict `forward` of the network to images: tracing would also pass its other parameters."""
     forward = type(root).forward
     own = {"forward": lambda self, images: forward(self, images)}
+    # A subclass for this instance alone: other networks of the same class keep their `forward`.
     root.__class__ = type(type(root).__name__, (type(root),), own)
     return root
 
 
 def _module_for(node: fx.Node, root: nn.Module) -> None:
-    """Turn the call of a function into that of a module.
+    """Replace the call of a function by the call of a module.
 
     Raises:
         InputError: there is no such module.
@@ -117,9 +120,11 @@ def _module_for(node: fx.Node, root: nn.Module) -> None:
         _give(node, root, kind(*settings, **options))
     elif name == "mean" and _dims(node) in ((2, 3), (-2, -1)):
         _give(node, root, nn.AdaptiveAvgPool2d(1))
+        # The module keeps height and width of 1, which `mean` without `keepdim` removes.
         if not (node.kwargs.get("keepdim") or True in node.args[2:]):
             with node.graph.inserting_after(node):
                 flat = node.graph.call_function(torch.flatten, (node, 1))
+                # All users but `flat` itself, which would otherwise become its own input.
                 node.replace_all_uses_with(flat, delete_user_cb=lambda user: user is not flat)
     elif name in _IDENTITIES:
         bypass(node)
@@ -130,12 +135,12 @@ def _module_for(node: fx.Node, root: nn.Module) -> None:
 
 
 def _name(node: fx.Node) -> str:
-    """The name of the function or method that a node calls."""
+    """Return the name of the function or method that a node calls."""
     return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
 
 
 def flattens(node: fx.Node, modules: Mapping[str, nn.Module]) -> bool:
-    """Whether a node only flattens its input."""
+    """Return whether a node only flattens its input."""
     if node.op == "call_module":
         return isinstance(modules[str(node.target)], nn.Flatten)
     return node.op in ("call_function", "call_method") and _name(node) in _FLATTENINGS
@@ -147,25 +152,25 @@ def _dims(node: fx.Node) -> tuple[int, ...] | None:
 
 
 def sum_of(left: Tensor, right: Tensor) -> Tensor:
-    """What every sum of two activations becomes, so that it is found again."""
+    """Add two activations; every sum in a graph becomes this function, so that it can be recognised later."""
     return left + right
 
 
 def source(node: fx.Node) -> fx.Node:
-    """The node that a node takes its (first) input from."""
+    """Return the node that a node takes its (first) input from."""
     found = node.args[0] if node.args else node.kwargs["input"]
     assert isinstance(found, fx.Node)
     return found
 
 
 def bypass(node: fx.Node) -> None:
-    """Take a node out of its graph; what used it uses its input."""
+    """Remove a node from its graph; its users take its input instead."""
     node.replace_all_uses_with(source(node))
     node.graph.erase_node(node)
 
 
 def _give(node: fx.Node, root: nn.Module, module: nn.Module) -> None:
-    """Let a node call a module of its own."""
+    """Let a node call a module that no other node calls."""
     name = f"own_{node.name}"
     root.add_module(name, module)
     node.args, node.kwargs = (source(node),), {}
@@ -176,7 +181,7 @@ LINEAR = (nn.Conv2d, nn.Linear)
 AFFINE = (nn.BatchNorm1d, nn.BatchNorm2d, Normalize)
 AVERAGES = (nn.AvgPool2d, nn.AdaptiveAvgPool2d)
 SHAPES = (nn.Flatten, nn.Unflatten, nn.ConstantPad2d, nn.ConstantPad3d, nn.PixelShuffle, nn.PixelUnshuffle)
-"""Kinds of layers that methods have rules for, beside activations and maximum pooling."""
+"""Types of layers that methods have rules for, in addition to activations and maximum pooling."""
 
 RULES: dict[str, tuple[type[nn.Module], ...]] = {
     "lrp": (
@@ -188,14 +193,14 @@ RULES: dict[str, tuple[type[nn.Module], ...]] = {
         *(nn.LeakyReLU, nn.Sigmoid, nn.Tanh, nn.Softplus),
     ),
 }
-"""What the layers of an unrolled network may be: everything else is refused, whatever torch calls it."""
+"""Allowed types of the layers of an unrolled network, by method; every other type is refused."""
 
 
 def check_rules(network: fx.GraphModule, method: str, nodes: Iterable[fx.Node]) -> None:
-    """Make sure that a method, one of `RULES`, has a rule for the layers at these nodes of an unrolled network.
+    """Check that a method, one of `RULES`, has a rule for the layers at these nodes of an unrolled network.
 
     Raises:
-        InputError: names a layer that it has none for.
+        InputError: names a layer that it has no rule for.
     """
     for node in nodes:
         module = network.get_submodule(str(node.target)) if node.op == "call_module" else None
@@ -207,7 +212,7 @@ def check_rules(network: fx.GraphModule, method: str, nodes: Iterable[fx.Node]) 
 
 
 def check_activations(network: nn.Module, allowed: tuple[type[nn.Module], ...]) -> None:
-    """Make sure that a network has no activations but those that a method has a rule for.
+    """Check that a network has only activations that a method has a rule for.
 
     Raises:
         InputError: names one that is not among them.
@@ -219,11 +224,11 @@ def check_activations(network: nn.Module, allowed: tuple[type[nn.Module], ...]) 
 
 
 def separated(classifier: nn.Module) -> fx.GraphModule:
-    """The unrolled classifier as captum's DeepLIFT needs it to be complete.
+    """Return the unrolled classifier in the form in which captum's DeepLIFT satisfies completeness.
 
-    Its rules replace the whole gradient of the tensor that a layer takes, and read that of the tensor that it gives, so
-    each layer needs an input that nothing else has a part in; and its rule for maximum pooling loses what several
-    windows share, so none may overlap. It has no rule for products, so gates get one.
+    Captum's rules replace the whole gradient of a layer's input tensor and read the gradient of its output tensor, so
+    each layer needs an input tensor that no other layer uses. Its rule for maximum pooling loses the contributions
+    that several windows share, so no windows may overlap. It has no rule for products, so gates get one.
 
     Raises:
         InputError: as for `unrolled`.
@@ -240,6 +245,7 @@ def separated(classifier: nn.Module) -> fx.GraphModule:
             if module.ceil_mode or module.dilation not in (1, (1, 1)):
                 raise InputError("it pools overlapping windows with dilation or ceil_mode, which no rule is known for")
             root.add_submodule(str(node.target), _SeparateWindows(module))
+        # The clone is the input tensor that no other layer uses.
         with root.graph.inserting_before(node):
             node.args = (root.graph.call_method("clone", (source(node),)),)
     root.recompile()
@@ -247,9 +253,10 @@ def separated(classifier: nn.Module) -> fx.GraphModule:
 
 
 class _Product(torch.autograd.Function):
-    """A product that shares its change fairly: each factor gets its own change times the other's mean (a, b; a0, b0).
+    """A product whose change is distributed evenly: each factor gets its own change times the other's mean.
 
-    a b - a0 b0 = (a - a0) (b + b0) / 2 + (b - b0) (a + a0) / 2. The batch holds the images, then their baselines.
+    With factors a, b and their baselines a0, b0: a b - a0 b0 = (a - a0) (b + b0) / 2 + (b - b0) (a + a0) / 2. The batch
+    holds the images, then their baselines.
     """
 
     @staticmethod
@@ -260,18 +267,19 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
         left, right = (sum(factor.chunk(2)).repeat(2, 1, 1, 1) / 2 for factor in ctx.saved_tensors)
+        # The map has one channel, which all channels of the features were multiplied by.
         return grads[0] * right, (grads[0] * left).sum(1, keepdim=True)
 
 
 def _shared_gate(features: Tensor, maps: Tensor) -> Tensor:
-    """A gate with DeepLIFT's rule for products; one map for all images is a constant, which needs none."""
+    """Apply a gate with DeepLIFT's rule for products; one map for all images is a constant, which needs no rule."""
     if len(maps) != len(features):
         return gate(features, maps)
     return _Product.apply(features, pooled(maps, features))
 
 
 class _SeparateWindows(nn.Module):
-    """Maximum pooling with every window copied out, so that no two overlap."""
+    """Maximum pooling on copies of its windows, so that no two windows overlap."""
 
     def __init__(self, pool: nn.MaxPool2d) -> None:
         super().__init__()
@@ -281,6 +289,7 @@ class _SeparateWindows(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         (down, across), lowest = self.padding, torch.finfo(inputs.dtype).min / 2
+        # `unfold` does not pad; padding that no activation is below never wins, as in `MaxPool2d`.
         padded = nn.functional.pad(inputs, (across, across, down, down), value=lowest)
         windows = padded.unfold(2, self.rows, self.strides[0]).unfold(3, self.columns, self.strides[1])
         return self.largest(windows.flatten(4).flatten(2, 3)).view(windows.shape[:4])
@@ -291,12 +300,12 @@ def _pair(size: int | tuple[int, ...]) -> tuple[int, int]:
 
 
 def with_relus(classifier: nn.Module) -> nn.Module:
-    """The unrolled classifier with ReLUs as the only activations that cut, so that captum's rules reach all of them.
+    """Return the unrolled classifier with ReLUs as its only rectifiers, so that captum's rules reach all of them.
 
-    Sigmoid and tanh, which cut nothing off, keep their own derivative.
+    Sigmoid and tanh, which rectify nothing, keep their own derivative.
 
     Raises:
-        InputError: it has others, or cannot be unrolled.
+        InputError: it has other activations, or cannot be unrolled.
     """
     network = unrolled(classifier)
     check_activations(network, (nn.ReLU, nn.LeakyReLU, nn.Sigmoid, nn.Tanh))
@@ -307,7 +316,7 @@ def with_relus(classifier: nn.Module) -> nn.Module:
 
 
 class _Leaky(nn.ReLU):
-    """A leaky ReLU that captum takes for a ReLU: what comes back is cut off at 0 here too."""
+    """A leaky ReLU that captum treats as a ReLU: its backpropagated signal is rectified too."""
 
     def __init__(self, slope: float) -> None:
         super().__init__()

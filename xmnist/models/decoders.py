@@ -1,4 +1,4 @@
-"""Networks that turn a layer's activations back into an image with values in [0, 1]."""
+"""Decoders: networks that reconstruct an image with values in [0, 1] from a layer's activations."""
 
 import math
 
@@ -11,7 +11,7 @@ Shape = tuple[int, ...]
 
 
 def dense128(code: Shape, image: Shape) -> nn.Sequential:
-    """The Keras study's decoder of its `dense` layer: 128 numbers to 4x4, 9x9 and 28x28 pixels.
+    """Return the Keras study's decoder of its `dense` layer: 128 numbers to 4x4, 9x9 and 28x28 pixels.
 
     A code of another width only changes the first layer's input.
     """
@@ -29,7 +29,7 @@ def dense128(code: Shape, image: Shape) -> nn.Sequential:
 
 
 def conv64(code: Shape, image: Shape) -> nn.Sequential:
-    """The Keras study's decoder of its `conv` layer: twice doubles height and width, from (64, 7, 7) to 28x28.
+    """Return the Keras study's decoder of its `conv` layer, which doubles height and width twice: (64, 7, 7) to 28x28.
 
     A code of another depth only changes the first layer's input.
     """
@@ -49,13 +49,13 @@ def _misfit(name: str, takes: str, code: Shape, image: Shape) -> InputError:
 
 
 def auto(code: Shape, image: Shape) -> nn.Sequential:
-    """A decoder of any code to images of any size: that of the original ClaDec code where all sizes are powers of two.
+    """Return a decoder of any code to images of any size; for powers of two it is that of the original ClaDec code.
 
     A vector goes through a linear layer, a spatial code through a 3x3 convolution, each as wide as the code; then
     transposed convolutions double height and width until they are the image's. The one before the last has 64
-    channels, and each earlier one twice as many. Of the original it differs where the code is narrower or wider than
-    that was made for: a linear layer has 128 to 1,024 units, no convolution has more than 512 channels, and where a
-    size is no double of another one, the kernel takes up the difference.
+    channels, and each earlier one twice as many. It differs from the original where the code is narrower or wider than
+    the original's: a linear layer has 128 to 1,024 units, no convolution has more than 512 channels, and where a
+    size is not the double of the one before, the kernel takes up the difference.
 
     Source: github.com/JohnTailor/ClaDec.
     """
@@ -67,8 +67,10 @@ def auto(code: Shape, image: Shape) -> nn.Sequential:
         width, size = code[0], (code[1], code[2])
         parts = [nn.Conv2d(width, width, 3, padding=1), nn.ReLU()]
     doublings = max(0, round(math.log2(max(image[1] / size[0], image[2] / size[1]))))
+    # A code as large as the image still needs one transposed convolution, of stride 1, to make its channels.
     steps, stride = max(doublings, 1), 2 if doublings else 1
     widths = [width, *(min(64 << left, 512) for left in reversed(range(steps - 1))), image[0]]
+    # Halved from the image's end and rounded up, so that the last size is exactly the image's.
     sizes = [size, *((-(-image[1] >> left), -(-image[2] >> left)) for left in reversed(range(steps)))]
     for step in range(steps):
         kind = ThinConvTranspose2d if step == steps - 1 else nn.ConvTranspose2d
@@ -78,14 +80,14 @@ def auto(code: Shape, image: Shape) -> nn.Sequential:
 
 
 def _fitted(before: int, after: int, stride: int) -> tuple[int, int]:
-    """Kernel and padding of a transposed convolution between these sizes; with stride 2 at least 4, else 3."""
+    """Return kernel and padding of a transposed convolution between these sizes; the kernel is at least 2 + stride."""
     rest = after - stride * (before - 1)
     padding = max(0, -(-(2 + stride - rest) // 2))
     return rest + 2 * padding, padding
 
 
 def published(code: Shape, image: Shape) -> nn.Sequential:
-    """The Keras study's decoder where one fits, `dense128` for a vector or `conv64` for a spatial code; else `auto`."""
+    """Return the Keras study's decoder if it fits, `dense128` for vectors, `conv64` for spatial codes; else `auto`."""
     try:
         return (dense128 if len(code) == 1 else conv64)(code, image)
     except InputError:
@@ -93,7 +95,7 @@ def published(code: Shape, image: Shape) -> nn.Sequential:
 
 
 def padded(network: nn.Module) -> bool:
-    """Whether a network's last row and column are padding: all images have the same value there."""
+    """Return whether a network's last row and column are padding, where all images have the same value."""
     return any(isinstance(each, nn.ConvTranspose2d) and any(each.output_padding) for each in network.modules())
 
 
@@ -101,9 +103,9 @@ DECODERS = {"published": published, "dense128": dense128, "conv64": conv64, "aut
 
 
 def build(name: str, code: Shape, image: Shape, neurons: Neurons = None, seed: int = 0) -> nn.Sequential:
-    """A freshly initialised decoder from codes of shape `code` to images of shape `image`, both without batch.
+    """Build a freshly initialised decoder from codes of shape `code` to images of shape `image`, both without batch.
 
-    With `neurons` it sees those of `layers.units` only.
+    With `neurons`, its input is only the units that `layers.units` selects.
 
     Raises:
         InputError: this decoder cannot make such images from such codes; there are no such neurons.

@@ -1,4 +1,4 @@
-"""A classifier without BatchNorm and input normalisation, which LRP has no good rules for: same function."""
+"""Folding of BatchNorm and input normalisation, which LRP has no good rules for, into a classifier's linear layers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,9 +15,9 @@ from xmnist.runtime.errors import InputError
 
 
 def folded(classifier: nn.Module, example: Tensor) -> fx.GraphModule:
-    """The unrolled classifier without BatchNorm and input normalisation, and with sums as modules: what LRP needs.
+    """Return the unrolled classifier without BatchNorm and input normalisation, and with sums as modules, for LRP.
 
-    At a gate, the features take all relevance and the map none (the rule for products of Arras et al., 2017, arXiv
+    At a gate, the features receive all relevance and the map none (the rule for products of Arras et al., 2017, arXiv
     1706.07206).
 
     Each of these affine layers becomes part of the linear layer before it or, where there is none, of the next linear
@@ -36,7 +36,9 @@ def folded(classifier: nn.Module, example: Tensor) -> fx.GraphModule:
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             _fold_back(node, modules, graph_module)
     graph_module.recompile()
+    # Folding forward needs the shape of each layer's input: next to padding a bias differs by position.
     ShapeProp(graph_module).propagate(example[:1])
+    # From the output on, so that an affine layer is folded after those that follow it.
     for node in reversed(list(graph_module.graph.nodes)):
         module = modules.get(str(node.target)) if node.op == "call_module" else None
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | Normalize):
@@ -58,7 +60,7 @@ def folded(classifier: nn.Module, example: Tensor) -> fx.GraphModule:
 
 
 def at_pixels(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
-    """Whether a layer's input is the image, be it pooled or flattened."""
+    """Return whether a layer's input is the image, pooled or flattened or neither."""
     before = source(node)
     while before.op != "placeholder":
         module = modules.get(str(before.target)) if before.op == "call_module" else None
@@ -70,7 +72,7 @@ def at_pixels(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
 
 
 def carriers(graph: fx.Graph) -> set[fx.Node]:
-    """The nodes that relevance comes through on its way from the output to the image: not what makes a gate's map."""
+    """Return the nodes that relevance passes from the output to the image; those that compute a gate's map are not."""
     found: set[fx.Node] = set()
     waiting = [node for node in graph.nodes if node.op == "output"]
     while waiting:
@@ -82,7 +84,7 @@ def carriers(graph: fx.Graph) -> set[fx.Node]:
 
 
 class _FeaturesTakeAll(torch.autograd.Function):
-    """A gate through which relevance goes to the features as it is."""
+    """A gate that passes its relevance unchanged to the features."""
 
     @staticmethod
     def forward(ctx: Any, features: Tensor, maps: Tensor) -> Tensor:
@@ -94,12 +96,12 @@ class _FeaturesTakeAll(torch.autograd.Function):
 
 
 def gate_for_features(features: Tensor, maps: Tensor) -> Tensor:
-    """A gate whose relevance the features take."""
+    """Apply a gate whose relevance the features receive."""
     return _FeaturesTakeAll.apply(features, maps.detach())  # else zennit's hooks meet gradients that are None
 
 
 def _fold_back(node: fx.Node, modules: dict[str, nn.Module], root: fx.GraphModule) -> None:
-    """Make a BatchNorm part of the linear layer right before it, if there is one."""
+    """Fold a BatchNorm into the linear layer directly before it, if there is one."""
     before = source(node)
     layer = modules.get(str(before.target)) if before.op == "call_module" else None
     fuse: Callable[..., nn.Module] | None = None
@@ -107,6 +109,7 @@ def _fold_back(node: fx.Node, modules: dict[str, nn.Module], root: fx.GraphModul
         fuse = fuse_conv_bn_eval
     elif isinstance(layer, nn.Linear):
         fuse = fuse_linear_bn_eval
+    # A layer that others use too must keep its output, so the BatchNorm stays.
     if fuse is not None and isinstance(layer, nn.Conv2d | nn.Linear) and len(before.users) == 1:
         _replace(root, modules, before, fuse(plain(layer), modules[str(node.target)]))
         bypass(node)
@@ -118,12 +121,12 @@ def _replace(root: fx.GraphModule, modules: dict[str, nn.Module], node: fx.Node,
 
 
 def _fold_forward(node: fx.Node, modules: dict[str, nn.Module], root: fx.GraphModule) -> None:
-    """Make an affine layer part of all linear layers that it leads to, if only pooling and flattening lie between them.
+    """Fold an affine layer into all linear layers that it leads to, if only pooling and flattening lie between them.
 
-    Pooling by maximum commutes with a channel's affine map, but for a negative factor it becomes a minimum.
+    Maximum pooling commutes with a channel's affine function, but for a negative factor it becomes minimum pooling.
 
     Raises:
-        InputError: it is the input's normalisation, and leads to something else.
+        InputError: it is the input's normalisation, and leads to other layers.
     """
     scale, shift = _affine(modules[str(node.target)])
     passed: list[fx.Node] = []
@@ -135,6 +138,7 @@ def _fold_forward(node: fx.Node, modules: dict[str, nn.Module], root: fx.GraphMo
         if isinstance(module, nn.Conv2d | nn.Linear):
             linear.append(after)
             continue
+        # Zeros of padding take part in an average, so it would not commute with the offset.
         average = isinstance(module, nn.AvgPool2d) and module.padding in (0, (0, 0))
         pools = isinstance(module, nn.MaxPool2d | _ExtremePool2d | nn.AdaptiveAvgPool2d)
         if not (flattens(after, modules) or average or pools):
@@ -157,7 +161,7 @@ def _fold_forward(node: fx.Node, modules: dict[str, nn.Module], root: fx.GraphMo
 
 
 def _affine(module: nn.Module) -> tuple[Tensor, Tensor]:
-    """Factor and offset (C,) of an affine layer."""
+    """Return factor and offset (C,) of an affine layer."""
     if isinstance(module, Normalize):
         scale = 1 / module.std.flatten()
         return scale, -module.mean.flatten() * scale
@@ -170,8 +174,9 @@ def _affine(module: nn.Module) -> tuple[Tensor, Tensor]:
 
 
 def _merged(layer: nn.Module, scale: Tensor, shift: Tensor, shape: torch.Size) -> nn.Module:
-    """A linear layer of `scale * x + shift` as one of x, whose shape (1, C, ...) is that of the layer's input."""
+    """Return a linear layer of `scale * x + shift` as a layer of x, which has shape (1, C, ...)."""
     if isinstance(layer, nn.Linear):
+        # Flattening puts all positions of a channel next to each other.
         repeat = layer.in_features // len(scale)
         scale, shift = scale.repeat_interleave(repeat), shift.repeat_interleave(repeat)
         merged = nn.Linear(layer.in_features, layer.out_features, device="meta")  # draws no initial weights
@@ -183,7 +188,7 @@ def _merged(layer: nn.Module, scale: Tensor, shift: Tensor, shape: torch.Size) -
 
 
 class _Conv2dWithBiasMap(nn.Conv2d):
-    """A convolution whose bias differs from place to place: next to zero padding, a constant input is not constant."""
+    """A convolution whose bias depends on the position: next to zero padding, a constant input is not constant."""
 
     def __init__(self, conv: nn.Conv2d, scale: Tensor, shift: Tensor) -> None:
         names = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
@@ -199,7 +204,7 @@ class _Conv2dWithBiasMap(nn.Conv2d):
 
 
 class _ExtremePool2d(nn.Module):
-    """Pools channels with a positive factor by their maximum, the others by their minimum."""
+    """Pooling of channels with a positive factor by their maximum, of the others by their minimum."""
 
     sign: Tensor
 

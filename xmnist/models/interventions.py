@@ -1,4 +1,4 @@
-"""A network changed on purpose, to see whether its explanations notice: the same function, or less and less of it."""
+"""Interventions on a network for sanity checks of explanations: an equivalent rewriting, and randomised parameters."""
 
 import copy
 from collections.abc import Iterator
@@ -12,10 +12,10 @@ from xmnist.runtime.seeds import derive_seed
 
 @torch.no_grad()
 def rewritten(network: nn.Module, shape: tuple[int, ...], seed: int) -> nn.Module:
-    """A copy that computes the same function of images in [0, 1] another way.
+    """Return a copy that computes the same function of images in [0, 1] with other layers.
 
     The first convolution or linear layer, y = W x + b, becomes two with a ReLU between: y = M' (relu(M W x + M b + c) -
-    c), M being orthogonal and c so large that the ReLU never bends anything, also for images somewhat beyond [0, 1].
+    c). M is orthogonal, and c is so large that the ReLU is the identity, also for images somewhat beyond [0, 1].
 
     Args:
         shape: of one image, (C, H, W).
@@ -25,6 +25,7 @@ def rewritten(network: nn.Module, shape: tuple[int, ...], seed: int) -> nn.Modul
     name, layer = next((n, m) for n, m in twin.named_modules() if isinstance(m, nn.Linear | nn.Conv2d) and _whole(m))
     largest: list[Tensor] = []
     handle = layer.register_forward_pre_hook(lambda _, args: largest.append(args[0].abs().max()))
+    # The range of the layer's input is taken from the two extreme images, all 0 and all 1.
     black = layer.weight.new_zeros(1, *shape)
     twin(torch.cat([black, black + 1]))
     handle.remove()
@@ -36,6 +37,7 @@ def rewritten(network: nn.Module, shape: tuple[int, ...], seed: int) -> nn.Modul
     second = nn.Conv2d(count, count, 1) if isinstance(layer, nn.Conv2d) else nn.Linear(count, count)
     weight = torch.einsum("ij,j...->i...", mixing, layer.weight)
     bias = mixing @ layer.bias if layer.bias is not None else weight.new_zeros(count)
+    # The sum of absolute weights bounds the output; the factor 2 leaves room beyond [0, 1].
     shift = 2 * largest[0] * weight.flatten(1).abs().sum(1) + bias.abs()
     first.weight, first.bias = nn.Parameter(weight), nn.Parameter(bias + shift)
     back = mixing.T.contiguous()
@@ -51,10 +53,10 @@ def _whole(layer: nn.Module) -> bool:
 
 @torch.no_grad()
 def reset_from_the_top(network: nn.Module, seed: int) -> Iterator[tuple[str, nn.Module]]:
-    """Copies in which more and more layers have fresh weights, from the logits down; with the last layer's name each.
+    """Yield copies for cascading parameter randomisation, from the logits down, each with the last layer's name.
 
-    What stands after a convolution or linear layer and has weights (BatchNorm) is reset with it. Weights are Glorot's,
-    drawn from the seed; the explainer of a joint network comes after its classifier.
+    A module with weights after a convolution or linear layer (BatchNorm) is reset together with that layer. Weights
+    are Glorot's, drawn from the seed; the explainer of a joint network comes after its classifier.
 
     Source: Adebayo et al., "Sanity checks for saliency maps", NeurIPS 2018, arXiv 1810.03292, section 3.1, cascading.
     """

@@ -1,4 +1,4 @@
-"""Joint explainer-classifiers: a map that the network makes itself, multiplied into its own features.
+"""Joint explainer-classifiers: networks that multiply their features by an attribution map of their own.
 
 Source: Rio-Torto et al., "Understanding the decisions of CNNs: an in-model approach", Pattern Recognition Letters 133
 (2020).
@@ -20,17 +20,17 @@ fx.wrap("gate")  # stays one call when a network is traced
 
 
 class Explainer(nn.Module):
-    """A U-Net that answers an image (N, C, H, W) with a map (N, 1, H, W) in [0, 1).
+    """A U-Net that returns an attribution map (N, 1, H, W) in [0, 1) of an image (N, C, H, W).
 
-    As published, but for the input's normalisation: two convolutions at each depth, skips that are added, a 1x1
-    convolution, BatchNorm whose bias starts at `init_bias`, tanh, ReLU. Images that cannot be halved `depth` times are
-    padded with their edge, and the map is cut back.
+    It is as published, except for the input's normalisation: two convolutions at each depth, skips that are added, a
+    1x1 convolution, BatchNorm whose bias starts at `init_bias`, tanh, ReLU. Images that cannot be halved `depth` times
+    are padded with their edge, and the map is cut back.
 
     Args:
         shape: of an image, (C, H, W).
         width: channels at full resolution, doubled at each halving.
         depth: how often the image is halved.
-        init_bias: the map starts around tanh of it, 0.995 for 3.
+        init_bias: the map starts around tanh of this value, 0.995 for 3.
     """
 
     def __init__(self, shape: tuple[int, int, int], width: int, depth: int, init_bias: float) -> None:
@@ -70,7 +70,7 @@ def _twice(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class Joint(nn.Module):
-    """A classifier whose features are multiplied, at its gates, by the map that an explainer makes of the image.
+    """A classifier whose features are multiplied, at its gates, by the attribution map of an explainer.
 
     A gate is a forward hook on one of the classifier's own modules, set for one forward pass; no hook outlives it.
 
@@ -97,11 +97,11 @@ class Joint(nn.Module):
             raise InputError("this classifier names no gates: name layers with feature maps by model.gates=[NAME,...]")
 
     def forward(self, images: Tensor) -> Tensor:
-        """The logits, seen through the map."""
+        """Return the logits, gated by the explainer's map."""
         return self.gated(images, self.explainer(images))
 
     def gated(self, images: Tensor, maps: Tensor) -> Tensor:
-        """The logits (N, K), seen through these maps, (N, 1, H, W) or one for all."""
+        """Return the logits (N, K), gated by these maps, (N, 1, H, W) or one map for all images."""
 
         def multiply(module: nn.Module, args: Any, features: Tensor) -> Tensor:
             return gate(features, maps)
@@ -112,11 +112,11 @@ class Joint(nn.Module):
             return self.classifier(images)
 
     def freeze(self, *parts: str) -> None:
-        """Let these of `PARTS` learn nothing: no weights, no BatchNorm statistics, and no dropout either."""
+        """Freeze these of `PARTS`: their weights and BatchNorm statistics stay, and dropout is off."""
         self.frozen = parts
         for part in PARTS:
             self.get_submodule(part).requires_grad_(part not in parts)
-        self.train(self.training)
+        self.train(self.training)  # `train` puts frozen parts into eval mode
 
     def train(self, mode: bool = True) -> "Joint":
         super().train(mode)
@@ -126,7 +126,7 @@ class Joint(nn.Module):
 
 
 class FixedMapClassifier(nn.Module):
-    """A joint network with one map for all images: the map is part of the network, not of what it says of an image."""
+    """A joint network with one map for all images: the map is part of the network and does not depend on the image."""
 
     map: Tensor
 
@@ -140,7 +140,7 @@ class FixedMapClassifier(nn.Module):
 
 
 def check_gates(joint: Joint, example: Tensor) -> None:
-    """Make sure that every gate has feature maps for images like `example` (1, C, H, W).
+    """Check that every gate has feature maps for images like `example` (1, C, H, W).
 
     Raises:
         InputError: names one that has none.

@@ -18,7 +18,7 @@ HALF_A_LEVEL = 0.5 / 255
 
 
 class Normalize(nn.Module):
-    """Subtracts a mean and divides by a standard deviation for each channel.
+    """Input normalisation: subtracts a mean and divides by a standard deviation for each channel.
 
     It is a classifier's first layer, so that everything outside works on pixels in [0, 1].
     """
@@ -33,10 +33,10 @@ class Normalize(nn.Module):
 
     @torch.no_grad()
     def fit(self, mean: Tensor, std: Tensor) -> None:
-        """Take mean and standard deviation (C,) of the training images.
+        """Set mean and standard deviation (C,) of the training images.
 
-        A channel that varies by less than half a gray level is centred and not scaled: the least noise of a test image
-        would be all that a network sees.
+        A channel that varies by less than half a gray level is centred and not scaled: scaling would amplify the
+        smallest noise of a test image until it dominates the input.
         """
         self.mean.copy_(mean.view(-1, 1, 1))
         self.std.copy_(std.masked_fill(std < HALF_A_LEVEL, 1).view(-1, 1, 1))
@@ -55,7 +55,7 @@ def fit_normalisation(model: nn.Module, images: Tensor) -> None:
 
 
 def plain(layer: nn.Conv2d | nn.Linear) -> nn.Conv2d | nn.Linear:
-    """A copy of a linear layer as torch's own: a subclass may treat its bias in its own way, such as clamp it."""
+    """Return a copy of a linear layer as torch's own class: a subclass may change its bias, such as clamp it."""
     twin = copy.deepcopy(layer)
     twin.__class__ = nn.Conv2d if isinstance(layer, nn.Conv2d) else nn.Linear
     return twin
@@ -71,27 +71,27 @@ def initialise(model: nn.Module) -> None:
 
 
 def sequence(**parts: nn.Module) -> nn.Sequential:
-    """Named parts, one after the other, with the published initial weights."""
+    """Return a sequence of named parts with the published initial weights."""
     network = nn.Sequential(OrderedDict(parts))
     initialise(network)
     return network
 
 
 def normed_convolution(inputs: int, outputs: int, stride: int) -> nn.Sequential:
-    """A 3x3 convolution without biases, BatchNorm and ReLU."""
+    """Return a 3x3 convolution without biases, followed by BatchNorm and ReLU."""
     convolution = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU())
 
 
 def names_of(network: nn.Module, what: str) -> tuple[str, ...]:
-    """The dotted names that a classifier has as its `layers` or `gates`; none where it calls something else so."""
+    """Return the dotted names in a classifier's `layers` or `gates`; none where the attribute is something else."""
     names = getattr(network, what, ())
     named = isinstance(names, list | tuple) and all(isinstance(each, str) for each in names)
     return tuple(names) if named else ()
 
 
 def _clamp(layer: nn.Conv2d | nn.Linear) -> None:
-    """Keep a layer's biases at or below 0, as LRP's theory wants them."""
+    """Clamp a layer's biases to at most 0, as LRP's theory assumes."""
     assert layer.bias is not None
     with torch.no_grad():
         layer.bias.clamp_(max=0)
@@ -121,6 +121,7 @@ class Dropout(nn.Dropout):
 
     def forward(self, inputs: Tensor) -> Tensor:
         share = distributed.current()
+        # Dropout of ones gives the mask itself, drawn for the whole batch so that it does not depend on the processes.
         if share is not None and self.training and self.p:
             return inputs * self._dropped(inputs.new_ones(share.total, *inputs.shape[1:]))[share.rows]
         return self._dropped(inputs)
@@ -156,7 +157,7 @@ class ThinConvTranspose2d(nn.ConvTranspose2d):
 
 
 def freeze(model: nn.Module) -> nn.Module:
-    """Put a model into eval mode and stop its parameters from collecting gradients; returns it."""
+    """Put a model into eval mode and disable the gradients of its parameters; return it."""
     return model.eval().requires_grad_(False)
 
 
@@ -187,20 +188,21 @@ class FrozenBatchNorm2d(nn.BatchNorm2d):
 
 
 def quick_gradient(model: nn.Module) -> nn.Module:
-    """Make the gradient of a frozen model by its input cheaper, a tenth of each step of ClaDec; returns the model."""
+    """Make a frozen model's input gradient cheaper, which saves a tenth of each step of ClaDec; return the model."""
     for module in model.modules():
+        # The exact type only: a subclass may normalise in its own way.
         if type(module) is nn.BatchNorm2d and module.affine and module.track_running_stats:
             module.__class__ = FrozenBatchNorm2d
     return model
 
 
 def place(model: nn.Module, device: torch.device) -> nn.Module:
-    """Move a model to a device, convolution weights channels last: the faster layout on CPUs and GPUs; returns it."""
+    """Move a model to a device, with the faster layout channels last on CPUs and GPUs; return it."""
     return nn.Module.to(model.to(device), memory_format=torch.channels_last)
 
 
 def gate(features: Tensor, maps: Tensor) -> Tensor:
-    """Features (N, C, h, w) times a map (N, 1, H, W), averaged over windows to their size.
+    """Multiply features (N, C, h, w) by a map (N, 1, H, W), averaged over windows to their size.
 
     Every gate calls this function, so that explanation methods that rewrite a network find it again.
     """
@@ -208,13 +210,13 @@ def gate(features: Tensor, maps: Tensor) -> Tensor:
 
 
 def pooled(maps: Tensor, features: Tensor) -> Tensor:
-    """Maps (N, 1, H, W), averaged over windows to the size of features (N, C, h, w)."""
+    """Average maps (N, 1, H, W) over windows to the size of features (N, C, h, w)."""
     height, width = features.shape[2:]
     return F.adaptive_avg_pool2d(maps, (height, width))
 
 
 class _Reached(Exception):
-    """The layer that was asked for has answered; the rest of the forward pass is not needed."""
+    """Signal that the requested layer has its output; the rest of the forward pass is not needed."""
 
 
 class Encoder(nn.Module):
@@ -271,11 +273,11 @@ class Units(nn.Module):
 
 
 Neurons = float | Sequence[int] | None
-"""The share of a layer's units that a decoder sees, or which; None for all."""
+"""The units of a layer that a decoder gets: a share of them, or their numbers; None for all."""
 
 
 def units(neurons: float | Sequence[int], width: int, seed: int) -> list[int]:
-    """Which units of a layer of `width` are taken, in their order: a share of them, drawn by seed, or those listed.
+    """Return selected units of a layer of `width`, in ascending order: a share drawn by seed, or the listed ones.
 
     Raises:
         InputError: the layer has no such unit.
@@ -291,9 +293,9 @@ def units(neurons: float | Sequence[int], width: int, seed: int) -> list[int]:
 
 @torch.no_grad()
 def batched(function: Callable[[Tensor], Tensor], inputs: Tensor, batch_size: int = 250) -> Tensor:
-    """`function` of every row of `inputs`, computed in batches that stay in a processor's cache, without gradients."""
+    """Compute `function` of every row of `inputs` without gradients, in batches that fit a processor's cache."""
     made = (function(part) for part in inputs.split(batch_size))
-    first = next(made)
+    first = next(made)  # shape, type and layout of the result are known only from a first batch
     layout = torch.channels_last if first.dim() == 4 and first.stride(1) == 1 else torch.contiguous_format
     out = torch.empty((len(inputs), *first.shape[1:]), dtype=first.dtype, device=first.device, memory_format=layout)
     out[: len(first)] = first
@@ -303,7 +305,7 @@ def batched(function: Callable[[Tensor], Tensor], inputs: Tensor, batch_size: in
 
 
 def blurred(images: Tensor) -> Tensor:
-    """Images (N, C, H, W) under a Gaussian blur with a standard deviation of an eighth of their size."""
+    """Blur images (N, C, H, W) by a Gaussian with a standard deviation of an eighth of their size."""
     from torchvision.transforms.v2.functional import gaussian_blur
 
     sigma = min(images.shape[2:]) / 8

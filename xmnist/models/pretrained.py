@@ -1,4 +1,4 @@
-"""Trained weights that a torchvision network's own training begins with."""
+"""Initialisation of torchvision networks from trained weights."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from xmnist.runtime.storage import digest, load_checkpoint
 log = logging.getLogger(__name__)
 
 IMAGENET = "imagenet"
-"""What stands for torchvision's own weights, in the place of a file."""
+"""The word for torchvision's own weights, instead of a file."""
 
 SECONDS = 10.0
-"""How long a server may say nothing."""
+"""The longest wait for an answer of a server."""
 
 CLASSES = ("fc.weight", "fc.bias")
-"""What depends on the number of classes."""
+"""The tensors that depend on the number of classes."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Pretrained(Classifier):
-    """A torchvision network as the part `network` of a classifier, whose training can begin with trained weights.
+    """A torchvision network as the part `network` of a classifier, which can be initialised from trained weights.
 
     It stands first among the bases of a declaration, so that the options of the network come before its own.
     """
@@ -53,9 +53,9 @@ class Pretrained(Classifier):
     ] = None
 
     def resolved(self) -> Self:
-        """The same classifier with the checksum of its file: content, not place, says which run it is.
+        """Return the same classifier with the checksum of its file: the content, not the path, identifies the run.
 
-        Where the file is gone, a checksum that is given is believed: a finished run is found without it.
+        Where the file is gone, a given checksum is trusted, so that a finished run is found without the file.
         """
         path, given = self.weights, self.weights_sha256
         if path is None or path == IMAGENET:
@@ -80,7 +80,7 @@ class Pretrained(Classifier):
         return replace(self, weights_sha256=found)
 
     def identity(self) -> Options:
-        """Name and options, with what the file holds that the training begins with, if any, not with where it lies."""
+        """Return name and options, with the checksum of the file of initial weights instead of its path."""
         own = self.plain()
         path, checksum = own.pop("weights"), own.pop("weights_sha256")
         return own | ({"weights": checksum or path} if path else {})
@@ -103,29 +103,29 @@ class Pretrained(Classifier):
 
 @lru_cache
 def _checksum(path: str, modified: int, size: int) -> str:
-    """The checksum of a file, which is read once while it stays as it is."""
+    """Return the checksum of a file, which is read again only if its time or size has changed."""
     return digest(Path(path))
 
 
 def begin(model: nn.Module, name: str, source: str, checksum: str | None = None) -> str:
-    """Put trained weights into a fresh ResNet; returns which of its parts stay fresh, in words."""
+    """Load trained weights into a fresh ResNet; return a description of the parts that stay fresh."""
     found, fresh = find(model, name, source, checksum)
     model.get_submodule("network").load_state_dict(found, strict=False)
     return fresh
 
 
 def find(model: nn.Module, name: str, source: str, checksum: str | None = None) -> tuple[dict[str, Tensor], str]:
-    """The tensors that a ResNet begins with, by torchvision's names, and which of its parts stay fresh.
+    """Return the initial tensors of a ResNet, by torchvision's names, and a description of the parts that stay fresh.
 
-    These are all but those of another stem or for another number of classes. Where the images are gray, and those that
-    the weights were trained on had colours, the first convolution's weights are added up: a gray image of three equal
-    channels would have had the same answer.
+    Tensors of another stem or for another number of classes are left out. Where the images are gray and the weights
+    were trained on colour images, the first convolution's weights are summed over channels: a gray image of three
+    equal channels would give the same output.
 
     Args:
-        model: may be on the meta device; nothing is put into it.
-        name: what torchvision calls the network, such as `resnet18`.
+        model: may be on the meta device; it is not changed.
+        name: torchvision's name of the network, such as `resnet18`.
         source: `imagenet`, or a file.
-        checksum: what the file's SHA-256 must be.
+        checksum: the expected SHA-256 of the file.
 
     Raises:
         InputError: there are no such weights, or they are not those of this network.
@@ -182,7 +182,7 @@ def _unfit(source: str, name: str, reason: str) -> InputError:
 
 
 def _in_file(source: str, name: str, checksum: str | None) -> dict[str, Tensor]:
-    """The state dict in a file, by torchvision's names."""
+    """Return the state dict in a file, by torchvision's names."""
     if not Path(source).is_file():
         raise _unfit(source, name, "there is no such file")
     try:
@@ -199,20 +199,20 @@ def _in_file(source: str, name: str, checksum: str | None) -> dict[str, Tensor]:
 
 
 KEYS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights", "params")
-"""Under which keys people keep the state dict in a checkpoint."""
+"""Common keys of the state dict in a checkpoint."""
 
 AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema")
-"""Under which keys they keep the moving average of the weights."""
+"""Common keys of the moving average of the weights."""
 
 FIRST = "conv1.weight"
 """The first tensor of a torchvision ResNet."""
 
 
 def _unpacked(given: dict[str, Any]) -> tuple[dict[str, Tensor], list[str]]:
-    """The state dict in a checkpoint, by torchvision's names, and what was left out or taken off to get it.
+    """Return the state dict in a checkpoint, by torchvision's names, and notes on omitted tensors and prefixes.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is no state dict.
     """
     told, state = list[str](), given
     inside = [key for key in (*KEYS, *AVERAGED) if isinstance(given.get(key), dict)]
@@ -239,7 +239,7 @@ def _unpacked(given: dict[str, Any]) -> tuple[dict[str, Tensor], list[str]]:
 
 
 def _imagenet(name: str) -> dict[str, Tensor]:
-    """torchvision's default weights of a network, from its folder of such files, or fetched into it."""
+    """Return torchvision's default weights of a network, from its cache folder or fetched into it."""
     from torchvision.models import get_model_weights  # takes seconds
 
     weights = get_model_weights(name).DEFAULT

@@ -1,4 +1,4 @@
-"""A network as a table: its layers in the order in which they answer, their outputs and parameters."""
+"""Table of a network: its layers in the order of the forward pass, their outputs and parameters."""
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
@@ -16,18 +16,18 @@ MARKS = "layer: what layer=NAME calls it; any other line can be named too. gate:
 
 @dataclass
 class Seen:
-    """What a module has answered: the shape of its output, without the batch, and how often."""
+    """A module's calls: the shape of its output, without the batch, and the number of calls."""
 
     output: str = ""
     times: int = 0
 
 
 Trace = dict[nn.Module, Seen]
-"""The modules that had a part in a forward pass, in the order in which they were called."""
+"""The modules that took part in a forward pass, in the order in which they were called."""
 
 
 def trace(model: nn.Module, forward: Callable[[], object]) -> Trace:
-    """Look at a model while `forward` calls it, in eval mode; its mode, its weights and all seeds stay as they were."""
+    """Record a model's modules while `forward` calls it, in eval mode; mode, weights and random states are restored."""
     found: Trace = {}
 
     def enter(module: nn.Module, args: Any) -> None:
@@ -36,6 +36,7 @@ def trace(model: nn.Module, forward: Callable[[], object]) -> Trace:
     def leave(module: nn.Module, args: Any, output: Any) -> None:
         found[module] = Seen(shape(output), found[module].times + 1)
 
+    # Each module has its own mode: a joint model may hold frozen parts in eval mode while others train.
     modes = {module: module.training for module in model.modules()}
     devices = {p.device for p in model.parameters() if p.device.type == "cuda"}
     with ExitStack() as undo, torch.random.fork_rng(devices), torch.no_grad():
@@ -52,20 +53,20 @@ def trace(model: nn.Module, forward: Callable[[], object]) -> Trace:
 
 
 def shape(output: Any) -> str:
-    """The shape of a tensor, or of each in a tuple or list, without the batch."""
+    """Return the shape of a tensor, or of each in a tuple or list, without the batch."""
     if isinstance(output, Tensor):
         return "x".join(map(str, output.shape[1:]))
     return ", ".join(map(shape, output)) if isinstance(output, tuple | list) else ""
 
 
 def table(title: str, network: nn.Module, seen: Trace, marked: Mapping[str, Iterable[str]]) -> str:
-    """A network's layers, a line each, and how many parameters it has.
+    """Return a network's layers, a line each, and its number of parameters.
 
     Modules of modules have a line if they are marked, or have parameters of their own.
 
     Args:
         title: a line above it, or nothing.
-        seen: what a forward pass through it has shown.
+        seen: the record of a forward pass through it.
         marked: remark -> the dotted names of the modules that have it.
     """
     names = {module: name for name, module in network.named_modules()}
@@ -91,12 +92,12 @@ def table(title: str, network: nn.Module, seen: Trace, marked: Mapping[str, Iter
 
 
 def count(parameters: Iterable[nn.Parameter]) -> int:
-    """How many numbers there are in some parameters."""
+    """Return the number of values in some parameters."""
     return sum(parameter.numel() for parameter in parameters)
 
 
 def _columns(rows: list[tuple[str, ...]]) -> list[str]:
-    """Rows as lines, each column as wide as it must be; numbers end at the same place."""
+    """Format rows as lines, each column as wide as its longest cell; numbers are aligned to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     sides = ["<", "<", "<", ">", "<"]
     return [

@@ -1,4 +1,4 @@
-"""The variational decoder: a code becomes a point of a plane, or of a space of few dimensions, and that an image."""
+"""The variational decoder: a latent space of few dimensions between a layer's code and the reconstruction."""
 
 import math
 from collections.abc import Sequence
@@ -13,16 +13,16 @@ Shape = tuple[int, ...]
 
 
 class Vae(nn.Module):
-    """The Keras study's variational autoencoder, less what makes the codes: codes (N, ...) to images (N, C, H, W).
+    """The Keras study's variational autoencoder, from the codes on: codes (N, ...) to images (N, C, H, W).
 
-    A code, flattened, has a normal distribution in the latent space, of which training draws a point and eval takes
-    the mean; from there 7x7x64 numbers become 14x14 and 28x28 pixels. Other images begin at a quarter of their size,
-    rounded up. Points stay in float32 in a training in bfloat16, which has no more than three digits for them.
+    A flattened code gives a normal distribution in the latent space. Training draws a point of it and eval takes the
+    posterior mean; from there 7x7x64 numbers become 14x14 and 28x28 pixels. Other images begin at a quarter of their
+    size, rounded up. Points stay in float32 in a training in bfloat16, which has no more than three digits for them.
 
     Args:
         code, image: shapes without batch.
         latent: dimensions of the latent space.
-        which: the units of the code that it sees; None for all.
+        which: the units of the code that it uses; None for all.
     """
 
     def __init__(self, code: Shape, image: Shape, latent: int, which: Sequence[int] | None = None) -> None:
@@ -45,23 +45,23 @@ class Vae(nn.Module):
         )
 
     def encode(self, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and logarithm of the variance of each code's point, (N, latent) each."""
+        """Return the posterior mean and log-variance of each code, (N, latent) each."""
         with torch.autocast(codes.device.type, enabled=False):
             flat = self.units(codes).flatten(1).to(self.mean.weight.dtype)
             return self.mean(flat), self.logvar(flat)
 
     def logits(self, points: Tensor) -> Tensor:
-        """The image (N, C, H, W) of each point (N, latent), before the sigmoid."""
+        """Return the image (N, C, H, W) of each point (N, latent), before the sigmoid."""
         with torch.autocast(points.device.type, enabled=False):
             spread = self.spread(points)
         return self.upsample(spread)
 
     def decode(self, points: Tensor) -> Tensor:
-        """The image (N, C, H, W) of each point (N, latent), in [0, 1]."""
+        """Return the image (N, C, H, W) of each point (N, latent), in [0, 1]."""
         return self.logits(points).sigmoid()
 
     def parts(self, codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What the loss is made of: the logits of an image of each code, its point's mean and log-variance."""
+        """Return the inputs of the loss: the logits of each code's image, its posterior mean and log-variance."""
         means, logvars = self.encode(codes)
         points = means + (0.5 * logvars).exp() * _noise(means) if self.training else means
         return self.logits(points), means, logvars
@@ -71,13 +71,13 @@ class Vae(nn.Module):
 
 
 def _doubling(inputs: int, outputs: int, size: list[int]) -> nn.ConvTranspose2d:
-    """A convolution that doubles height and width to `size`, or to one less where that is odd."""
+    """Return a transposed convolution that doubles height and width to `size`, or to one less where that is odd."""
     last = (1 - size[0] % 2, 1 - size[1] % 2)
     return nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=1, output_padding=last)
 
 
 def _noise(like: Tensor) -> Tensor:
-    """Standard normal numbers; of several processes that train, each draws those of the whole batch for its rows."""
+    """Draw standard normal noise; each of several processes draws it for the whole batch and takes its rows."""
     share = distributed.current()
     if share is None:
         return torch.randn_like(like)
@@ -85,9 +85,9 @@ def _noise(like: Tensor) -> Tensor:
 
 
 def build(code: Shape, image: Shape, latent: int, neurons: Neurons = None, seed: int = 0) -> Vae:
-    """A freshly initialised network from codes of shape `code` to images of shape `image`, both without batch.
+    """Build a fresh network from codes of shape `code` to images of shape `image`, both without batch.
 
-    With `neurons` it sees those of `layers.units` only.
+    With `neurons`, its input is only the units that `layers.units` selects.
 
     Variances begin at 1: of weights that are drawn, a wide code would make powers of e in the hundreds and thousands.
     """

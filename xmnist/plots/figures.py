@@ -1,4 +1,4 @@
-"""Curves, bars and tables as pictures, in one style; matplotlib without its global state (pyplot)."""
+"""Curves, bars and confusion matrices as pictures, in one style; matplotlib without its global state (pyplot)."""
 
 import logging
 import re
@@ -23,10 +23,10 @@ from xmnist.metrics.panels import Bars, Chart, Lines, Panel, Series
 from xmnist.plots.styles import COLOURS, DASHES, QUIET, Style, style, styles
 
 log = logging.getLogger(__name__)
-for _name in ("fontTools", "matplotlib"):  # they tell of each letter in a PDF, and of fonts that they look at once
+for _name in ("fontTools", "matplotlib"):  # they log each letter in a PDF, and each font that they inspect
     logging.getLogger(_name).setLevel(logging.WARNING)
 
-BLUE, ORANGE, RED = "#0072b2", "#d55e00", "#b3123b"  # told apart by colour-blind eyes too
+BLUE, ORANGE, RED = "#0072b2", "#d55e00", "#b3123b"  # distinguishable with colour blindness too
 _NAMES = {
     "loss": "loss",
     "accuracy": "accuracy",
@@ -43,12 +43,12 @@ ELSEWHERE = (
     *("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Microsoft YaHei", "SimHei", "PingFang SC"),
     *("Hiragino Sans", "WenQuanYi Micro Hei", "Droid Sans Fallback", "Malgun Gothic", "Noto Sans", "Arial Unicode MS"),
 )
-"""Fonts of letters that matplotlib's own lacks; those that are installed are asked, in this order."""
+"""Fonts with letters that matplotlib's own lacks; those that are installed are tried in this order."""
 
 
 @cache
 def _style() -> Any:
-    """How all pictures look, whatever a matplotlibrc says: matplotlib's defaults, and fonts for names of classes."""
+    """Return the style of all pictures, independent of any matplotlibrc: the defaults, and fonts for class names."""
     there = set(font_manager.get_font_names())
     own = {str(key): value for key, value in rcParamsDefault.items() if "backend" not in key}
     fonts = ["DejaVu Sans", *(name for name in ELSEWHERE if name in there)]
@@ -57,7 +57,7 @@ def _style() -> Any:
         "ps.fonttype": 42,
         "svg.fonttype": "none",
     }  # letters stay letters, which journals ask for
-    own |= {"svg.hashsalt": "xmnist"}
+    own |= {"svg.hashsalt": "xmnist"}  # without a fixed salt, an SVG has other ids every time
     return own | {"font.family": fonts, "text.parse_math": False}  # a class may be called $5$
 
 
@@ -65,7 +65,7 @@ P = ParamSpec("P")
 
 
 def styled(draw: Callable[P, None]) -> Callable[P, None]:
-    """A function that draws, in this package's style; letters that no font has are told once."""
+    """Make a drawing function use this package's style, and log letters that no font has once per picture."""
 
     @wraps(draw)
     def drawn(*given: P.args, **named: P.kwargs) -> None:
@@ -73,6 +73,7 @@ def styled(draw: Callable[P, None]) -> Callable[P, None]:
             warnings.simplefilter("always")
             draw(*given, **named)
         lacking = {found[1] for each in caught if (found := re.match(r"Glyph (\d+) .*missing", str(each.message)))}
+        # Every warning was caught to find missing letters; the others are issued again.
         for each in caught:
             if not str(each.message).startswith("Glyph "):
                 warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
@@ -84,7 +85,7 @@ def styled(draw: Callable[P, None]) -> Callable[P, None]:
 
 
 UNDATED: dict[str, dict[str, Any]] = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
-"""What a file is told not to hold, so that the same picture is the same bytes."""
+"""Dates that files omit, by suffix, so that the same picture has the same bytes."""
 
 
 def _save(figure: Figure, path: Path, dpi: int = 150) -> None:
@@ -97,16 +98,16 @@ def _save(figure: Figure, path: Path, dpi: int = 150) -> None:
 
 
 HIGHER = ("accuracy", "agreement")
-"""Of what a training's history has, what is better the higher it is."""
+"""Columns of a training's history for which higher is better."""
 
 
 @styled
 def curves(history: Sequence[Mapping[str, float]], title: str, path: Path) -> None:
-    """Draw a training's history: one panel a figure, training and validation in one where there are both."""
+    """Draw a training's history: one panel per score, with training and validation in it where there are both."""
     names = [n for n in _NAMES if f"val_{n}" in history[0]]
     wide, high = 3.4 * len(names), 3.2
     figure = Figure(figsize=(wide, high))
-    # Room for any number: a layout that looks for what these need would cost as much as the drawing.
+    # Fixed margins with room for any number: a layout engine would cost as much time as the drawing.
     gaps = {"left": 0.72 / wide, "right": 1 - 0.1 / wide, "bottom": 0.52 / high, "top": 1 - 0.58 / high}
     figure.subplots_adjust(**gaps, wspace=0.82 / 2.58)
     figure.suptitle(title, fontsize=10, y=1 - 0.08 / high)
@@ -134,7 +135,7 @@ def curves(history: Sequence[Mapping[str, float]], title: str, path: Path) -> No
 
 
 def draw(chart: Chart, path: Path) -> None:
-    """Draw what a metric wants drawn."""
+    """Draw a chart of a metric."""
     if isinstance(chart, Lines):
         lines(chart.panels, chart.title, path, chart.markers)
     elif isinstance(chart, Bars):
@@ -169,7 +170,7 @@ def lines(panels: Sequence[Sequence[Panel]], title: str, path: Path, markers: bo
                 shown[series.name] = line
             _dress(axes, panel)
     if len(names) > 1:
-        handles = [shown[name] for name in names]  # long ones, on which dashes can be told apart
+        handles = [shown[name] for name in names]  # drawn long, so that dashes can be distinguished
         figure.legend(
             handles,
             [looks[name].title for name in names],
@@ -182,7 +183,7 @@ def lines(panels: Sequence[Sequence[Panel]], title: str, path: Path, markers: bo
 
 
 def _looks(panels: Sequence[Sequence[Panel]], names: Sequence[str]) -> dict[str, Style]:
-    """How each name is drawn: methods in their own way, anything else, such as a class, one after the other."""
+    """Return the style of each name: methods have their own; others, such as classes, get one after the other."""
     if not any(panel.methods for row in panels for panel in row):
         quiet = {series.name for row in panels for panel in row for series in panel.series if series.quiet}
         loud = [name for name in names if name not in quiet]
@@ -194,7 +195,7 @@ def _looks(panels: Sequence[Sequence[Panel]], names: Sequence[str]) -> dict[str,
 
 @dataclass(frozen=True)
 class Point:
-    """What two scores of a model are, each with its interval, and whether it is on the Pareto front."""
+    """Two scores of a model, each with its interval, and whether it is on the Pareto front."""
 
     x: float
     y: float
@@ -209,7 +210,7 @@ def front(points: Sequence[Point], labels: Sequence[str], title: str, path: Path
     figure = Figure(figsize=(8.6, 4.2), layout="constrained")
     figure.suptitle(title, fontsize=10)
     axes = figure.add_subplot()
-    for point in sorted(points, key=lambda point: point.best):  # the best on top
+    for point in sorted(points, key=lambda point: point.best):  # the front is drawn last, on top
         colour = BLUE if point.best else "0.65"
         error = [
             [[abs(value - bounds[0])], [abs(bounds[1] - value)]]
@@ -246,7 +247,7 @@ def _dress(axes: Axes, panel: Panel) -> None:
 
 
 def _square(axes: Axes, panel: Panel) -> None:
-    """Axes of shares: all of [0, 1], and beside it an inset where the curves differ, if that is in a corner."""
+    """Show all of [0, 1] on axes of shares, with an inset of the corner where the curves differ, if they do there."""
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
     loud = [series for series in panel.series if len(series.x) > 2]
     if not loud:
@@ -267,13 +268,13 @@ def _square(axes: Axes, panel: Panel) -> None:
 
 
 def _reach(series: Series, falls: bool) -> float:
-    """How far a curve stays from the corner of a perfect one."""
+    """Return the distance of a curve from the corner of a perfect classifier."""
     return min(1 - y + (1 - x if falls else x) for x, y in zip(series.x, series.y, strict=True))
 
 
 @styled
 def bars(panels: Sequence[Panel], title: str, path: Path) -> None:
-    """Draw panels side by side, a bar at each tick; quiet series are gray, intervals thin lines."""
+    """Draw panels side by side, with a bar at each tick; quiet series are gray, intervals are thin lines."""
     ticks = [style(name).title if panels[0].methods else name for name in panels[0].ticks or ()]
     left = 0.3 + 0.075 * max(map(len, ticks), default=0)
     size = (max(left + 2.9 * len(panels), 0.072 * len(title) + 0.4), 1.1 + 0.2 * len(ticks))
@@ -307,6 +308,7 @@ def _bar_colours(panel: Panel, series: Series) -> list[str]:
 def confusion(counts: NDArray[np.integer], classes: Sequence[str], title: str, path: Path) -> None:
     """Draw a confusion matrix (K, K), a row for each true class: counts, coloured by their share of the row."""
     size, longest = len(classes), max(map(len, classes))
+    # A class without an image has a row of zeros, whose sum must not divide.
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     side = max(2.6, 0.42 * min(size, 30))
     figure = Figure(figsize=(max(side + 1.2 + 0.07 * longest, 0.072 * len(title) + 0.4), side + 0.9 + 0.05 * longest))

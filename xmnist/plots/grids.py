@@ -34,10 +34,10 @@ KEYS: dict[str, tuple[str, str, str]] = {
         "information discarded by the layer: where the reference is lighter (red) or darker",
     ),
 }
-"""Kind of map -> its colours, their ends, and what they mean."""
+"""Colour map, ends of its key, and meaning of the colours, by kind of map."""
 
 DENSE = 220
-"""Dots per inch, so that 28 pixels of an image are not blurred in a small cell."""
+"""Dots per inch: enough that 28 pixels of an image are not blurred in a small cell."""
 
 EDGE = 0.1  # inches
 
@@ -46,7 +46,7 @@ EDGE = 0.1  # inches
 class Row:
     """One kind of picture of every image: pictures (N, C, H, W), and the predicted class of each where they are images.
 
-    Images have values in [0, 1], as have maps and masks (N, 1, H, W); differences have [-1, 1], heatmaps any.
+    Values are in [0, 1] for images, and for maps and masks (N, 1, H, W); in [-1, 1] for differences; any for heatmaps.
     """
 
     name: str
@@ -69,12 +69,12 @@ def grid(
 
     Args:
         rows: the images first.
-        truth: true class of each image, None where nobody knows it; above an image stands `true`, or `true → predicted`
-            in red where they differ.
-        path: its suffix says in which format: png, pdf or svg.
-        layout: images as `columns` or as `rows`; `auto`: as fits a page.
-        overlay: heatmaps are drawn over the gray image.
-        notes: lines that stand below.
+        truth: true class of each image, None where it is unknown; the label above an image is `true`, or
+            `true → predicted` in red where they differ.
+        path: its suffix sets the format: png, pdf or svg.
+        layout: images as `columns` or as `rows`; `auto`: as fits a page better.
+        overlay: draw heatmaps over the gray image.
+        notes: lines below the pictures.
     """
     labels = [
         None if row.predicted is None else [_label(true, seen) for true, seen in zip(truth, row.predicted, strict=True)]
@@ -113,7 +113,7 @@ def _write(
 
 
 def _label(true: str | None, seen: str) -> sheets.Label:
-    """What stands above an image, and whether it is misclassified."""
+    """Return the label above an image, and whether the image is misclassified."""
     return (f"{true} → {seen}", True) if true is not None and seen != true else (seen, False)
 
 
@@ -147,7 +147,7 @@ def _cells(
             _write(figure, x - GAP, y + sheet.cell / 2, name, "right", "center")
 
 
-BAR, END = 0.75, 0.16  # inches: a colour bar, and what its ends take
+BAR, END = 0.75, 0.16  # inches: a colour bar, and the label at each of its ends
 KEY = EDGE + BAR + 2 * END + 0.08  # inches from the left edge to the text beside it
 
 
@@ -166,14 +166,16 @@ def _key(figure: Figure, colours: str, ends: str, middle: float) -> None:
 def _picture(axes: Axes, picture: NDArray[np.floating], kind: str, base: NDArray[np.floating] | None) -> None:
     """Show one picture (C, H, W), every pixel a square: an image in [0, 1], or a heatmap, white where it is 0."""
     shown = picture[0] if picture.shape[0] == 1 else picture.transpose(1, 2, 0)
-    signed = kind in ("heatmap", "difference")  # answers, not explainers
+    signed = kind in ("heatmap", "difference")  # kinds of pictures, not names of explainers
     if kind == "heatmap" and base is not None:
         gray = base.mean(0)
         axes.imshow(gray, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        # Opacity shows the magnitude, so that the image remains visible where there is no evidence.
         share = np.abs(shown) / (float(np.abs(picture).max()) or 1.0)
         colour = colormaps["RdBu_r"](np.where(shown > 0, 0.9, 0.1))
         axes.imshow(np.dstack([colour[..., :3], share]), interpolation="nearest")
     elif signed:
+        # A symmetric range keeps 0 white; differences share one range, so that pictures can be compared.
         limit = 1.0 if kind == "difference" else float(np.abs(picture).max()) or 1.0
         axes.imshow(shown, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
     elif kind in ("map", "mask"):

@@ -16,10 +16,10 @@ from xmnist.plots import figures
 from xmnist.plots.styles import COLOURS
 
 NAMED = 20
-"""Of more classes than this, a legend would be no help."""
+"""Largest number of classes with a legend; a longer one would not help."""
 
 ROUNDS = 10
-"""In how many turns the classes' points are drawn, so that none covers all others."""
+"""Number of turns in which the classes' points are drawn, so that no class covers all others."""
 
 _COLOURS = (*COLOURS, "#6b3e1f", "#b7c94f")
 _MARKERS = "os^vDPX*<>"
@@ -27,7 +27,7 @@ _MARKERS = "os^vDPX*<>"
 
 @dataclass(frozen=True)
 class Plane:
-    """What is decoded along two of the latent dimensions: `images` (R, R, C, H, W), z of the second rising by row.
+    """Images decoded along two latent dimensions: `images` (R, R, C, H, W), z of the second rising by row.
 
     `x` and `y` are the dimensions, `spans` the lowest and highest z of each.
     """
@@ -49,13 +49,14 @@ class Cloud:
 
 @figures.styled
 def grid(planes: Sequence[Plane], title: str, path: Path) -> None:
-    """Draw the images of each plane at their places, one panel a plane, at most three beside each other."""
+    """Draw the images of each plane at their latent points, one panel per plane, at most three in a row."""
     across = min(len(planes), 3)
     down, side = -(-len(planes) // across), 5.6 if len(planes) == 1 else 4.0
     figure = _figure(across * side, down * side, title)
     for place, plane in enumerate(planes, 1):
         axes = figure.add_subplot(down, across, place)
         count, _, channels, height, width = plane.images.shape
+        # Reversed, since z rises by row but pictures are drawn from the top.
         rows = plane.images[::-1].transpose(0, 3, 1, 4, 2).reshape(count * height, count * width, channels)
         (left, right), (low, high) = plane.spans
         x, y = ((end - start) / max(count - 1, 1) / 2 for start, end in plane.spans)  # half a picture
@@ -69,9 +70,9 @@ def grid(planes: Sequence[Plane], title: str, path: Path) -> None:
 
 @figures.styled
 def clusters(clouds: Sequence[Cloud], planes: Sequence[Plane], classes: Sequence[str], title: str, path: Path) -> None:
-    """Draw where images of each class are, a row a plane and a column a cloud, with a frame around what `grid` shows.
+    """Draw the means of each class, one row per plane and one column per cloud, with a frame around the area of `grid`.
 
-    Classes have colours and markers; of more than `NAMED` classes, colours that go from dark to light by their number.
+    Classes have colours and markers; more than `NAMED` classes have colours from dark to light by their number.
     """
     named = len(classes) <= NAMED
     beside = 0.5 + 0.075 * max(map(len, classes)) if named else 0.0
@@ -111,10 +112,11 @@ def _figure(width: float, height: float, title: str) -> Figure:
 
 
 def _look(place: int, count: int) -> tuple[str, str]:
-    """Colour and marker of a class."""
+    """Return colour and marker of a class."""
     if count > NAMED:
         red, green, blue, _ = colormaps["viridis"](place / (count - 1), bytes=True)
         return f"#{red:02x}{green:02x}{blue:02x}", "o"
+    # The shift gives a class that repeats a colour another marker.
     turn, rest = divmod(place, len(_COLOURS))
     return _COLOURS[rest], _MARKERS[(rest + 3 * turn) % len(_MARKERS)]
 

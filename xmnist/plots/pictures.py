@@ -1,4 +1,4 @@
-"""Pictures of what is being trained: reconstructions, latent spaces, the maps of joint models after each phase."""
+"""Pictures of trained models: reconstructions, latent spaces, and the maps of joint models after each phase."""
 
 from collections.abc import Iterable, Sequence
 from itertools import combinations
@@ -18,7 +18,7 @@ from xmnist.runs.titles import phase_title, title
 from xmnist.training.objectives import Latent, Task
 
 EXAMPLES = 8
-"""How many images, of as many classes as there are, a picture shows, with up to half as many misclassified ones."""
+"""Number of images in a picture, of as many classes as there are, beside up to half as many misclassified ones."""
 
 
 def examples(
@@ -28,9 +28,9 @@ def examples(
     test: Split,
     classes: Sequence[str],
 ) -> None:
-    """Draw a few test images and what models make of them, with what the explained classifier sees in each.
+    """Draw a few test images and their reconstructions, with the predicted class of each by the explained classifier.
 
-    Of one decoder beside its reference, also what they differ in.
+    For one decoder beside its reference, also draw their difference.
     """
     shown = choose(test.labels, batched(explained, test.images).argmax(1))
     few = test.images[shown]
@@ -55,23 +55,23 @@ def _reconstructed(task: Task, images: Tensor) -> Tensor:
 
 
 def padding(networks: Iterable[nn.Module]) -> list[str]:
-    """What a legend says of decoders whose last row and column are padding, as published."""
+    """Return the legend's note on decoders whose last row and column are padding, as published."""
     note = "ClaDec, RefAE: the last row and column are the published decoder's padding (model.decoder=auto has none)"
     return [note] if any(map(decoders.padded, networks)) else []
 
 
 PLACED = 10_000
-"""How many training images, spread over all of them, are given a place in a picture of a latent space."""
+"""Number of training images, spread evenly over all of them, in a picture of a latent space."""
 
 SPAN = (0.01, 0.99)
-"""Between which of the training means, in order, a picture shows what is decoded: few lie far out."""
+"""Quantiles of the training means between which a picture shows decoded images: few means lie far out."""
 
 
 def latent(run: Run[Settings], space: Latent, images: Data) -> None:
-    """Draw what is decoded along the latent dimensions, and where the images of each class are, two at a time.
+    """Draw decoded images along the latent dimensions, and the means of each class, two dimensions at a time.
 
-    Of more than four dimensions, these are the four in which the training means differ most; in what is decoded along
-    two of them, the others have the training images' mean.
+    Of more than four dimensions, the four with the largest variance of the training means are drawn; in images that
+    are decoded along two of them, the others have the training images' mean.
     """
     some = min(PLACED, len(images.train))
     splits = {"training": images.train.subset(torch.arange(some) * len(images.train) // some), "test": images.test}
@@ -92,10 +92,10 @@ def latent(run: Run[Settings], space: Latent, images: Data) -> None:
 
 
 def _plane(space: Latent, means: Tensor, x: int, y: int, shape: tuple[int, int, int]) -> latent_space.Plane:
-    """What is decoded in a plane, in as many places as can be looked at."""
+    """Decode the images of a plane, at as many points as remain large enough to see."""
     count = min(20, max(5, 640 // max(shape[1:])))
     ends = means.double().quantile(torch.tensor(SPAN, dtype=torch.float64, device=means.device), 0)
-    middle, half = ends.mean(0), (ends[1] - ends[0]).clamp_min(1e-3) / 2  # a dimension may be collapsed
+    middle, half = ends.mean(0), (ends[1] - ends[0]).clamp_min(1e-3) / 2  # a collapsed dimension has no extent
     points = means.mean(0).repeat(count, count, 1)
     steps = torch.linspace(-1, 1, count, dtype=torch.float64, device=means.device)
     points[..., x] = (middle[x] + half[x] * steps).to(points.dtype)
@@ -121,7 +121,7 @@ def maps(run: Run[Settings], model: nn.Module, split: Split, classes: Sequence[s
 
 
 def choose(labels: Tensor, predicted: Tensor, count: int = EXAMPLES) -> Tensor:
-    """Rows of the first `count` correctly classified images, as many of each class, then of half as many others."""
+    """Return rows of the first `count` correctly classified images, equally by class, then of half as many others."""
     found = labels.unique()[:count]
     each = max(1, count // len(found))
     right = [((labels == k) & (predicted == k)).nonzero()[:each].flatten() for k in found]

@@ -1,4 +1,4 @@
-"""Where pictures stand that are compared side by side: on a page's width, with letters that can be read there."""
+"""Layout of pictures that are compared side by side: on a page's width, with letters that can be read there."""
 
 import math
 import re
@@ -19,21 +19,23 @@ LINE = SIZE * 1.25 / 72
 """Inches from one line of letters to the next."""
 
 PAGE, TALL = 6.3, 7.8
-"""Inches that a page's text is wide, and that a picture may be high there beside its title and legend: of a larger one
-the letters would become smaller."""
+"""Inches: width of a page's text, and height that remains for a picture beside its title and legend.
+
+A larger picture would have to be scaled down, and its letters with it.
+"""
 
 LARGEST, SMALLEST = 1.0, 0.3
-"""Inches: sides of a cell."""
+"""Inches: largest and smallest side of a cell."""
 
 SHAPE = 1.5
-"""Width by height that a picture is best of, on a page as on a slide."""
+"""Best ratio of a picture's width to its height, on a page as on a slide."""
 
 GAP = 0.08  # inches between cells
 BETWEEN = 0.14  # inches between blocks
 NAMES = 1.2  # inches: the lines of a name beside its row are no longer than that, where its words allow
 
 Label = tuple[str, bool]
-"""What stands above an image, with `→` before the predicted class where that is wrong; and whether it is."""
+"""Text above an image, with `→` before the predicted class of a misclassified one; and whether it is misclassified."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Sheet:
         across: cells beside each other in a block; what comes after them is in the next one.
         count: cells beside each other in all blocks together.
         heights: of the rows of a block, with what stands above a cell.
-        left, head: what names take beside the rows and above the columns.
+        left, head: room for names beside the rows and above the columns.
     """
 
     across: int
@@ -56,7 +58,7 @@ class Sheet:
 
     @property
     def blocks(self) -> int:
-        """How many blocks there are."""
+        """Number of blocks."""
         return -(-self.count // self.across)
 
     @property
@@ -77,7 +79,7 @@ class Sheet:
 
     @property
     def score(self) -> float:
-        """How large the cells are on a page, and how near the whole is to its best shape."""
+        """Quality of the layout: the cells' size on a page, reduced by the distance from the best shape."""
         on_page = min(1.0, PAGE / self.width, TALL / self.height) * self.cell
         return on_page / (1 + 0.5 * abs(math.log(self.width / self.height / SHAPE)))
 
@@ -85,13 +87,14 @@ class Sheet:
 def best(
     names: Sequence[str], labels: Sequence[Sequence[Label] | None], images: int, layout: Layout
 ) -> tuple[Sheet, bool]:
-    """The sheet for what is called `names`, one below the other, of so many images, and whether images are its rows.
+    """Return the best sheet for rows of these names with so many images, and whether images are its rows.
 
     Args:
-        labels: above the images of each name, None where nothing is.
+        labels: labels above the images of each name, None where there are none.
     """
     columns = [] if layout == "rows" else list(_sheets(names, labels, images, by_row=False))
     rows = [] if layout == "columns" else list(_sheets(names, labels, images, by_row=True))
+    # Images as columns are preferred, unless images as rows make a clearly better sheet.
     found = [(sheet.score * 1.25, sheet, False) for sheet in columns] + [(sheet.score, sheet, True) for sheet in rows]
     return max(found, key=lambda each: each[0])[1:]
 
@@ -100,6 +103,7 @@ def _sheets(
     names: Sequence[str], labels: Sequence[Sequence[Label] | None], images: int, by_row: bool
 ) -> Iterator[Sheet]:
     texts = {text for row in labels if row for text, _ in row}
+    # The no-break space keeps the arrow together with the predicted class after it.
     needed = max((width(part) for text in texts for part in _parts(text.replace("→ ", "→\xa0"))), default=0.0)
     if by_row:
         needed = max(needed, *(width(part) for name in names for part in _parts(name)))
@@ -117,13 +121,13 @@ def _sheets(
 
 
 def above_cell(text: str, cell: float) -> list[str]:
-    """What stands above an image in lines that are no wider than its cell: `true → predicted` in one part or two."""
+    """Return the text above an image in lines no wider than its cell: `true → predicted` in one part or two."""
     parts = [text] if width(text) <= cell else text.replace(" → ", "\n→\xa0").split("\n")
     return [line for part in parts for line in wrapped(part, cell)]
 
 
 def wrapped(text: str, room: float, size: float = SIZE) -> list[str]:
-    """A text in lines of at most so many inches, broken at spaces and signs, or within a word that is too long."""
+    """Return a text in lines of at most `room` inches, broken at spaces and signs, or within a word that is longer."""
     lines = []
     for given in text.split("\n"):
         line = ""
@@ -141,7 +145,7 @@ def wrapped(text: str, room: float, size: float = SIZE) -> list[str]:
 
 
 def _parts(text: str) -> list[str]:
-    """What a text may be broken into: words, with the space or sign after them."""
+    """Return the parts between which a text may be broken: words, with the space or sign after them."""
     return [part for line in text.split("\n") for part in re.findall(r"[^ \-/_,]*[ \-/_,]+|[^ \-/_,]+", line)]
 
 
@@ -152,5 +156,5 @@ def _renderer() -> RendererAgg:
 
 @cache
 def width(text: str, size: float = SIZE) -> float:
-    """Inches that a line of letters is wide, in the fonts that pictures are drawn in."""
+    """Return the width of a line of letters in inches, in the fonts of the pictures."""
     return float(_renderer().get_text_width_height_descent(text.rstrip(" "), FontProperties(size=size), False)[0]) / 720

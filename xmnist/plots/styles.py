@@ -1,4 +1,4 @@
-"""One name, colour and line for each method and model, wherever it is drawn. No torch, no matplotlib."""
+"""Title, colour and line of each method and model, the same in every picture; without torch and matplotlib."""
 
 import hashlib
 from collections.abc import Sequence
@@ -7,24 +7,24 @@ from dataclasses import dataclass
 from xmnist.config.declarations import EXPLAINERS, controls, explainer_title
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#7a4fbf")
-"""Told apart by colour-blind eyes too."""
+"""Colours that are distinguishable with colour blindness too."""
 
 Dash = str | tuple[int, tuple[float, ...]]
 DASHES: tuple[Dash, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (6, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
 _LONGER = ((9, 2), (3, 3), (9, 2, 3, 2), (1, 3), (12, 2, 1, 2), (3, 3, 1, 3), (6, 4))
 VARIANTS: tuple[Dash, ...] = tuple((0, tuple(map(float, parts))) for parts in _LONGER)
-"""Lines of several answers of one method, such as ClaDecs of several alphas; none is a method's own."""
+"""Lines of variants of one method, such as ClaDecs of several alphas; none is a method's own line."""
 
 QUIET = "#8c8c8c"
-"""What is only compared with."""
+"""Colour of references, such as controls."""
 
 PLACES = len(COLOURS) * len(DASHES)
-"""How many methods have lines of their own; the first eight have colours of their own."""
+"""Number of methods with lines of their own; the first eight have colours of their own."""
 
 
 @dataclass(frozen=True)
 class Style:
-    """How a method is called and drawn; `quiet` if it is only compared with."""
+    """Title, colour and line of a method; `quiet` for a reference."""
 
     title: str
     colour: str
@@ -33,10 +33,10 @@ class Style:
 
 
 def style(name: str, turn: int = 0) -> Style:
-    """The style of a method or model by its name, such as `lrp` or `cladec,alpha=0.25`: the same wherever it is drawn.
+    """Return the style, the same in all pictures, of a method or model such as `lrp` or `cladec,alpha=0.25`.
 
     Args:
-        turn: how many lines further, where another one of this method has that line already.
+        turn: number of lines to skip, where another variant of this method has the line already.
     """
     (method, _, variant), title = name.partition(","), explainer_title(name)
     compared = (*controls(), "classifier")
@@ -48,17 +48,18 @@ def style(name: str, turn: int = 0) -> Style:
 
 
 def _place(method: str) -> int:
-    """Which line is a method's own; one that declares none has one that no other declares."""
+    """Return the index of a method's line; a method that declares none has one that no other declares."""
     declared = EXPLAINERS.get(method)
     if declared and declared.place is not None:
         return declared.place
+    # By a hash of the name: the line is the same in every picture, whatever other methods there are in it.
     taken = {each.place for each in EXPLAINERS.values()}
     free = [place for place in range(PLACES) if place not in taken]
     return free[_number(method) % len(free)]
 
 
 def styles(names: Sequence[str]) -> dict[str, Style]:
-    """The style of each name of one picture; no two are alike while there are lines left."""
+    """Return the style of each name of one picture; no two are alike while there are lines left."""
     out: dict[str, Style] = {}
     for name in names:
         tried = (style(name, turn) for turn in range(len(VARIANTS)))

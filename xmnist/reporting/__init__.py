@@ -1,1 +1,1 @@
-"""What the page of stage `report` shows of the runs that lie on the disk; without torch, so that it is made at once."""
+"""Content of the page of stage `report`, from the runs on disk; without torch, so that the page is made quickly."""

@@ -1,4 +1,4 @@
-"""Runs that differ in their seed alone, and what their summaries say together."""
+"""Summaries over runs that differ only in their seed."""
 
 import logging
 from dataclasses import replace
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 def summarise(run: Run[EvaluateSettings]) -> None:
-    """Write mean and standard deviation over all measured seeds of this run's settings beside it, if there are more."""
+    """Write mean and standard deviation over all measured seeds of a run's settings beside it, if there are several."""
     folder = place(run.path, run.settings)
     if len(_siblings(run)) < 2:
         return
@@ -36,12 +36,12 @@ def summarise(run: Run[EvaluateSettings]) -> None:
 
 
 def place(path: Path, settings: EvaluateSettings) -> Path:
-    """The folder beside a run in which its settings are summed up over all seeds."""
+    """Return the folder beside a run that holds the summary over all seeds of its settings."""
     return path.parent / _seedless(settings).replace(",seed=0-", ",seeds-")
 
 
 def _siblings(run: Run[EvaluateSettings]) -> dict[int, Path]:
-    """The summaries, by seed, of the runs that have the same settings but for the seed, this one among them."""
+    """Return the summaries, by seed, of the runs with the same settings except the seed, including this run."""
     out, own = {}, _seedless(run.settings)
     for path in sorted(run.path.parent.glob("*,seed=*/summary.csv")):
         try:
@@ -60,4 +60,5 @@ def _siblings(run: Run[EvaluateSettings]) -> dict[int, Path]:
 
 
 def _seedless(settings: EvaluateSettings) -> str:
+    # Under one fixed seed, names of runs that differ only in their seed become equal.
     return store.run_id("evaluate", replace(settings, seed=0))

@@ -1,4 +1,4 @@
-"""A card of each network that was trained to classify: its data, how it was trained, what it gets wrong, its limits."""
+"""Model cards of the trained classifiers and joint models: their data, training, errors and limits."""
 
 import re
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ from xmnist.runs.query import text_of
 from xmnist.runtime.reading import csv_rows
 
 FEW = 1000
-"""Fewer test images say little of what happens seldom."""
+"""Number of test images below which a card warns that rare errors may not have been seen."""
 
 
 @dataclass
 class Card:
-    """What there is to know of a network; `facts` are sections of names and what is said of them."""
+    """The model card of a network; `facts` are sections, each with names and their texts."""
 
     id: str
     title: str
@@ -34,13 +34,13 @@ class Card:
     warnings: list[str] = field(default_factory=list)
 
     def shade(self, row: int, column: int) -> int:
-        """How dark a cell of the confusion matrix is, 0 to 9: its share of the row; any image shows."""
+        """Return the shade of a cell of the confusion matrix, 0 to 9: its share of the row; any image is visible."""
         share = self.confusion[row][column] / max(1, sum(self.confusion[row]))
         return min(9, int(share * 9) + (share > 0))
 
 
 def cards(several: Sequence[Found]) -> list[Card]:
-    """The cards of all classifiers and joint models; of the tables of `evaluate` the newest counts."""
+    """Return the cards of all classifiers and joint models; of several `evaluate` runs, the newest one is used."""
     measured: dict[str, Found] = {}
     for run in several:
         needs = stands_on(run) if run.stage == "evaluate" else []
@@ -144,7 +144,7 @@ def _tested(scores: dict[str, Any], counts: dict[str, int], card: Card) -> dict[
 
 
 def _limits(run: Found, counts: dict[str, int], seeds: int, card: Card) -> list[str]:
-    """What must not be concluded from the figures of a card."""
+    """Return the limits of the conclusions that the scores of a card allow."""
     own, drawn, out = run.own.dataset.plain(), run.own.dataset.drawn, list[str]()
     parts = [
         f"{own[key]:,} {name} images"
@@ -178,6 +178,7 @@ def _most_confused(card: Card) -> str:
     if not pairs:
         return ""
     most = [pair for pair in pairs if pair[0] == max(pairs)[0]]
+    # Of equally frequent confusions, the one with the largest share of its true class weighs most.
     count, true, seen = max(most, key=lambda pair: pair[0] / sum(card.confusion[pair[1]]))
     told = "Its most frequent mistake" if len(most) == 1 else "Among its most frequent mistakes"
     of = sum(card.confusion[true])
@@ -185,7 +186,7 @@ def _most_confused(card: Card) -> str:
 
 
 def _measuring(run: Found) -> str:
-    """The command that measures what a network confuses."""
+    """Return the command that measures the confusion matrix of a network."""
     untold = ("model=classifier", "out_dir=", "data_dir=", "device=", "fail_fast=")
     words = [word for word in commands.words(run.own) if not word.startswith(untold)]
     model = run.own.model

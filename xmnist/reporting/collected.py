@@ -1,4 +1,4 @@
-"""Which runs a page is of."""
+"""Selection of the runs of a page, and readers of their files."""
 
 import csv
 import json
@@ -23,13 +23,13 @@ log = logging.getLogger(__name__)
 
 
 def chosen(settings: ReportSettings, log_left_out: bool = False) -> list[Found]:
-    """The finished runs that a report's settings ask for, oldest first.
+    """Return the finished runs that a report's settings ask for, oldest first.
 
     Args:
-        log_left_out: log which are left out, and why.
+        log_left_out: whether to log which runs are left out, and why.
 
     Raises:
-        InputError: there is none, or the one that is asked for is not finished.
+        InputError: there is no such run, or the named one is not finished.
     """
     out_dir, only = Path(settings.out_dir), settings.only.chosen()
     if settings.run:
@@ -38,6 +38,7 @@ def chosen(settings: ReportSettings, log_left_out: bool = False) -> list[Found]:
     everything = index.below(out_dir)
     done = [run for run in everything if run.state == "done" and run.stage != "export"]
     left = [run for run in done if all(_fits(run, key, listed(words)) for key, words in only.items())]
+    # The networks of an experiment's runs may come from other commands, and belong to them all the same.
     left = [run for run in done if run in left or run.path.name in _needed_by(left)] if "experiment" in only else left
     if not left:
         raise InputError(_nothing(out_dir, everything, done, only))
@@ -59,7 +60,7 @@ def _nothing(out_dir: Path, everything: Sequence[Found], done: Sequence[Found], 
 
 
 def _one(run: Found, log_left_out: bool) -> list[Found]:
-    """A run and those that it stands on, as far as they are there."""
+    """Return a run and those that it depends on, as far as they are present."""
     path = run.path
     if (path / "index.html").is_file():
         raise InputError(f"run={path} is a report: {path / 'index.html'}")
@@ -86,19 +87,19 @@ def _fits(run: Found, key: str, words: Iterable[str]) -> bool:
 
 
 def _needed_by(several: Iterable[Found]) -> set[str]:
-    """The names of the `train` runs that runs stand on."""
+    """Return the names of the `train` runs that runs depend on."""
     return {store.run_id("train", each) for run in several for each in stands_on(run)}
 
 
 def stands_on(run: Found) -> list[Settings]:
-    """The settings of the `train` runs that a run stands on, what is explained first."""
+    """Return the settings of the `train` runs that a run depends on, explained networks first."""
     with suppress(Exception):  # settings of another version may lack anything
         return derived.stands_on(run.own)
     return []
 
 
 def _sound(several: Iterable[Found], log_left_out: bool) -> list[Found]:
-    """The runs whose files are those that they wrote."""
+    """Return the runs whose files are as they wrote them."""
     several = list(several)
     wrong = {run.path: _wrong(run) for run in several}
     for path, reason in wrong.items():
@@ -108,24 +109,24 @@ def _sound(several: Iterable[Found], log_left_out: bool) -> list[Found]:
 
 
 def _wrong(run: Found) -> str | None:
-    """Why a run cannot be shown, if so."""
+    """Return why a run cannot be shown; empty or None if it can."""
     return run.error if run.edited else index.altered(run.path)
 
 
 def apart(several: Sequence[Found]) -> dict[Path, str]:
-    """The settings in which each run differs from others of its name, such as trainer.epochs=2."""
+    """Return the settings in which each run differs from others of its name, such as trainer.epochs=2."""
     names = zip(several, inspection.names(several), strict=True)
     return {run.path: name.removeprefix(index.NAME.sub("", run.path.name)).lstrip(",") for run, name in names}
 
 
 def told_apart(several: Sequence[Found]) -> dict[str, str]:
-    """What to add to a title that several runs have, by their hash: those settings, and the hash."""
+    """Return the addition to a title that several runs have, by their hash: the differing settings, and the hash."""
     more = apart(several)
     return {run.id: ", ".join(filter(None, [more[run.path], run.id])) for run in several}
 
 
 def each(what: str, several: Iterable[Found], make: Callable[[Found], T]) -> Iterator[T]:
-    """What is made of each run; one whose files are not what this version writes is told of, and left out."""
+    """Yield the result of `make` for each run; a run with unreadable files is left out, with a warning."""
     for run in several:
         try:
             made = make(run)
@@ -136,23 +137,24 @@ def each(what: str, several: Iterable[Found], make: Callable[[Found], T]) -> Ite
 
 
 def grid(path: Path) -> list[list[str]]:
-    """The cells of a CSV file, whose columns may be called anything, its header among them."""
+    """Return the cells of a CSV file, including its header; its columns may have any names."""
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.reader(file))
 
 
 NAMES = ("class", "explainer", "fill", "kind", "map", "model", "name", "seeds")
-"""Columns of tables that hold names, which may be spelled NA or nan."""
+"""Columns of tables that hold names; a name may be NA or nan, and is then no missing value."""
 
 
 def read(path: Path) -> pd.DataFrame:
-    """A table that a stage has written."""
+    """Read a table that a stage has written."""
     figures = [column for column in pd.read_csv(path, nrows=0, encoding="utf-8") if column not in NAMES]
+    # pandas takes NA, None and others for missing values by default, also in names of classes.
     missing = {column: ["", "nan"] for column in figures}
     text = dict.fromkeys(NAMES, str)
     return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=missing, encoding="utf-8")
 
 
 def content(path: Path) -> dict[str, Any]:
-    """What a JSON file holds; nothing where it is not there."""
+    """Return the content of a JSON file; empty if there is no file."""
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

@@ -1,4 +1,4 @@
-"""The lines of the page's charts: trainings, AOPC by patch size and fill, ROC, precision and recall."""
+"""Lines of the page's charts: training curves, AOPC by patch size and fill, ROC, precision and recall."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -13,7 +13,7 @@ from xmnist.runs import titles
 from xmnist.runs.index import Found
 
 POINTS = 100
-"""How many points a line has at most: a chart on the page is not wider than a few hundred pixels."""
+"""Maximum number of points of a line: a chart on the page is not wider than a few hundred pixels."""
 
 AOPC = (
     ("AOPC(L), most relevant patches first", "morf", "aopc"),
@@ -25,7 +25,7 @@ CLASSES = (("roc", "ROC", "false positive rate", "true positive rate"),
 
 
 def charts(several: Sequence[Found]) -> list[dict[str, Any]]:
-    """All charts, each with its kind, its run, and panels of lines, as the page's script reads them."""
+    """Return all charts, each with its kind, its run, and panels of lines, as the page's script reads them."""
     out = [chart for found in each("the curves of", several, _of) for chart in found]
     more, labels = told_apart(several), [(chart["kind"], chart["label"]) for chart in out]
     for chart, label in zip(out, labels, strict=True):
@@ -55,14 +55,14 @@ def _panel(title: str, x: str, lines: list[dict[str, Any]], **more: Any) -> dict
 
 
 def _line(name: str, x: Sequence[float], y: Sequence[float], quiet: bool = False) -> dict[str, Any]:
-    """A line with at most `POINTS` points, the first and the last among them; a gap is null."""
+    """Return a line with at most `POINTS` points, including the first and the last; a missing value is null."""
     kept = np.unique(np.linspace(0, len(x) - 1, min(len(x), POINTS)).round().astype(int))
     both = [[_short(values[place]) for place in kept] for values in (np.asarray(x), np.asarray(y))]
     return {"name": name, "x": both[0], "y": both[1], **({"quiet": True} if quiet else {})}
 
 
 def _method(own: Style, x: Sequence[float], y: Sequence[float]) -> dict[str, Any]:
-    """The line of an explainer, called and drawn as in pictures."""
+    """Return the line of an explainer, with the name, colour and dashes that it has in pictures."""
     dash = "" if isinstance(own.dash, str) else " ".join(f"{1.4 * part:g}" for part in own.dash[1])
     return _line(own.title, x, y, own.quiet) | {"colour": own.colour, "dash": dash}
 
@@ -73,7 +73,7 @@ def _short(value: float) -> float | int | None:
 
 
 def _training(run: Found) -> dict[str, Any]:
-    """Each figure by epoch, in training and validation; where a joint model's phases begin."""
+    """Return the chart of each metric by epoch, in training and validation, with marks where a new phase begins."""
     history = read(run.path / "history.csv")
     epochs, phases = range(1, len(history) + 1), history.get("phase", pd.Series([1] * len(history)))
     marks = [epoch + 0.5 for epoch, (a, b) in enumerate(pairwise(phases), 1) if a != b]

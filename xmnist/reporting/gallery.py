@@ -1,4 +1,4 @@
-"""What explainers have answered, network by network: images as columns, a row for each explainer, layer and alpha."""
+"""The explainers' answers for each network: images as columns, a row for each explainer, layer and alpha."""
 
 import base64
 import hashlib
@@ -25,13 +25,13 @@ from xmnist.runtime.reading import csv_rows
 
 
 class Tiles:
-    """Pictures as bytes, each of them kept once; `chunks` is what the page holds of them.
+    """Pictures as bytes, without duplicates; `chunks` are their packed parts in the page.
 
     Images, maps and masks in [0, 1] become 0 to 255; differences in [-1, 1], and heatmaps, each divided by its largest
-    value, become 1 to 255, with 128 for zero.
+    absolute value, become 1 to 255, with 128 for zero.
 
     Args:
-        side: pictures that are higher or wider are made smaller.
+        side: maximum height and width in pixels; larger pictures are made smaller; None: no maximum.
     """
 
     def __init__(self, side: int | None) -> None:
@@ -40,9 +40,9 @@ class Tiles:
         self._places: dict[bytes, int] = {}
 
     def add(self, pictures: NDArray[np.floating], kind: str) -> tuple[list[int], list[float] | None]:
-        """The numbers of pictures (N, C, H, W), and of heatmaps the largest size of a value in each.
+        """Add pictures (N, C, H, W), and return their numbers and, for heatmaps, the largest absolute value of each.
 
-        What comes here for the first time is one chunk: it is unpacked when one of its pictures is shown.
+        The new pictures of a call are one chunk: it is unpacked when one of its pictures is shown.
         """
         pictures = np.asarray(pictures, np.float32)
         if self.side and max(pictures.shape[2:]) > self.side:
@@ -51,6 +51,7 @@ class Tiles:
         if kind == "heatmap":
             largest = np.abs(pictures).max((1, 2, 3))
             scales = [float(f"{value:.4g}") for value in largest]
+            # A heatmap of zeros has no largest value to divide by, and stays zero.
             pictures = pictures / np.where(largest, largest, 1)[:, None, None, None]
         signed = kind in ("heatmap", "difference")  # answers, not explainers
         found = 128 + 127 * pictures.clip(-1, 1) if signed else 255 * pictures.clip(0, 1)
@@ -60,6 +61,7 @@ class Tiles:
     def _kept(self, pictures: NDArray[np.uint8]) -> list[int]:
         numbers, fresh = list[int](), list[NDArray[np.uint8]]()
         for picture in pictures:
+            # The shape is part of the key, as pictures of different shapes may have the same bytes.
             key = hashlib.sha256(str(picture.shape).encode() + picture.tobytes()).digest()
             if key not in self._places:
                 self._places[key] = self.count + len(fresh)
@@ -75,7 +77,7 @@ class Tiles:
 
 
 def _smaller(pictures: NDArray[np.float32], side: int) -> NDArray[np.float32]:
-    """Pictures (N, C, H, W) whose longer side is `side`; each value is the mean of those that it stands for."""
+    """Return pictures (N, C, H, W) whose longer side is `side`; each value is the mean of those that it replaces."""
     factor = side / max(pictures.shape[2:])
     height, width = (max(1, round(each * factor)) for each in pictures.shape[2:])
     flat = pictures.reshape(-1, *pictures.shape[2:])
@@ -85,9 +87,9 @@ def _smaller(pictures: NDArray[np.float32], side: int) -> NDArray[np.float32]:
 
 @dataclass
 class Row:
-    """One explainer's answers, by the number of the image that they are for.
+    """One explainer's answers, in `cells` by the number of their image.
 
-    `seen` is what the classifier sees in answers that are images; `gap` what a map misses of what it should add up to.
+    In a cell, `seen` is the predicted class of an answer that is an image, and `gap` a map's completeness gap.
     """
 
     name: str
@@ -101,7 +103,7 @@ class Row:
 
 @dataclass
 class Network:
-    """An explained network, the chosen images by number, and what explainers make of them."""
+    """An explained network, the chosen images by number, and the explainers' answers for them."""
 
     id: str
     label: str
@@ -112,7 +114,7 @@ class Network:
 
 
 def networks(several: Sequence[Found], images: int, tiles: Tiles) -> list[Network]:
-    """All explained networks, with at most so many images of each."""
+    """Return all explained networks, with at most `images` images of each."""
     out: dict[str, Network] = {}
     drawn = [run for run in several if run.stage == "explain" and (run.path / "explanations.npz").is_file()]
     for _ in each("the pictures of", drawn, lambda run: _take_up(out, run, images, tiles)):
@@ -141,6 +143,7 @@ def _take_up(networks: dict[str, Network], run: Found, limit: int, tiles: Tiles)
     places = [place for place, number in enumerate(numbers) if number in network.images]
     fresh = [place for place in range(len(numbers)) if place not in places]
     room = max(0, limit - len(network.images))
+    # A set, because several runs may have left out the same image.
     network.hidden |= {numbers[place] for place in fresh[room:]}
     if fresh := fresh[:room]:
         drawn, _ = tiles.add(arrays["images"][fresh], "image")
@@ -158,6 +161,7 @@ def _take_up(networks: dict[str, Network], run: Found, limit: int, tiles: Tiles)
     for name, row in _rows(run.own, arrays).items():
         key = json.dumps([row.name, row.layer, row.alpha, row.options], sort_keys=True)
         kept = network.rows.setdefault(key, row)
+        # Several runs may explain an image by the same explainer: its first answer is kept.
         missing = [place for place in places if numbers[place] not in kept.cells]
         if not missing:
             continue
@@ -169,13 +173,13 @@ def _take_up(networks: dict[str, Network], run: Found, limit: int, tiles: Tiles)
 
 
 def _own(row: Mapping[str, Any], place: int, image: NDArray[np.floating]) -> str:
-    """What stands for the number of an own image: the same in two runs if its file's name and its pixels are."""
+    """Return the key of an own image, in place of a number: equal in two runs if file name and pixels are equal."""
     digest = hashlib.sha256(image.tobytes()).hexdigest()[:8]
     return f"{row.get('file') or f'own image {place + 1}'} ({digest})"
 
 
 def _rows(settings: ExplainingSettings, arrays: Mapping[str, Any]) -> dict[str, Row]:
-    """The rows of a run, without what is in them, by the name of their array."""
+    """Return the rows of a run, without their cells, by the name of their array."""
     out = {}
     for name, explainer in settings.explainers.items():
         title, kind = explainer_title(name), explainer.answer
@@ -195,7 +199,7 @@ def _rows(settings: ExplainingSettings, arrays: Mapping[str, Any]) -> dict[str, 
 
 
 def _tell_apart(several: Iterable[Row]) -> None:
-    """Add to the titles of rows that have the same one what they differ in."""
+    """Add to equal titles of rows the options in which the rows differ."""
     alike: dict[tuple[Any, ...], list[Row]] = {}
     for row in several:
         alike.setdefault((row.title, row.layer, row.alpha), []).append(row)
@@ -203,6 +207,7 @@ def _tell_apart(several: Iterable[Row]) -> None:
         keys = {
             key for row in group for key in row.options if any(o.options.get(key) != row.options[key] for o in group)
         }
+        # The hash of a run says little to a reader: it is used only if nothing else differs.
         keys = keys - {"run"} or keys
         for row in group if len(group) > 1 else ():
             told = (f"{key}={text_of(row.options[key])}" for key in sorted(keys & row.options.keys()))
@@ -210,11 +215,12 @@ def _tell_apart(several: Iterable[Row]) -> None:
 
 
 def described(several: Sequence[Network]) -> list[dict[str, Any]]:
-    """The networks as the page's script reads them: rows in the order of the images."""
+    """Return the networks as the page's script reads them; the values of each row are in the order of the images."""
     out = []
     for network in several:
         columns, ordered = list(network.images.values()), list(network.rows.values())
         layers, names = ([getattr(row, key) for row in ordered] for key in ("layer", "name"))
+        # Sorting is stable: the second sort keeps the order of the first within each kind.
         ordered.sort(key=lambda row: (layers.index(row.layer), names.index(row.name), row.alpha or 0.0))
         ordered.sort(key=lambda row: row.kind in ("image", "difference"))  # maps first, as in pictures
         drawn = [

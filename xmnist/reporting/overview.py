@@ -1,4 +1,4 @@
-"""What a page begins with: which networks there are, how good they are, and which explanation of each measured best."""
+"""Overview at the top of a page: the networks, their scores, and the explainer with the best score for each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ SCORES = {
     "reconstruction_sse": "reconstruction error (SSE)",
     "explanation_loss": "explanation loss",
 }
-"""Scores of a network that the overview has, and what it calls them."""
+"""Scores of a network that the overview shows -> their names there."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """A trained network with its main score on the test images; `more` are settings that another run differs in."""
+    """A trained network with its main score on the test images; `more` are settings that differ in runs of its name."""
 
     run: Found
     title: str
@@ -32,8 +32,8 @@ class Line:
 class Best:
     """The explainer with the best mean AOPC of one evaluation.
 
-    `sure` if it is significantly better than each other; `control` is one that has as good a mean; `table` is the
-    number of the table that this is from.
+    `sure` if it is significantly better than each other one; `control` is a control with a mean at least as good, or
+    empty; `table` is the number of the table with these scores.
     """
 
     run: Found
@@ -47,7 +47,7 @@ class Best:
 
 @dataclass(frozen=True)
 class Overview:
-    """The first view of a page; `ranks` are the explainers of a network, by its hash, the best one first."""
+    """The overview of a page; `ranks` are the explainers of each network, by its hash, the best one first."""
 
     lines: Sequence[Line]
     best: Sequence[Best]
@@ -56,7 +56,7 @@ class Overview:
 
 
 def overview(several: Sequence[Found], tables: Sequence[Table]) -> Overview:
-    """The overview of some runs and of the tables that were measured in them."""
+    """Return the overview of some runs and of the tables that were measured in them."""
     trained, more = [run for run in several if run.stage == "train"], apart(several)
     counts = {stage: sum(run.stage == stage for run in several) for stage in ("explain", "evaluate")}
     best, ranks = list[Best](), dict[str, list[str]]()
@@ -72,7 +72,7 @@ def overview(several: Sequence[Found], tables: Sequence[Table]) -> Overview:
 
 
 def _group(run: Found) -> tuple[str, str, int, bool]:
-    """What is explained stands before what is made of it."""
+    """Return a sort key that puts an explained network before the decoders and judges of the same group."""
     own = run.own
     return run.dataset, own.classifier.name, own.seed, run.model not in explained_names()
 
@@ -84,7 +84,7 @@ def _line(run: Found, more: str) -> Line:
 
 
 def _values(table: Table) -> dict[str, float]:
-    """The mean AOPC of each explainer of a table that has that column, the best first."""
+    """Return the mean AOPC of each explainer of a table, the best first; empty if the table has no AOPC."""
     if table.run is None or table.kind != "explainer" or "aopc" not in table.columns:
         return {}
     place = table.columns.index("aopc")
@@ -93,7 +93,7 @@ def _values(table: Table) -> dict[str, float]:
 
 
 def _best(table: Table, run: Found, number: int, values: dict[str, float], name: str) -> Best:
-    """The best explainer of a table: controls do not compete, but one that is as good is named."""
+    """Return the best explainer of a table: controls do not compete, but one with the highest mean is named."""
     sure = dict(table.rows)[name][table.columns.index("aopc")].best
     first = next(iter(values))
     control = first if is_control(first) else ""

@@ -1,4 +1,4 @@
-"""The page itself: one file that asks nobody for anything."""
+"""The page as one self-contained HTML file, which loads nothing from elsewhere."""
 
 import base64
 import hashlib
@@ -24,16 +24,16 @@ from xmnist.runs.index import Found
 ASSETS = Path(__file__).parent / "assets"
 
 DRAWN = ("grid", "curves", "aopc", "mean_f", "roc", "precision_recall", "confusion", "classes", "reconstruction")
-"""Pictures of runs that the page has others for, which can be asked."""
+"""Pictures of runs that the page leaves out, because it draws interactive ones instead."""
 
 ELSEWHERE = re.compile(r"^(data_dir|out_dir|device|train_missing|force|fail_fast): .*\n", re.MULTILINE)
-"""Lines of a config.yaml that change no result, and tell of somebody's machine."""
+"""Lines of a config.yaml that change no result, and may reveal details of a user's machine."""
 
 FOLDER = re.compile(r"^(  (?:path|weights): ).*/([^/\n]+)$", re.MULTILINE)
-"""Lines that name a file or folder by its place; its last part is told."""
+"""Lines with the path of a file or folder, of which the page shows only the last part."""
 
 WIDEST = 1400
-"""Pixels that a run's picture has at most."""
+"""Maximum width of a run's picture in pixels."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Picture:
 
 
 def pictures(run: Found) -> list[Picture]:
-    """The pictures of a run, such as a latent space, that the page does not draw itself."""
+    """Return the pictures of a run that the page does not draw itself, such as a latent space."""
     return [_picture(path) for path in sorted(run.path.glob("*.png")) if path.stem not in DRAWN]
 
 
@@ -62,7 +62,7 @@ def _picture(path: Path) -> Picture:
 
 @dataclass(frozen=True)
 class Entry:
-    """A run in the list of runs; `left` of its pictures had no room."""
+    """A run in the list of runs; `left` is the number of its pictures that had no room."""
 
     run: Found
     name: str
@@ -75,7 +75,7 @@ class Entry:
 
 
 def entry(run: Found, name: str) -> Entry:
-    """A run, without its pictures, as the list tells of it, without the folders of the machine where it was made."""
+    """Return the list's entry of a run, without pictures, and without the folders of the machine where it was made."""
     told = content(run.path / "environment.json")
     versions = ", ".join(f"{name} {number}" for name, number in told.pop("versions", {}).items() if number)
     environment = {"versions": versions, **{key: str(value) for key, value in told.items() if value is not None}}
@@ -87,16 +87,17 @@ def entry(run: Found, name: str) -> Entry:
 
 
 def _called(score: str) -> str:
-    """A score as people read it: AOPC of Grad-CAM for `aopc of gradcam`."""
+    """Return the readable name of a score, such as `aopc of Grad-CAM` for `aopc of gradcam`."""
     name, of, explainer = score.partition(" of ")
     return f"{name.replace('_', ' ')}{of}{explainer_title(explainer) if of else ''}"
 
 
 def render(**context: Any) -> str:
-    """The page; whatever is in the context stands in it as text."""
+    """Return the page; all values of the context are escaped."""
     environment = jinja2.Environment(
         autoescape=True,
         loader=jinja2.FileSystemLoader(ASSETS),
+        # An unknown name in the template must be an error, not a gap in the page.
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -115,7 +116,7 @@ def render(**context: Any) -> str:
 
 
 def numbers(cell: Cell) -> tuple[str, str]:
-    """A cell's figure, and how sure it is, alike in their digits."""
+    """Return a cell's value and its uncertainty, as texts with matching digits."""
     assert cell.value is not None
     if cell.spread is not None:
         value, spread = tables.numbers(cell.value, cell.spread)
@@ -134,7 +135,7 @@ def _asset(*names: str) -> str:
 
 
 def _policy(style: str, scripts: Iterable[str]) -> str:
-    """What a browser may do for the page: run its own scripts, by their checksums, and load nothing."""
+    """Return the page's content security policy: it runs its own scripts, by their checksums, and loads nothing."""
 
     def allowed(text: str) -> str:
         return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -1,4 +1,4 @@
-"""Tables of what was measured, with what is best in them where that is no chance."""
+"""Tables of the measured scores, with the best ones marked if they are significantly better."""
 
 import math
 from collections.abc import Sequence
@@ -21,7 +21,8 @@ from xmnist.runs.index import Found
 class Cell:
     """A mean with its interval.
 
-    `same` if it is not significantly different from a random map's, `best` if it is better than all others.
+    `same` if it is not significantly different from a random map's, `best` if it is significantly better than all
+    others.
     """
 
     value: float | None = None
@@ -35,7 +36,7 @@ class Cell:
 
 @dataclass
 class Table:
-    """One kind of thing, such as explainers, by the scores that were measured of it."""
+    """Scores of rows of one kind, such as explainers; the columns are the scores."""
 
     title: str
     kind: str
@@ -47,17 +48,17 @@ class Table:
 
     @property
     def layered(self) -> bool:
-        """Whether its rows are of several layers, in each of which there is a best one."""
+        """Whether the rows belong to layers, each of which may have a best row."""
         return any(",layer=" in name for name, _ in self.rows)
 
     @property
     def compared(self) -> bool:
-        """Whether a figure is not significantly different from a random map's."""
+        """Whether any score is not significantly different from a random map's."""
         return any(cell.same for _, cells in self.rows for cell in cells)
 
 
 def standings(several: Sequence[Found]) -> list[Table]:
-    """The tables of all `evaluate` runs: of models, of explainers, and AOPC by patch size and fill."""
+    """Return the tables of all `evaluate` runs: of models, of explainers, and of AOPC by patch size and fill."""
     measured = [run for run in several if run.stage == "evaluate" and (run.path / "summary.csv").is_file()]
     out = [table for found in each("what was measured in", measured, _tables) for table in found]
     more, alike = apart(several), [table.title for table in out]
@@ -84,7 +85,7 @@ def _tables(run: Found) -> list[Table]:
 
 
 def _table(kind: str, part: pd.DataFrame, of: str, run: Found | None) -> Table:
-    """The rows of a summary that are of one kind, with the scores that they have."""
+    """Return the rows of a summary that are of one kind, with the scores that they have."""
     shown, known = [score for score in scores_in(part) if part[score].notna().any()], columns()
     rows = [(str(row["name"]), [_cell(row, score) for score in shown]) for _, row in part.iterrows()]
     meanings = {score: known[score].meaning for score in shown if score in known}
@@ -92,7 +93,7 @@ def _table(kind: str, part: pd.DataFrame, of: str, run: Found | None) -> Table:
 
 
 def _observed(run: Found) -> dict[str, pd.DataFrame]:
-    """One value an image and name, by score: images as rows, names as columns."""
+    """Return, by score, one value for each image and name: images as rows, names as columns."""
     out: dict[str, pd.DataFrame] = {}
     for metric in run.own.metrics.values():
         if isinstance(metric, Metric) and (run.path / f"{metric.table}.csv").is_file():
@@ -102,9 +103,9 @@ def _observed(run: Found) -> dict[str, pd.DataFrame]:
 
 
 def _best(values: pd.DataFrame, names: Sequence[str], better: Literal["higher", "lower"]) -> list[str]:
-    """The name whose mean is best, of those that compete, if a paired test says of each other one that it is better.
+    """Return the name with the best mean of each group, if paired tests find it better than each other one.
 
-    Decoders compete with those of the same layer, and not with the classifier, whose images nothing was made of.
+    Decoders compete with those of the same layer, and not with the classifier, whose images are unchanged.
     """
     out, groups = [], dict[str, list[str]]()
     for name in names:
@@ -118,6 +119,7 @@ def _best(values: pd.DataFrame, names: Sequence[str], better: Literal["higher", 
         side: Literal["greater", "less"] = "greater" if better == "higher" else "less"
         best = str(means.idxmax() if better == "higher" else means.idxmin())
         both = (values[[best, other]].dropna().to_numpy() for other in means.index if other != best)
+        # The best of several is compared with all others at once, so the p-values are corrected.
         if all(p < LEVEL for p in holm([paired_test(pair[:, 0], pair[:, 1], side) for pair in both])):
             out.append(best)
     return out
@@ -127,7 +129,7 @@ def _cell(row: "pd.Series[Any]", score: str) -> Cell:
     value = row[score]
     if isinstance(value, str):
         try:
-            value = float(value)  # where another row of the column has failed
+            value = float(value)  # a failed row makes the column text
         except ValueError:
             return Cell(failed=value)
     low, high, p = (_number(row.get(f"{score}_{side}")) for side in ("low", "high", "p"))
@@ -161,7 +163,7 @@ def _by_patch_and_fill(run: Found) -> Table:
 
 
 def over_seeds(several: Sequence[Found]) -> list[Table]:
-    """The tables that `evaluate` has written of runs that differ in their seed alone."""
+    """Return the tables over seeds that `evaluate` has written for runs that differ only in their seed."""
     found = {across_seeds.place(run.path, run.own): run for run in several if run.stage == "evaluate"}
     written = [run for place, run in found.items() if (place / "summary.csv").is_file()]
     return [table for own in each("what was measured over the seeds of", written, _over_seeds) for table in own]

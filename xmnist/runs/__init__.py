@@ -1,1 +1,1 @@
-"""Runs on the disk: what they are called, what they hold, and how they are found again."""
+"""Runs on disk: their names, their content, and the search for them."""

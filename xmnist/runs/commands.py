@@ -1,4 +1,4 @@
-"""Settings said again as the overrides of a command line."""
+"""Settings written as the overrides of a command line."""
 
 import re
 import shlex
@@ -19,7 +19,7 @@ from xmnist.config.sizing import fitted_trainer
 
 
 def words(settings: Settings) -> list[str]:
-    """The overrides that make `xmnist train` do what these settings say, all that differs from the defaults."""
+    """Return the overrides that give `xmnist train` these settings: all values that differ from the defaults."""
     top = OmegaConf.load(Path(conf_dir(), "train.yaml"))
     assert isinstance(top, DictConfig)
     out, told = [], settings.plain()
@@ -39,22 +39,23 @@ def words(settings: Settings) -> list[str]:
     out += _changed(f"trainer.{part}.", own | own[part], own | defaults)
     untold = ["force", "train_missing", "hints"]
     if settings.model.explained:
-        untold += ["layer", "neurons"]  # a decoder's
+        untold += ["layer", "neurons"]  # only a decoder has them
     common = {key: told[key] for key in COMMON if told[key] != top[key] and key not in untold}
     return out + [f"{key}={spelled(value)}" for key, value in common.items()]
 
 
 def _changed(where: str, values: Options, file: Options) -> list[str]:
-    """Overrides for the values that differ from a file's."""
+    """Return overrides for the values that differ from those of a config file."""
     different = {k: v for k, v in values.items() if k != "fingerprint" and (k not in file or file[k] != v)}
     return [f"{where}{k}={spelled(v)}" for k, v in different.items() if not isinstance(v, dict)]
 
 
 def spelled(given: Any) -> str:
-    """A value as Hydra's command line reads it."""
+    """Return a value as Hydra's command line reads it."""
     if isinstance(given, list):
         return f"[{','.join(map(spelled, given))}]"
     if isinstance(given, float):
+        # The short form is used only if it is read back as the same number.
         return plain(given) if float(plain(given)) == given else repr(given)
     if given is None or isinstance(given, bool):
         return "null" if given is None else str(given).lower()
@@ -63,7 +64,7 @@ def spelled(given: Any) -> str:
 
 
 def public(words: Sequence[str]) -> str:
-    """A command without the folders of the machine where it was typed: of those that it needs, their last part."""
+    """Return a command without the folders of the machine where it was typed; needed paths keep their last part."""
     out = []
     folders = ["classifier.weights", *(f"dataset.{key}" for each in DATASETS.values() for key in each.places)]
     for before, word in zip(["", *words], words, strict=False):

@@ -1,4 +1,4 @@
-"""What a run is: every setting that can change its result, and the readable part of its name."""
+"""Identity of a run: every setting that can change its result, and the readable part of its name."""
 
 import hashlib
 import json
@@ -19,9 +19,9 @@ from xmnist.config.settings import (
 
 
 def place(stage: str, settings: StageSettings) -> str:
-    """Where a run lies below OUT/STAGE: DATASET/MODEL/ID, or DATASET/ID where no model has a part in it.
+    """Return the folder of a run below OUT/STAGE: DATASET/MODEL/ID, or DATASET/ID for a run without a model.
 
-    A report lies in OUT/report itself, or below it in a folder that says of which runs it is.
+    A report lies in OUT/report itself, or below it in a folder whose name states its runs.
     """
     if isinstance(settings, ReportSettings):
         chosen = [f"{key}={'+'.join(listed(value))}" for key, value in settings.only.chosen().items()]
@@ -32,13 +32,14 @@ def place(stage: str, settings: StageSettings) -> str:
 
 
 def run_id(stage: str, settings: StageSettings) -> str:
-    """A run's name: readable settings and 8 hex digits over everything that can change its result."""
+    """Return a run's name: readable settings and 8 hex digits of a hash over everything that can change its result."""
+    # Sorted keys: the order in which settings were given must not change the hash.
     text = json.dumps({"stage": stage, **identity(settings, stage)}, sort_keys=True)
     return f"{label(settings, stage)}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def identity(settings: StageSettings, stage: str = "train") -> Options:
-    """Every setting that can change the result of a run, and nothing else (no device, no paths)."""
+    """Return every setting that can change the result of a run, and nothing else (no device, no paths)."""
     if isinstance(settings, ExportSettings):
         return {"dataset": settings.dataset.plain()}
     assert isinstance(settings, Settings)
@@ -51,6 +52,7 @@ def identity(settings: StageSettings, stage: str = "train") -> Options:
         **chosen,
         **_drawn(settings),
         **({"metrics": {name: _lasting(metric) for name, metric in metrics.items()}} if metrics else {}),
+        # The place is part of the key, because sorted keys alone would lose the order of the rows.
         "explainers": {  # in the order of the picture's rows
             f"{place} {name}": _lasting(each) for place, (name, each) in enumerate(settings.explainers.items())
         },
@@ -59,8 +61,8 @@ def identity(settings: StageSettings, stage: str = "train") -> Options:
 
 
 def _of_training(settings: Settings) -> Options:
-    """What can change a trained network."""
-    trainer = {k: v for k, v in training(settings).items() if k != "precision"}  # as for the device: it is told
+    """Return the settings that can change a trained network."""
+    trainer = {k: v for k, v in training(settings).items() if k != "precision"}  # recorded, like the device
     out = {"model": settings.model.plain(), "seed": settings.seed, "trainer": trainer}
     out |= {"classifier": settings.classifier.identity(), "dataset": settings.dataset.identity()}
     if decoder := judged(settings):
@@ -73,7 +75,10 @@ def _of_training(settings: Settings) -> Options:
 
 
 def _drawn(settings: ExplainingSettings) -> Options:
-    """How and of what a picture is drawn, without the keys that came later and say what was always done."""
+    """Return the settings of a picture; keys that were added later are left out at their default.
+
+    The names of earlier runs thus stay valid.
+    """
     if not isinstance(settings, ExplainSettings):
         return {} if settings.format == "png" else {"format": settings.format}
     own: Options = {"format": settings.format}
@@ -83,12 +88,12 @@ def _drawn(settings: ExplainingSettings) -> Options:
 
 
 def _lasting(component: Component) -> Options:
-    """What can change a result, without the size of the batches."""
+    """Return the options of a component that can change a result, which the batch size cannot."""
     return {k: v for k, v in component.identity().items() if k != "batch_size"}
 
 
 def label(settings: StageSettings, stage: str = "train") -> str:
-    """The readable part of a run's name, such as `layer=dense,alpha=0.25,seed=0`."""
+    """Return the readable part of a run's name, such as `layer=dense,alpha=0.25,seed=0`."""
     if isinstance(settings, ExportSettings):
         dataset = settings.dataset.plain()
         told = {k: dataset.get(k) for k in ("train", "test", "size", "seed")}
@@ -117,10 +122,10 @@ def label(settings: StageSettings, stage: str = "train") -> str:
 
 
 def _file(path: str) -> str:
-    """A file's name as a part of another one."""
+    """Return a file's stem with only characters that are safe in a folder's name, at most 40 of them."""
     return re.sub(r"[^\w.-]", "_", Path(path).stem)[:40]
 
 
 def short(words: list[str]) -> str:
-    """Words joined by +; of more than four, the first and the last."""
+    """Return words joined by +; of more than four, only the first and the last with their number."""
     return "+".join(words) if len(words) < 5 else f"{words[0]}..{words[-1]}({len(words)})"

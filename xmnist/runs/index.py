@@ -1,4 +1,4 @@
-"""The runs that lie on the disk, as they are found there; a damaged file is told of, and stops nothing."""
+"""Index of the runs on disk; a damaged file is reported in its run's entry and stops nothing."""
 
 import math
 import os
@@ -23,19 +23,19 @@ from xmnist.runtime.errors import InputError, one_line, unknown
 from xmnist.runtime.storage import digest
 
 STATES = (*reading.STATES, "killed", "stale", "damaged")
-"""`killed`: running, but its process is gone; `stale`: done, but of networks or data that are others now; `damaged`:
-its status.json cannot be read."""
+"""States of a run. `killed`: it was running, but its process is gone; `stale`: it is done, but its networks or data
+have changed since; `damaged`: its status.json cannot be read."""
 
 FIGURES = ("metrics.json", "summary.csv", "selection.csv")
-"""The files that the figures of a run are from."""
+"""Files from which the main scores of a run are read."""
 
 NAME = re.compile(r"-[0-9a-f]{8}$")
-"""How a run's name ends."""
+"""Pattern of the end of a run's name: its hash."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """A run; the names are those of `xmnist runs --json`."""
+    """A run on disk; its fields have the names that `xmnist runs --json` uses."""
 
     path: Path
     stage: str
@@ -55,40 +55,40 @@ class Found:
 
     @property
     def id(self) -> str:
-        """The eight hexadecimal digits that end the run's name."""
+        """The hash of the run: the eight hexadecimal digits that end its name."""
         return self.path.name[-8:]
 
     @property
     def own(self) -> Any:
-        """What it was made by, checked: the settings of its stage.
+        """The settings of the run, checked, as an object of its stage.
 
         Raises:
-            InputError: they are not sound.
+            InputError: they are not valid.
         """
         return of_plain(self.stage, self.settings)
 
 
 def below(out_dir: Path) -> list[Found]:
-    """All runs below a folder, newest last."""
+    """Return all runs below a folder, newest last."""
     return sorted(map(read, folders(out_dir)), key=lambda run: (_began(run.path, run.started), run.path))
 
 
 def folders(out_dir: Path) -> list[Path]:
-    """The folders of all runs below a folder."""
+    """Return the folders of all runs below a folder."""
     places = [path for stage in RUNS for path in (out_dir / stage).glob("*/*" if stage == "export" else "*/*/*")]
     folders = [path for path in places if NAME.search(path.name)]
     return [path for path in folders if (path / "status.json").exists() or (path / "config.yaml").exists()]
 
 
 LAST = "last"
-"""What names the newest finished run."""
+"""Word that names the newest finished run."""
 
 
 def named(word: str, out_dir: Path, suits: Callable[[Path], bool] = lambda path: True) -> Found:
-    """The run that a word names: its folder, the beginning of its hash, its name, or `last`.
+    """Return the run that a word names: its folder, the beginning of its hash, its name, or `last`.
 
     Args:
-        suits: which of the finished runs `last` may be.
+        suits: whether `last` may be the finished run in a folder.
 
     Raises:
         InputError: there is no such run, or there are several.
@@ -96,6 +96,7 @@ def named(word: str, out_dir: Path, suits: Callable[[Path], bool] = lambda path:
     there = folders(out_dir)
     if word == LAST:
         return _last(there, out_dir, suits)
+    # A folder may lie anywhere, also outside out_dir, so it is not looked up among the hashes there.
     if any((Path(word) / name).exists() for name in ("status.json", "config.yaml")):
         return read(Path(word).resolve())
     fitting = [path for path in there if word and (path.name[-8:].startswith(word) or path.name == word)]
@@ -114,7 +115,7 @@ def named(word: str, out_dir: Path, suits: Callable[[Path], bool] = lambda path:
 
 
 def hashes(out_dir: Path) -> list[str]:
-    """What may be typed for a run: `last`, and the hashes of all, newest first."""
+    """Return the words that name a run: `last`, and the hashes of all runs, newest first."""
     began = {path: _began(path, reading.status(path)[0].get("started")) for path in folders(out_dir)}
     return [LAST, *(path.name[-8:] for path in sorted(began, key=lambda path: began[path], reverse=True))]
 
@@ -123,15 +124,17 @@ def _last(there: Iterable[Path], out_dir: Path, suits: Callable[[Path], bool]) -
     began = {path: _began(path, status.get("started")) for path in there
              if suits(path) and (status := reading.status(path)[0]).get("state") == "done"}  # fmt: skip
     for path in sorted(began, key=lambda path: began[path], reverse=True):
+        # The full read can still find the run stale, or its config edited.
         if (run := read(path)).state == "done" and not run.edited:
             return run
     raise InputError(f"run=last: there is no finished run below {out_dir}{os.sep} that this could work on")
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a process is at work on a run, as far as can be told; nothing is left behind by asking."""
+    """Return whether a process is working on a run, as far as its lock shows; the check leaves no file behind."""
     lock = FileLock(path / ".lock")
     with suppress(OSError):  # somebody holds it, or may: it cannot be opened
+        # Without the file nobody holds the lock, and acquiring it would create the file.
         if (path / ".lock").exists():
             lock.acquire(timeout=0)
         lock.release()
@@ -140,13 +143,13 @@ def is_locked(path: Path) -> bool:
 
 
 def main_figure(path: Path) -> tuple[str, float] | None:
-    """The name and value of the one figure that sums up a run, such as ("accuracy", 0.98); None where there is none."""
+    """Return the name and value of a run's main score, such as ("accuracy", 0.98); None if there is none."""
     stage, _, model = _place(path)
     return next(iter(figures(path, stage, model).items()), None)
 
 
 def figures(path: Path, stage: str, model: str | None) -> dict[str, float]:
-    """The figures that sum up a run, by name, the main one first; of a list of alphas, those of the best."""
+    """Return the scores that sum up a run, by name, the main one first; of a list of alphas, those of the best."""
     if stage == "evaluate":
         return _best_score(path / "summary.csv")
     if stage == "explain":
@@ -162,19 +165,20 @@ def figures(path: Path, stage: str, model: str | None) -> dict[str, float]:
 
 
 def _best_score(path: Path) -> dict[str, float]:
-    """The best explainer's AOPC in a summary, or else the best by its first score."""
+    """Return the best explainer's AOPC in a summary, or the best value of its first score if it has no AOPC."""
     rows = {row.get("name") or "": _numbers(row) for row in reading.csv_rows(path)}
     there = [column for row in rows.values() for column in row]
     column = "aopc" if "aopc" in there else next(iter(there), "")  # names of columns and rows, not of components
     scores = {name: row[column] for name, row in rows.items() if column in row}
     known, compared = columns().get(column), (*controls(), "classifier", *reference_of().values())
+    # Controls and references are rows for comparison: they sum up a run only if it has nothing else.
     kept = {name: score for name, score in scores.items() if name.split(",")[0] not in compared} or scores
     best = (min if known and known.better == "lower" else max)(kept, key=lambda name: kept[name], default="")
     return {column if best == "classifier" else f"{column} of {best}": kept[best]} if kept else {}
 
 
 def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers among some values; a text that is one counts."""
+    """Return the finite numbers among some values; a text that is a number counts."""
     out = {}
     for name, value in row.items():
         with suppress(TypeError, ValueError, OverflowError):
@@ -185,18 +189,19 @@ def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _place(path: Path) -> tuple[str, str, str | None]:
-    """Stage, data set and model of a run, by where it lies."""
+    """Return stage, data set and model of a run, from its path."""
     *_, stage, dataset, model, _ = ("", "", "", *path.absolute().parts)
     return ("export", model, None) if dataset == "export" else (stage, dataset, model)
 
 
 def read(path: Path) -> Found:
-    """What there is to know of the run in a folder."""
+    """Read the run in a folder."""
     stage, dataset, model = _place(path)
     status, state, reason = _status(path)
     settings, unread = reading.content(path / "config.yaml")
     plugins.remember(settings)
     edited, altered = unread or _renamed(path, stage, settings), _altered(path, status["files"])
+    # Edited settings lead to the wrong networks, so nothing can be compared with them.
     stale = _stale(path, stage, settings) if state == "done" and not edited else ""
     reasons = [status.get("error"), reason, stale, altered, edited]
     return Found(
@@ -206,6 +211,7 @@ def read(path: Path) -> Found:
         dataset=dataset,
         model=model,
         settings=settings,
+        # Scores of a changed file are not shown as the run's own.
         figures={} if altered else figures(path, stage, model),
         edited=bool(edited),
         age_seconds=round(max(0.0, time.time() - _began(path, status.get("started"))), 1),
@@ -217,33 +223,34 @@ def read(path: Path) -> Found:
 
 
 def _status(path: Path) -> tuple[dict[str, Any], str, str]:
-    """What status.json says, with nothing but what it should; the run's state; why it is damaged, if it is."""
+    """Return the content of status.json, the run's state, and the reason if it is damaged, else ""."""
     status, reason = reading.status(path)
     state = "damaged" if reason else status["state"]
+    # The status alone cannot say so: a killed process leaves `running` behind, and a new one has no status yet.
     if state == "running" or not (path / "status.json").exists():
         state, reason = ("running", "") if is_locked(path) else ("killed" if state == "running" else state, reason)
     return {**status, "files": status.get("files") or {} if not reason else {}}, state, reason
 
 
 def _stale(path: Path, stage: str, settings: Options) -> str:
-    """Why a finished run is no longer one of what it was made from; empty if it is, or nobody can tell."""
+    """Return why a finished run no longer matches its networks and data; empty if it does, or if this is unknown."""
     with suppress(Exception):  # settings of another version may lack anything
         return as_run(path, stage, settings).stale()
     return ""
 
 
 def as_run(path: Path, stage: str, settings: Options) -> store.Run:
-    """The run in a folder as its stage knows it, wherever the folder lies now.
+    """Return the run in a folder with the checked settings of its stage, wherever the folder lies now.
 
     Raises:
-        InputError: its settings are not sound.
+        InputError: its settings are not valid.
     """
     out_dir = str(path.parents[2 if stage == "export" else 3])
     return store.Run(stage, of_plain(stage, {**settings, "out_dir": out_dir}))
 
 
 def altered(path: Path) -> str:
-    """Why what a run has written, its weights apart, is not to be shown; empty if it is what it wrote."""
+    """Return why the files of a run, except its weights, must not be shown; empty if they are as the run wrote them."""
     status, _, reason = _status(path)
     names = [name for name in status["files"] if not name.endswith(".pt")]
     gone = next((f"{name} is gone" for name in names if not (path / name).is_file()), "")
@@ -251,7 +258,7 @@ def altered(path: Path) -> str:
 
 
 def _altered(path: Path, files: Mapping[str, Any], names: Iterable[str] = FIGURES) -> str:
-    """Why a run's figures are not to be believed; empty if they are what it wrote."""
+    """Return why a run's scores are not reliable; empty if their files are as the run wrote them."""
     for name in names:
         with suppress(OSError):
             if name in files and digest(path / name) != files[name]:
@@ -260,7 +267,7 @@ def _altered(path: Path, files: Mapping[str, Any], names: Iterable[str] = FIGURE
 
 
 def _renamed(path: Path, stage: str, settings: Options) -> str:
-    """Why a run would not be found by its settings; empty if it is."""
+    """Return why a run's settings do not lead to its name; empty if they do."""
     edited = "config.yaml was edited, or another version made it"
     try:
         name = store.run_id(stage, of_plain(stage, settings))
@@ -270,7 +277,7 @@ def _renamed(path: Path, stage: str, settings: Options) -> str:
 
 
 def _began(path: Path, started: Any) -> float:
-    """When a run was begun; where nothing says so, when its folder was last written."""
+    """Return the time at which a run was begun, or, if none is recorded, at which its folder was last written."""
     began = reading.seconds(started)
     with suppress(OSError):  # it went away meanwhile
         return path.stat().st_mtime if began is None else began
@@ -278,7 +285,7 @@ def _began(path: Path, started: Any) -> float:
 
 
 def _size(folder: Path) -> int:
-    """The bytes of all files below a folder."""
+    """Return the size in bytes of all files below a folder."""
     size = 0
     for place, _, names in os.walk(folder):
         for name in names:

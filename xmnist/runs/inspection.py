@@ -1,4 +1,4 @@
-"""One run in full, and several side by side: what `xmnist runs show` and `xmnist runs compare` print. No torch."""
+"""Texts of `xmnist runs show`, one run in full, and `xmnist runs compare`, several side by side. No torch."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -17,13 +17,13 @@ from xmnist.runtime.errors import InputError
 from xmnist.runtime.progress import duration
 
 UNTOLD = {*INCIDENTAL, "unmeasured"} - {"format"}
-"""Settings that nobody compares runs by."""
+"""Settings that are left out of a comparison of runs."""
 
 Scores = dict[str, float | str]
 
 
 def scores(run: Found) -> Scores:
-    """All scores of a run: those of a training on the test images, or the rows of an evaluation, by name."""
+    """Return all scores of a run by name: of a training on the test images, or of the rows of an evaluation."""
     if run.stage == "evaluate":
         rows = reading.csv_rows(run.path / "summary.csv")
         told = [(f"{row['name']} {key}", value) for row in rows for key, value in row.items() if _is_score(key)]
@@ -43,7 +43,7 @@ def _number(value: Any) -> float | str:
 
 
 def names(runs: Sequence[Found]) -> list[str]:
-    """The readable part of each run's name, and what tells those apart that have the same."""
+    """Return the readable part of each run's name, with the settings that distinguish runs of the same name."""
     alike = defaultdict[Path, list[dict[str, Any]]](list)
     labels = [index.NAME.sub("", run.path.name) for run in runs]
     for run, label in zip(runs, labels, strict=True):
@@ -59,7 +59,7 @@ def names(runs: Sequence[Found]) -> list[str]:
 
 
 def show(run: Found) -> str:
-    """All that there is to know of a run, for people."""
+    """Return everything that is known of a run as a readable text."""
     about = {"path": str(run.path), "state": run.state + (f": {run.error}" if run.error else "")}
     about |= {
         "command": run.command or "",
@@ -102,10 +102,10 @@ def _text(value: float | str) -> str:
 
 
 def compare(several: Sequence[Found]) -> str:
-    """Settings that differ between runs, and their scores side by side, with the differences to the first.
+    """Return the settings that differ between runs, and their scores side by side with the differences to the first.
 
     Raises:
-        InputError: there are fewer than two.
+        InputError: there are fewer than two runs.
     """
     if len({run.path for run in several}) < 2:
         raise InputError("xmnist runs compare takes two or more runs: their hashes, folders, or last")
@@ -126,7 +126,7 @@ def compare(several: Sequence[Found]) -> str:
 
 
 def _beside(values: Sequence[float | str | None]) -> list[str]:
-    """Values, each but the first with its difference to that one."""
+    """Return the values as texts, each but the first with its difference to the first."""
     first, out = values[0], []
     for place, value in enumerate(values):
         text = "-" if value is None else _text(value)
@@ -137,7 +137,7 @@ def _beside(values: Sequence[float | str | None]) -> list[str]:
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of cells as lines, the columns below each other."""
+    """Return rows of cells as lines with aligned columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     padded = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join(padded)

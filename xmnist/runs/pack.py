@@ -1,4 +1,4 @@
-"""A run with all that it stands on as one ZIP file, for somebody who checks it elsewhere. No torch."""
+"""Pack a run with all runs that it depends on into one ZIP file, so that it can be checked elsewhere. No torch."""
 
 import json
 import shlex
@@ -36,10 +36,12 @@ The paths of the machine where it was made are left out: out_dir is outputs, dat
 
 
 def pack(about: Found, target: Path) -> list[str]:
-    """Write a run, and all that it stands on, into a ZIP file; equal runs give equal files. Returns the runs' keys.
+    """Write a run, and all runs that it depends on, into a ZIP file, and return the runs' keys.
+
+    Equal runs give equal files.
 
     Raises:
-        InputError: the file is there already, or one of the runs is not finished or not what it wrote.
+        InputError: the file exists already, its folder does not, or one of the runs is unfinished or was changed.
     """
     if target.exists():
         raise InputError(f"{target} is there already: name another file, or remove it")
@@ -57,13 +59,14 @@ def pack(about: Found, target: Path) -> list[str]:
         files[f"outputs/{run.key}/config.yaml"] = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True).encode()
         files[f"outputs/{run.key}/status.json"] = (json.dumps(status, indent=2) + "\n").encode()
     with atomic(target) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as out:
+        # A fixed order and date: equal runs must give equal files, byte by byte.
         for name, content in sorted(files.items()):
-            out.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)  # of 1980, whenever it is packed
+            out.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)  # the date is always 1980
     return [run.key for run in several]
 
 
 def _with_bases(run: Run) -> dict[str, Run]:
-    """A run, and all that it stands on, at any depth, by their keys."""
+    """Return a run, and all runs that it depends on at any depth, by their keys."""
     out = {run.key: run}
     for base in run.bases():
         out |= {key: each for key, each in _with_bases(base).items() if key not in out}
@@ -71,13 +74,14 @@ def _with_bases(run: Run) -> dict[str, Run]:
 
 
 def _elsewhere(run: Run) -> tuple[Options, dict[str, Any]]:
-    """Settings and status of a run without the folders and the name of the machine where it was made."""
+    """Return settings and status of a run without the folders and the name of the machine where it was made."""
     settings = run.settings.plain() | {"out_dir": "outputs", "data_dir": "data"}
     settings["dataset"] = data.public(run.settings.dataset)
     if isinstance(run.settings, Settings):
         settings["classifier"] = run.settings.classifier.elsewhere().plain()
     status = {key: value for key, value in run.status().items() if key not in ("host", "pid")}
     status["command"] = commands.public(shlex.split(status.get("command") or ""))
+    # The status has changed, so its checksum is computed again: a reader would call it damaged otherwise.
     return settings, status | {"checksum": reading.checksum(status)}
 
 

@@ -1,4 +1,4 @@
-"""Which runs a command line means: `KEY=VALUE` words, by any setting, by state and by age."""
+"""Filters of runs on a command line: `KEY=VALUE` words for any setting, the state and the age."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -14,24 +14,24 @@ UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 AGES = ("older", "newer")
 
 TOLD = ("state", "stage", "dataset", "model")
-"""Filters that are a run's fields."""
+"""Filters that are fields of a run, not settings."""
 
 
 def words() -> tuple[str, ...]:
-    """Keys that are known without looking at any run."""
+    """Return the keys that are known without reading any run."""
     return (*TOLD, *AGES, "out_dir", "explainer", "metric", "alpha", *COMPONENTS, *COMMON, *loss_weights())
 
 
 def closed() -> dict[str, Collection[str]]:
-    """Keys with a closed list of values, and these."""
+    """Return the keys that have a closed list of values, with that list."""
     return {"state": STATES, "stage": RUNS, **COMPONENTS}
 
 
 def check_value(key: str, text: str) -> None:
-    """Refuse what a filter can never find.
+    """Refuse a value that no run can have.
 
     Raises:
-        InputError: names it, and what is allowed.
+        InputError: there is such a value; the message names it, and the allowed ones.
     """
     if key in AGES:
         _seconds(key, text)
@@ -49,15 +49,15 @@ def _seconds(key: str, text: str) -> float:
 
 
 def _split(text: str) -> list[str]:
-    """The values between commas; a list in brackets is one."""
+    """Return the values between commas; a list in brackets is one value."""
     return re.findall(r"\[[^]]*\]|[^,]+", text)
 
 
 def flat(run: Found) -> dict[str, Any]:
-    """A run's settings by dotted key, less what has no part in it."""
+    """Return a run's settings by dotted key, without the layer if the model does not decode one."""
     out: dict[str, Any] = {}
     for key, value in dotted(run.settings).items():
-        out |= {key.removesuffix(".name"): value, key: value}  # a group that has a name is that name as well
+        out |= {key.removesuffix(".name"): value, key: value}  # a named group can also be filtered by its own key
     for group in ("explainer", "metric"):
         named = {key.split(".")[1]: value for key, value in out.items() if re.fullmatch(rf"{group}s\.[^.]+", key)}
         out |= {group: [*named, *named.values()]} if named else {}
@@ -67,10 +67,10 @@ def flat(run: Found) -> dict[str, Any]:
 
 
 def check_keys(filters: Mapping[str, str], runs: Sequence[Found]) -> None:
-    """Refuse a filter by what is no key of any run.
+    """Refuse a filter whose key no run has.
 
     Raises:
-        InputError: names it, and the keys beside it.
+        InputError: there is such a filter; the message names its key, and the keys beside it.
     """
     keys = {key for run in runs for key in flat(run)} | set(words())
     for key in filters:
@@ -84,7 +84,7 @@ def check_keys(filters: Mapping[str, str], runs: Sequence[Found]) -> None:
 
 
 def chosen(runs: Sequence[Found], filters: Mapping[str, str]) -> list[Found]:
-    """The runs that all filters fit; where one leaves none, it is told, with what would have left some."""
+    """Return the runs that fit all filters; a filter that leaves none is reported, with values that would fit."""
     left = list(runs)
     for key, text in filters.items():
         before, left = left, [run for run in left if _fits(run, key, text)]
@@ -105,11 +105,12 @@ def _values(run: Found, key: str) -> list[Any]:
 def _fits(run: Found, key: str, text: str) -> bool:
     if key in AGES:
         return (run.age_seconds > _seconds(key, text)) == (key == "older")
+    # The whole text is tried first, because a value may itself contain commas.
     return any(_same(value, word) for value in _values(run, key) for word in (text, *_split(text)))
 
 
 def _same(value: Any, word: str) -> bool:
-    """Whether a setting is, or is a list that has, what a word says; numbers are compared as such."""
+    """Return whether a setting equals a word, or is a list that contains it; numbers are compared as numbers."""
     if isinstance(value, list):
         words = _split(word[1:-1])
         whole = word.startswith("[") and len(words) == len(value) and all(map(_same, value, words))
@@ -123,7 +124,7 @@ def _same(value: Any, word: str) -> bool:
 
 
 def text_of(value: Any) -> str:
-    """A setting as it is typed."""
+    """Return a setting as a user types it."""
     if isinstance(value, list):
         return f"[{','.join(map(text_of, value))}]"
     if isinstance(value, float):

@@ -1,4 +1,4 @@
-"""Finished trainings like one that is about to begin: how they differ from it, and how fast they were. No torch."""
+"""Finished trainings that are similar to a planned one: their differences and their speed. No torch."""
 
 import re
 import shlex
@@ -19,15 +19,15 @@ from xmnist.runtime import reading
 from xmnist.runtime.progress import duration
 
 UNSEEN = ("trainer.precision", "classifier.weights")
-"""Keys that may differ, beside those of data sets: they change no result, or another key says what they hold."""
+"""Keys that may differ, besides those of data sets: they change no result, or another key covers their content."""
 
 LONG = 10.0
-"""Seconds of training from which on it is worth telling of another one that is there."""
+"""Duration of a training, in seconds, above which the log mentions a similar finished one."""
 
 
 @dataclass(frozen=True)
 class Like:
-    """A finished training of the same kind; `speed` is how many images it took in a second, 0 if nobody knows."""
+    """A finished training of the same kind; `speed` is in images per second, 0 if unknown; `here`: on this machine."""
 
     path: Path
     differences: dict[str, tuple[object, object]]
@@ -36,7 +36,7 @@ class Like:
 
 
 def decides(model: str, key: str) -> bool:
-    """Whether a setting, by its dotted key, has a part in the training of a model."""
+    """Return whether a setting, given by its dotted key, affects the training of a model."""
     group, _, rest = key.partition(".")
     if key in UNSEEN or (group == "dataset" and any(rest in (*own.unseen, *own.places) for own in DATASETS.values())):
         return False
@@ -49,9 +49,11 @@ def decides(model: str, key: str) -> bool:
 
 
 def differences(before: Options, after: Options) -> dict[str, tuple[object, object]]:
-    """Settings, as run directories hold them, that two trainings of one model have both, with different values.
+    """Return the settings that two trainings of one model both have, with different values, by dotted key.
 
-    They are by dotted key.
+    Args:
+        before: settings as a run directory holds them.
+        after: the others.
     """
     first, second = dotted(before), dotted(after)
     model = str(before["model"]["name"])
@@ -60,7 +62,7 @@ def differences(before: Options, after: Options) -> dict[str, tuple[object, obje
 
 
 def alike(settings: Settings) -> list[Like]:
-    """The finished trainings of this data set, classifier and model, those first that differ in the least."""
+    """Return the finished trainings of this data set, classifier and model; those with the fewest differences first."""
     out = list(_alike(settings))
     return sorted(out, key=lambda like: (len(like.differences), not like.here))
 
@@ -81,26 +83,30 @@ def _alike(settings: Settings) -> Iterator[Like]:
 
 
 def epochs(settings: Settings) -> int:
-    """The epochs of a training, those of all phases together."""
+    """Return the number of epochs of a training, over all phases."""
     return sum(phase.epochs for phase in phases(settings))
 
 
 def seconds(settings: Settings, images: int, near: Sequence[Like]) -> tuple[float, bool] | None:
-    """How long the training will take, and whether trainings on this machine say so; None if none was like it."""
+    """Return the expected seconds of a training, and whether a training on this machine gave the speed.
+
+    None if no similar training has a known speed.
+    """
     known = [like for like in near if like.speed]
     if not known:
         return None
+    # Speed depends on the machine, so a training on this one is preferred to a more similar one elsewhere.
     best = next((like for like in known if like.here), known[0])
     return images * epochs(settings) / best.speed, best.here
 
 
 def told(settings: Settings, images: int, typed: str, near: Sequence[Like]) -> str:
-    """The line that tells of the nearest finished training, where the user may have meant that one; else empty.
+    """Return a line about the most similar finished training, if the user may have meant that one, else "".
 
     Args:
-        images: how many the training has.
-        typed: the command; settings that stand in it were meant.
-        near: what `alike` answers.
+        images: the number of training images.
+        typed: the command; the user has chosen the settings that it contains.
+        near: the return value of `alike`.
     """
     for like in near:
         took = images * epochs(settings) / like.speed if like.speed else 0.0
@@ -118,6 +124,6 @@ def told(settings: Settings, images: int, typed: str, near: Sequence[Like]) -> s
 
 
 def _stands_in(key: str, typed: str) -> bool:
-    """Whether a command sets a key: by itself, by its group, or by an experiment, which may set anything."""
+    """Return whether a command sets a key: by itself, by its group, or by an experiment, which may set anything."""
     words = [word.lstrip("+~").partition("=")[0] for word in shlex.split(typed)]
     return any(word in (key, key.partition(".")[0]) or re.match("experiment", word) for word in words)

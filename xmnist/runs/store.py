@@ -1,4 +1,4 @@
-"""Runs on disk: directories named by content, status, locks, reuse."""
+"""Storage of runs: directories named by their settings, status, locks, checksums and reuse."""
 
 import csv
 import json
@@ -39,17 +39,17 @@ from xmnist.runtime.storage import (
 log = logging.getLogger(__name__)
 
 CHECKSUMMED = ("*.pt", "*.json", "*.csv", "*.md", "*.npz", "grid.*")
-"""The files, other than its status, whose checksums a finished run's status holds."""
+"""Patterns of the files whose checksums the status of a finished run holds."""
 
 WEIGHTS = "model.pt"
-"""The file with the weights of a trained network."""
+"""File with the weights of a trained network."""
 
 EFFORT = ("epochs", "seconds", "images_per_second")
-"""Figures of `metrics.json` that say what a run cost, not what it is worth."""
+"""Entries of `metrics.json` that measure the cost of a run, not its quality."""
 
 
 FIRST = ("grid", "examples", "aopc.", "depth", "reconstruction", "confusion")
-"""The pictures of which the one that a run has is to be looked at first."""
+"""Beginnings of the names of main pictures; such a picture is listed before the others of its run."""
 
 
 S = TypeVar("S", bound=StageSettings)
@@ -69,16 +69,16 @@ class Run(Generic[S]):
 
     @property
     def id(self) -> str:
-        """The eight hexadecimal digits that end the run's name."""
+        """The hash of the run: the eight hexadecimal digits that end its name."""
         return self.path.name[-8:]
 
     def status(self) -> dict[str, Any]:
-        """What status.json says; empty where there is none, or not the one that this run wrote."""
+        """Return the content of status.json; empty if it is missing, or not as this run wrote it."""
         status, reason = reading.status(self.path)
         return {} if reason else status
 
     def write_status(self, status: dict[str, Any]) -> None:
-        """Write status.json, even where there is no room for another file."""
+        """Write status.json, even if the disk has no room for another file."""
         status = {**status, "run": self.path.name}
         text = json.dumps({**status, "checksum": reading.checksum(status)}, indent=2) + "\n"
         try:
@@ -87,19 +87,19 @@ class Run(Generic[S]):
         except OSError as error:
             if error.errno not in FULL or not (self.path / "status.json").is_file():
                 raise
-            with (self.path / "status.json").open("r+", encoding="utf-8") as file:  # into the room that it has
+            with (self.path / "status.json").open("r+", encoding="utf-8") as file:  # reuses its space
                 file.write(text)
                 file.truncate()
 
     def metrics(self) -> dict[str, Any]:
-        """The run's figures."""
+        """Return the scores in the run's metrics.json."""
         return reading.content(self.path / "metrics.json")[0]
 
     def finished(self) -> bool:
-        """Whether the run is done, of what is there now, and its files are those that it wrote.
+        """Return whether the run is done, not stale, and its files are those that it wrote.
 
         Raises:
-            DamageError: one of them is another file now.
+            DamageError: one of its files has changed.
         """
         status = self.status()
         if not status and (self.path / "status.json").is_file():
@@ -110,30 +110,30 @@ class Run(Generic[S]):
         return status.get("state") == "done" and self.intact()
 
     def bases(self) -> list["Run[Settings]"]:
-        """The `train` runs that this one stands on."""
+        """Return the `train` runs that this run depends on."""
         return [Run("train", each) for each in stands_on(self.settings)]
 
     def sources(self) -> dict[str, Any]:
-        """The digests of what a run is made from, as far as it is there: of `stands_on` the weights, and its `data`."""
+        """Return the digests of what the run is made from, as far as present: weights (`stands_on`) and `data`."""
         weights = {base.key: base.status()["files"][WEIGHTS] for base in self.bases() if base.sound()}
         data = self.data()
         return {"stands_on": weights} | ({"data": data} if data else {})
 
     def sound(self) -> bool:
-        """Whether the run is done, not stale, and has saved weights; its files are not looked at."""
+        """Return whether the run is done, not stale, and has saved weights; its files are not read."""
         status = self.status()
         return status.get("state") == "done" and WEIGHTS in status.get("files", {}) and not self.stale()
 
     def stale(self) -> str:
-        """Why the finished run is no longer a result of what it was made from; empty if it is, or nobody can tell.
+        """Return why the finished run no longer matches its networks and data; empty if it does, or if this is unknown.
 
-        A run of before sources were written down is stale if what it stands on was begun after its own end.
+        A run without recorded sources is stale if a network that it depends on was begun after the run's end.
         """
         status = self.status()
         return self.changed(status, status["ended"]) if status.get("state") == "done" else ""
 
     def changed(self, sources: dict[str, Any], ended: str = "") -> str:
-        """Which of these `sources` is another one now; empty if none is, or what is gone cannot be compared."""
+        """Return which of these `sources` has changed; empty if none has, or if it is gone and cannot be compared."""
         weights = sources.get("stands_on")
         for base in self.bases():
             status, name = base.status(), base.settings.model.name
@@ -150,8 +150,8 @@ class Run(Generic[S]):
         return ""
 
     def data(self) -> str | None:
-        """The digest of the data set's files, if it is read from some that are there."""
-        if not isinstance(self.settings, Settings | ExportSettings):  # a report is of whatever there is
+        """Return the digest of the data set's files; None if it has no files, or they are missing."""
+        if not isinstance(self.settings, Settings | ExportSettings):  # a report has no data set
             return None
         dataset = data.recorded(self.settings.dataset)
         if dataset is None or dataset.stated_digest():  # else the run's name says what the files are
@@ -160,14 +160,14 @@ class Run(Generic[S]):
 
     @property
     def key(self) -> str:
-        """Where the run lies below OUT, in any OUT and on any system."""
+        """The run's path below OUT, the same for any OUT and on any system."""
         return f"{self.stage}/{place(self.stage, self.settings)}"
 
     def intact(self) -> bool:
-        """Whether all that the run has written, done or failed, is there.
+        """Return whether all files that the run has written, done or failed, are present.
 
         Raises:
-            DamageError: one of its files is another one now.
+            DamageError: one of the files has changed.
         """
         for name, checksum in self.status().get("files", {}).items():
             file = self.path / name
@@ -182,9 +182,9 @@ class Run(Generic[S]):
         return True
 
     def reusable(self) -> bool:
-        """Whether the finished run answers this command, which must not ask to do it again.
+        """Return whether the finished run can be used as it is, without force=true.
 
-        A config.yaml that no longer says what the run is, is written again.
+        A config.yaml that no longer matches the run is written again.
         """
         if self.settings.force or not self.finished():
             return False
@@ -196,7 +196,7 @@ class Run(Generic[S]):
         return True
 
     def log_summary(self, what: str) -> None:
-        """Log where the run is, its scores on the test images, what was wrong with it, and its pictures."""
+        """Log the run's folder, its scores on the test images, its warnings, and its pictures."""
         if processes.rank():
             return
 
@@ -217,30 +217,30 @@ class Run(Generic[S]):
         log.info("%s%s", "\n  ".join([f"{what}: {self.path}", *rows]), table)
 
     def draw(self, name: str, draw: Callable[[Path], None]) -> None:
-        """Draw a picture in every format that the settings ask for; `draw` draws into a file of the right suffix."""
+        """Draw a picture in every format of the settings; `draw` gets a file with the format's suffix."""
         for kind in self.formats:
             with atomic(self.path / f"{name}.{kind}") as file:
                 draw(file)
 
     def drawn(self) -> bool:
-        """Whether there is a picture in every format that the settings ask for, or none in any."""
+        """Return whether the run has pictures in all formats of the settings, or no pictures at all."""
         there = {path.suffix[1:] for path in self.path.glob("*.*")} & {"png", "pdf", "svg"}
         return not there or there.issuperset(self.formats)
 
     @property
     def formats(self) -> list[str]:
-        """The formats of its pictures; none where it draws none."""
+        """The formats of the run's pictures; empty if it draws none."""
         return listed(self.settings.format) if isinstance(self.settings, Settings) else []
 
     def write_json(self, name: str, content: Any) -> None:
-        """Write a JSON file; of several processes that train a model, the first does so, as with all files."""
+        """Write a JSON file; if several processes train a model, the first one writes all files."""
         if processes.rank():
             return
         with atomic(self.path / name) as file:
             file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
     def write_csv(self, name: str, rows: Sequence[dict[str, Any]]) -> None:
-        """Write a CSV file with a line a row; the first row's keys are the columns."""
+        """Write a CSV file with one line for each row; the first row's keys are the columns."""
         if processes.rank():
             return
         with atomic(self.path / name) as file, file.open("w", encoding="utf-8", newline="") as out:
@@ -254,10 +254,10 @@ class Run(Generic[S]):
             save_checkpoint(self.path / name, state)
 
     def load(self, name: str) -> dict[str, Any] | None:
-        """Read a checkpoint, nothing but tensors and plain values; None where there is none.
+        """Read a checkpoint of tensors and plain values; None if there is none.
 
         Raises:
-            InputError: it is damaged, or holds anything else.
+            InputError: it is damaged, or contains anything else.
         """
         try:
             return load_checkpoint(self.path / name) if (self.path / name).is_file() else None
@@ -265,7 +265,7 @@ class Run(Generic[S]):
             raise self.refused(name, str(error)) from None
 
     def load_into(self, model: Any, name: str) -> None:
-        """Put the weights of checkpoint `name` into a network.
+        """Load the weights of checkpoint `name` into a network.
 
         Raises:
             InputError: it is missing, damaged or of another network.
@@ -279,7 +279,7 @@ class Run(Generic[S]):
             raise self.refused(name, str(error)) from None
 
     def refused(self, name: str, reason: str) -> InputError:
-        """The error that says why checkpoint `name` is not used."""
+        """Return the error that states why checkpoint `name` is not used."""
         return InputError(
             f"{self.path / name} is no checkpoint of this run: {first_line(reason)}; remove it, or redo the run with "
             f"force=true"
@@ -288,10 +288,10 @@ class Run(Generic[S]):
 
 @contextmanager
 def claim(run: Run, command: str) -> Iterator[bool]:
-    """Hold a run for this process; yields whether there is work to do.
+    """Lock a run for this process, and yield whether there is work to do.
 
-    Another process that holds it is waited for. The status is `running` inside, `done`, `failed` or `interrupted`
-    afterwards; bad input leaves it as it was. While it is held, the log also goes to the run's own file.
+    If another process has locked the run, this one waits. The status is `running` inside, and `done`, `failed` or
+    `interrupted` afterwards; bad input leaves it as it was. During the work, the log also goes to the run's own file.
     """
     run.path.mkdir(parents=True, exist_ok=True)
     lock = FileLock(run.path / ".lock")
@@ -302,8 +302,9 @@ def claim(run: Run, command: str) -> Iterator[bool]:
         lock.acquire()
     try:
         for folder in (run.path, run.path / ".hydra"):
-            for left in folder.glob(f"{PARTIAL}*"):  # by a process that was killed while it wrote
+            for left in folder.glob(f"{PARTIAL}*"):  # from a process that was killed while it wrote
                 left.unlink()
+        # Checked only under the lock: the process that held it may just have finished this run.
         if run.reusable():
             yield False
         else:
@@ -328,7 +329,7 @@ def _logged(run: Run) -> Iterator[logging.Handler]:
 
 
 class _Warnings(logging.Handler):
-    """Collects the warnings that stay true of a run when it is done, not those of a run that is made within it."""
+    """Handler that collects the lasting warnings of a run, but not those of a run that is made within it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -353,10 +354,10 @@ def _collected() -> Iterator[list[str]]:
 
 @contextmanager
 def _recorded(run: Run, command: str, handler: logging.Handler, warnings: list[str]) -> Iterator[None]:
-    """Keep the run's status while the block works on it."""
+    """Keep the run's status up to date while the block works on it."""
     before, start = run.status(), time.monotonic()
     forced = run.settings.force
-    if forced and not (before.get("forced") and before.get("state") != "done"):  # else it goes on
+    if forced and not (before.get("forced") and before.get("state") != "done"):  # else it resumes
         (run.path / "last.pt").unlink(missing_ok=True)
     _write_config(run, command)
     status: dict[str, Any] = {"state": "running", "command": command, "started": _now()}
@@ -366,16 +367,17 @@ def _recorded(run: Run, command: str, handler: logging.Handler, warnings: list[s
         run.write_status(status)
         yield
         interrupts.raise_if_interrupted()
-        made = run.sources()  # of what was not there before, it is that which this block has made
+        made = run.sources()  # sources that were missing before are those that this block made
         sources = made | sources | {"stands_on": made["stands_on"] | sources["stands_on"]}
         status |= {"warnings": warnings} if warnings else {}
         run.write_status({**status, **sources, "state": "done", **_ended(start), "files": _checksums(run)})
     except InputError:
+        # Bad input is no result: an earlier status, such as `done`, must not be lost to a typing mistake.
         run.write_status(before) if before else (run.path / "status.json").unlink(missing_ok=True)
         raise
     except BaseException as error:
         status |= {"state": "failed", **_ended(start)}
-        if interrupts.asked() or not isinstance(error, Exception):  # whatever became of it on its way to here
+        if interrupts.asked() or not isinstance(error, Exception):  # a library may have changed its class
             status["state"] = "interrupted"
         else:  # the terminal gets one line, the run's own log the whole story
             status["error"] = one_line(error)[:1000]
@@ -388,7 +390,7 @@ def _recorded(run: Run, command: str, handler: logging.Handler, warnings: list[s
 
 @lru_cache
 def log_once(level: int, text: str) -> None:
-    """Log what a command, or each job of a sweep, comes upon several times."""
+    """Log a text only once, although a command, or each job of a sweep, would repeat it."""
     log.log(level, "%s", text)
 
 
@@ -397,16 +399,17 @@ def _ended(start: float) -> dict[str, Any]:
 
 
 def _checksums(run: Run) -> dict[str, str]:
-    """The checksums of what a run has written."""
+    """Return the checksums of the files that a run has written."""
     written = {path.name for kind in CHECKSUMMED for path in run.path.glob(kind)} - {"status.json", "last.pt"}
     return {name: digest(run.path / name) for name in sorted(written)}
 
 
 def mark_killed(run: Run, state: str) -> None:
-    """Write down how a run ended whose process was killed; one at which somebody is at work is left alone."""
+    """Record the end of a run whose process was killed; a run that is locked by a process is left unchanged."""
     status = run.status()
     if status.get("state") != "running":
         return
+    # A lock that is free proves that the process is gone; the status is read again, as it may have ended meanwhile.
     with suppress(Timeout), FileLock(run.path / ".lock", timeout=0):
         status = run.status()
         if status.get("state") == "running":
@@ -414,10 +417,10 @@ def mark_killed(run: Run, state: str) -> None:
 
 
 def described(folder: Path, stage: str) -> Any:
-    """The settings in a run's config.yaml.
+    """Return the settings in a run's config.yaml.
 
     Raises:
-        ValueError: it cannot be read, or is not that of this run; the message says so in one line.
+        ValueError: the file cannot be read, or is not that of this run; the message is one line.
     """
     path = folder / "config.yaml"
     content, reason = reading.content(path)
@@ -436,7 +439,7 @@ def described(folder: Path, stage: str) -> Any:
 def _write_config(run: Run, command: str) -> None:
     """Write the settings, and the overrides where Hydra's tools look for them.
 
-    Hydra would write the latter itself, but before the run is locked, and not for runs that another one needs.
+    Hydra would write the overrides itself, but before the run is locked, and not for runs that another run needs.
     """
     (run.path / ".hydra").mkdir(exist_ok=True)
     for name, content in (
@@ -452,7 +455,7 @@ UNTOLD = ("force=", "train_missing=", "fail_fast=")
 
 
 def command(stage: str, overrides: Sequence[str]) -> str:
-    """A command line that makes a run; it neither forces nor forbids anything that would change no result."""
+    """Return the command line that makes a run, without the overrides that change no result."""
     return shlex.join(["xmnist", stage, *(word for word in overrides if not word.startswith(UNTOLD))])
 
 

@@ -1,4 +1,4 @@
-"""What pictures and pages call runs, models and explainers; without torch, so that none of them waits for it."""
+"""Titles of runs, models and explainers in pictures and pages; without torch, so that no caller waits for it."""
 
 from xmnist.config.components import listed
 from xmnist.config.derived import phases, plain
@@ -6,7 +6,7 @@ from xmnist.config.settings import Settings
 
 
 def phase_title(settings: Settings, phase: int) -> str:
-    """What learns in a phase, counted from 1, and its alpha."""
+    """Return the parts that are trained in a phase, counted from 1, and the phase's alpha."""
     rates = phases(settings)[phase - 1].lr
     assert isinstance(rates, dict) and isinstance(settings.alpha, list)
     learns = [part for part, rate in rates.items() if rate]
@@ -15,7 +15,7 @@ def phase_title(settings: Settings, phase: int) -> str:
 
 
 def title(settings: Settings) -> str:
-    """What a run's picture is of."""
+    """Return the title of a run's picture."""
     return f"{settings.model.heading(_layer(settings))}{_alpha(settings)}: {_network(settings)}"
 
 
@@ -28,7 +28,7 @@ def _alpha(settings: Settings) -> str:
 
 
 def _layer(settings: Settings) -> str:
-    """What decoders look at."""
+    """Return the name of the decoders' input: a layer, several layers, or a part of their neurons."""
     layers, neurons = listed(settings.layer), settings.neurons
     name = f"layer {layers[0]}" if len(layers) == 1 else f"{len(layers)} layers"
     if isinstance(neurons, list):
@@ -37,10 +37,10 @@ def _layer(settings: Settings) -> str:
 
 
 def explained_title(settings: Settings, decoded: bool = True) -> str:
-    """What a picture of explanations is of; a layer has a part in them where it is decoded."""
+    """Return the title of a picture of explanations; it names the layer if the layer is decoded."""
     return f"{settings.model.before(_layer(settings) if decoded else '')}{_network(settings)}"
 
 
 def network_title(settings: Settings) -> str:
-    """A network in a few words: classifier, ClaDec of layer dense, alpha 0.25."""
+    """Return a short name of a network: classifier, ClaDec of layer dense, alpha 0.25."""
     return settings.model.phrase(_layer(settings)) + _alpha(settings)

@@ -1,4 +1,4 @@
-"""Whether runs are what they say: their files, what they stand on, their data and versions. No torch."""
+"""Verification of runs: their files, the networks that they depend on, their data and versions. No torch."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,24 +12,24 @@ from xmnist.runtime.errors import InputError
 from xmnist.runtime.storage import digest
 
 RIGHT, WRONG, UNKNOWN, OTHER = "right", "differs", "cannot be checked", "other versions"
-"""What is found of each thing; other versions make a result another one at most by rounding."""
+"""Findings of a check; other versions change a result at most by rounding."""
 
 
 def chosen(words: Sequence[str], out_dir: Path) -> list[Found]:
-    """The runs that words name: hashes, folders, or `all`.
+    """Return the runs that words name: hashes, folders, or `all`.
 
     Raises:
-        InputError: there is no such run, or a hash begins the names of several.
+        InputError: there is no such run, or several hashes begin with the word.
     """
     words = words or ["all"]
     return [run for word in words for run in (index.below(out_dir) if word == "all" else [index.named(word, out_dir)])]
 
 
 def run_of(about: Found) -> Run:
-    """A run that was found, as its stage knows it, wherever its folder lies now.
+    """Return a run with the checked settings of its stage, wherever its folder lies now.
 
     Raises:
-        InputError: its config is not that of this run.
+        InputError: its config is not that of this run, or its status is damaged.
     """
     if about.edited or about.state == "damaged":
         raise InputError(f"{about.path}: {about.error}")
@@ -37,7 +37,7 @@ def run_of(about: Found) -> Run:
 
 
 def look(about: Found) -> list[tuple[str, str]]:
-    """What is right and wrong about a run: a finding, and of what."""
+    """Return the findings about a run: pairs of a finding and its subject."""
     try:
         run = run_of(about)
     except InputError as error:
@@ -59,7 +59,7 @@ def _files(run: Run) -> tuple[str, str]:
 
 
 def _bases(run: Run) -> list[tuple[str, str]]:
-    """What a run finds of the networks that it stands on."""
+    """Return the findings about the networks that a run depends on."""
     recorded, out = run.status().get("stands_on"), []
     for base in run.bases():
         name = f"stands on: {base.key}"
@@ -88,7 +88,7 @@ def _data(run: Run) -> list[tuple[str, str]]:
 
 
 def _made_with(run: Run) -> list[tuple[str, str]]:
-    """Versions and source that are others than those that a run was made with."""
+    """Return the finding about versions and source code that differ from those that a run was made with."""
     content, reason = reading.content(run.path / "environment.json")
     if reason:
         return [] if run.stage == "export" else [(UNKNOWN, f"versions: {reason}")]
@@ -103,7 +103,7 @@ def _made_with(run: Run) -> list[tuple[str, str]]:
 
 
 def report(several: Sequence[Found], out_dir: Path) -> tuple[str, bool]:
-    """What is found of each run, and whether nothing of files, networks and data differs."""
+    """Return a text with the findings of each run, and whether no file, network or data set differs."""
     blocks, sound = [], True
     for about in several:
         findings = look(about)

@@ -1,1 +1,1 @@
-"""What everything stands on: devices, files, signals, processes, errors, progress."""
+"""Basic services of all packages: devices, files, signals, processes, errors, progress."""

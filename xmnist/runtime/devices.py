@@ -1,4 +1,4 @@
-"""What a run is computed on, and in which numbers."""
+"""Device and precision of a run."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from xmnist.runtime.errors import InputError
 
 
 def find_device(name: str) -> torch.device:
-    """The device of that name; `auto` is the first of cuda, mps, cpu that is there.
+    """Return the device of that name; `auto` is the first of cuda, mps, cpu that is there.
 
     Where several processes train one model, `cuda` is a GPU for each, and mps, which cannot do that, is not there.
 
@@ -31,10 +31,10 @@ def find_device(name: str) -> torch.device:
 
 
 def find_precision(name: str, device: torch.device) -> str:
-    """What is multiplied in on a device: `auto` is bf16 where the hardware multiplies it faster, else fp32.
+    """Return the precision of multiplications on a device: `auto` is bf16 where the hardware is faster, else fp32.
 
     Raises:
-        InputError: it is to be bf16 on a device that cannot.
+        InputError: bf16 is asked for on a device without it.
     """
     if device.type == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
@@ -48,5 +48,5 @@ def find_precision(name: str, device: torch.device) -> str:
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast:
-    """A context, or decorator, in which what is safe is done in bfloat16, if that is the precision."""
+    """Return a context, or decorator, that computes safe operations in bfloat16 if `precision` is bf16."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")

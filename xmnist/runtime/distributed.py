@@ -1,4 +1,4 @@
-"""One training on several processes: each computes its rows of every batch, and DistributedDataParallel the gradients.
+"""Training on several processes: each computes its rows of a batch, DistributedDataParallel averages gradients.
 
 With one process, nothing here does anything, and torch.distributed is not started.
 """
@@ -20,12 +20,12 @@ from torch.nn.parallel import DistributedDataParallel
 from xmnist.runtime import processes
 
 _rank, _size = 0, 1
-"""This process and how many there are; one, until `started` has brought them together."""
+"""Rank of this process and number of processes; one process, until `started` has connected them."""
 
 
 @contextmanager
 def started(device: torch.device) -> Iterator[None]:
-    """Bring the processes together that torchrun started.
+    """Connect the processes that torchrun started.
 
     A process that fails leaves at once: the others find its connections closed, or are ended by torchrun.
     """
@@ -39,12 +39,13 @@ def started(device: torch.device) -> Iterator[None]:
     dist.init_process_group(own, timeout=timedelta(days=7))  # the first may wait for a run that is done elsewhere
     _rank, _size = dist.get_rank(), dist.get_world_size()
     yield
+    # Not in a `finally`: a process that fails leaves at once, see above.
     _rank, _size = 0, 1
     dist.destroy_process_group()
 
 
 def agreed(value: Any) -> Any:
-    """The first process's value, on all of them; none goes on before the first has come here."""
+    """Return the first process's value on all processes; none continues before the first has arrived here."""
     if _size == 1:
         return value
     values = [value]
@@ -54,7 +55,7 @@ def agreed(value: Any) -> Any:
 
 @contextmanager
 def claimed(claim: Callable[[], AbstractContextManager[bool]]) -> Iterator[bool]:
-    """What the first process is told by `claim`, which it holds for all; they leave once it has let go."""
+    """Yield the result of `claim` of the first process, which holds it for all; they leave after its release."""
     with nullcontext(False) if _rank else claim() as needed:
         yield agreed(needed)
     agreed(None)
@@ -62,7 +63,7 @@ def claimed(claim: Callable[[], AbstractContextManager[bool]]) -> Iterator[bool]
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """In this block, which the first process alone may enter, it shares nothing with the others."""
+    """Compute without the other processes in this block, which only the first process may enter."""
     global _size
     before, _size = _size, 1
     try:
@@ -73,7 +74,7 @@ def alone() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Share:
-    """The rows of a batch of `total` that this process computes, and what each process's rows weigh in its mean."""
+    """This process's rows of a batch of `total`, and the weight of each process's rows in the batch's mean."""
 
     total: int
     rows: slice
@@ -81,12 +82,12 @@ class Share:
 
     @property
     def weight(self) -> float:
-        """What this process's rows weigh."""
+        """The weight of this process's rows."""
         return self.weights[_rank]
 
     @property
     def scale(self) -> float:
-        """What the mean over the own rows is multiplied by, so that the mean over processes is that over all rows."""
+        """The factor of the mean over the own rows that makes the mean over processes the mean over all rows."""
         return self.weight * len(self.weights)
 
     @property
@@ -100,7 +101,7 @@ _share: Share | None = None
 
 
 def share(total: int) -> Share:
-    """A process's share of so many rows; where there are fewer than two for each process, each computes them all.
+    """Return this process's share of `total` rows; with fewer than two for each process, each computes all rows.
 
     BatchNorm has no statistics of a single row.
     """
@@ -112,13 +113,13 @@ def share(total: int) -> Share:
 
 
 def current() -> Share | None:
-    """This process's share of the batch that is being trained on; None where that is all of it."""
+    """Return this process's share of the batch that is being trained on; None for a single process."""
     return _share
 
 
 @contextmanager
 def batch(own: Share) -> Iterator[None]:
-    """In this block, what is random about rows is drawn for the whole batch that `own` is a share of."""
+    """Draw random numbers of rows, in this block, for the whole batch that `own` is a share of."""
     global _share
     _share = own if _size > 1 else None
     try:
@@ -128,7 +129,7 @@ def batch(own: Share) -> Iterator[None]:
 
 
 class _Loss(nn.Module):
-    """A loss as the forward pass of a module that holds the network: what DistributedDataParallel wraps."""
+    """A loss as the forward pass of a module that holds the network, for DistributedDataParallel to wrap."""
 
     def __init__(self, model: nn.Module, loss: Callable[..., Tensor]) -> None:
         super().__init__()
@@ -139,7 +140,7 @@ class _Loss(nn.Module):
 
 
 def parallel(model: nn.Module, loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """The loss of `model`, whose gradients are averaged over the processes; all begin with the first one's network.
+    """Return the loss of `model` with gradients averaged over processes; all start from the first one's network.
 
     Other machines may have drawn other weights. On GPUs, BatchNorm has the statistics of the whole batch from now on.
     """
@@ -160,27 +161,27 @@ def share_buffers(model: nn.Module) -> None:
 
 
 def normalises_apart(model: nn.Module) -> bool:
-    """Whether each process normalises its own rows: BatchNorm on CPUs, for which torch has no SyncBatchNorm."""
+    """Return whether each process normalises its own rows: BatchNorm on CPUs, for which torch has no SyncBatchNorm."""
     there = any(isinstance(module, _BatchNorm) for module in model.modules())
     return _size > 1 and there and not next(model.parameters()).is_cuda
 
 
 def summed(values: Tensor) -> Tensor:
-    """The sum of these values over all processes."""
+    """Return the sum of these values over all processes."""
     if _size > 1:
         dist.all_reduce(values)
     return values
 
 
 def weighted(mean: Tensor, weight: Tensor) -> Tensor:
-    """A mean over the own rows, divided by the sum of their weights, as if it were divided by the whole batch's."""
+    """Rescale a mean over the own rows from the sum of their weights to the sum of the whole batch's weights."""
     if _share is None:
         return mean
     return mean * (weight / (summed(weight.clone()) * _share.weight))
 
 
 def measured(measure: Callable[[Any], dict[str, float]], split: Any) -> dict[str, float]:
-    """What `measure` finds in a split: means over its rows, of which each process looks at its own."""
+    """Return the scores of `measure` on a split: means over its rows, of which each process measures its own."""
     if _size == 1:
         return measure(split)
     own = share(len(split))
@@ -190,5 +191,6 @@ def measured(measure: Callable[[Any], dict[str, float]], split: Any) -> dict[str
 
 
 def total(sums: Tensor, own: Share) -> Tensor:
-    """Sums over the own rows, made sums over all rows."""
+    """Combine sums over the own rows into sums over all rows."""
+    # Where each process computed all rows, the sum over processes counts every row `_size` times.
     return summed(sums) / _size if own.everything else summed(sums)

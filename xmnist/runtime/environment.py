@@ -1,4 +1,4 @@
-"""What a run was made with."""
+"""Description of the software and machine of a run."""
 
 import hashlib
 import os
@@ -17,16 +17,16 @@ PACKAGES = (
     *("xmnist", "torch", "torchvision", "captum", "zennit", "numpy", "scipy", "pandas", "torchmetrics", "matplotlib"),
     *("pillow", "hydra-core", "omegaconf"),
 )
-"""Everything that takes part in a figure or a picture; the glyphs are drawn in fonts that come with matplotlib."""
+"""The packages that affect scores or figures; the fonts come with matplotlib."""
 
 
 def versions() -> dict[str, str | None]:
-    """The versions of Python and of `PACKAGES`; None for one that is not installed."""
+    """Return the versions of Python and of `PACKAGES`; None for one that is not installed."""
     return {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
 
 
 def describe(device: object, threads: int, seed: int) -> dict[str, Any]:
-    """Versions, machine, device, threads, processes, seed, commit and source digest, as plain values."""
+    """Return versions, machine, device, threads, processes, seed, commit and source digest, as plain values."""
     return {
         "versions": versions(),
         "platform": platform.platform(),
@@ -43,7 +43,7 @@ def describe(device: object, threads: int, seed: int) -> dict[str, Any]:
 
 
 def _gpu(device: object) -> str | None:
-    """The name of the graphics processor that a run is made on, if it is."""
+    """Return the name of a run's GPU, if it uses one."""
     if not str(device).startswith("cuda"):
         return None
     import torch
@@ -52,7 +52,7 @@ def _gpu(device: object) -> str | None:
 
 
 def _processor() -> str:
-    """The processor's model, where the system tells it, or else its kind."""
+    """Return the processor's model, where the system reports it, or else its architecture."""
     with suppress(OSError):
         told = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
         if told:
@@ -61,7 +61,7 @@ def _processor() -> str:
 
 
 def source() -> str:
-    """The SHA-256 of the package's own Python files and configs, by their names below it."""
+    """Return the SHA-256 of the package's own Python files and configs, by their names below it."""
     package = Path(__file__).resolve().parents[1]
     conf = next(place for place in (package / "conf", package.parent / "conf") if place.is_dir())
     named = {f"xmnist/{path.relative_to(package).as_posix()}": path for path in package.rglob("*.py")}
@@ -80,7 +80,7 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """The commit of the checkout that the package runs from, with `+` where it has changes; None elsewhere."""
+    """Return the commit of the checkout that the package runs from, with `+` where it has changes; None elsewhere."""
     here = Path(__file__).resolve().parents[2]
     if not (here / ".git").exists():
         return None

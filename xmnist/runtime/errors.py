@@ -1,4 +1,4 @@
-"""The one exception that means: what was asked for cannot be done as asked; and how errors are told."""
+"""Exceptions of the package, and their report in one line."""
 
 import difflib
 import errno
@@ -20,27 +20,27 @@ class DamageError(InputError):
 
 
 class JobFailed(Exception):
-    """A job of a sweep failed, and has said why; its message is that line."""
+    """A job of a sweep failed and reported its reason; the message is that line."""
 
 
 class MeasurementError(Exception):
-    """Some of what was to be measured could not be; the rest is there. Its message says what and why, in one line."""
+    """Some measurements failed; the others are complete. Its message names them and the reason, in one line."""
 
 
 def unknown(what: str, word: str, allowed: Iterable[str], listed: str = "allowed") -> InputError:
-    """An `InputError` for a word that is not in a closed list; names the nearest one, then all."""
+    """Return an `InputError` for a word that is not in a closed list; names the nearest one, then all."""
     words = list(allowed)
     return InputError(f"no {what} '{word}'{meant(word, words)} ({listed}: {', '.join(words)})")
 
 
 def meant(word: object, words: Iterable[str]) -> str:
-    """The question whether the nearest word was meant; empty if none is near."""
+    """Return the question whether the nearest word was meant; empty if none is near."""
     near = nearest(word, words) if isinstance(word, str) else None
     return f"; did you mean '{near}'?" if near else ""
 
 
 def nearest(word: str, words: Iterable[str]) -> str | None:
-    """The word that was probably meant, however it is spelled: FashionMNIST is fashion_mnist."""
+    """Return the word that was probably meant, in any spelling: FashionMNIST is fashion_mnist."""
 
     def letters(text: str) -> str:
         return "".join(filter(str.isalnum, text)).lower()
@@ -54,11 +54,11 @@ NO_PLACE = (
     *(errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP),
     *(errno.EACCES, errno.EPERM, errno.EROFS),
 )
-"""What a system says of a file or folder that cannot be used as it was named, or by this user."""
+"""Error numbers for a file or folder that cannot be used under its name, or by this user."""
 
 
 def exit_code(error: BaseException) -> int:
-    """How a command ends by an error: 2 for bad input, a place that cannot be used among it, else 1."""
+    """Return the exit code for an error: 2 for bad input, including an unusable file or folder, else 1."""
     return 2 if isinstance(error, InputError) or _place(error) else 1
 
 
@@ -67,7 +67,7 @@ def _place(error: object) -> bool:
 
 
 def one_line(error: Exception | str) -> str:
-    """An error in one line; the kind of those that are no bad input comes first."""
+    """Return an error in one line; an unexpected error begins with its type."""
     told = isinstance(error, InputError | JobFailed | MeasurementError | str)
     if isinstance(error, OSError) and _place(error):
         return f"{error.filename} cannot be used: {error.strerror}"
@@ -76,6 +76,6 @@ def one_line(error: Exception | str) -> str:
 
 
 def report(error: Exception | str) -> None:
-    """Say in one line what went wrong, and in which process, if there are others."""
+    """Print an error in one line, with the process if it is not the first."""
     name = f"xmnist (process {processes.rank()})" if processes.rank() else "xmnist"
     print(f"{name}: {one_line(error)}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Interrupts, by Ctrl-C, SIGTERM or SIGHUP, of which none gets lost."""
+"""Handling of interrupts by Ctrl-C, SIGTERM or SIGHUP, so that none is lost."""
 
 import os
 import signal
@@ -13,14 +13,14 @@ _moment = 0.0
 
 
 def listen() -> None:
-    """Make Ctrl-C, SIGTERM and a closed terminal interrupt this process, but for what it was started to ignore."""
+    """Let Ctrl-C, SIGTERM and a closed terminal interrupt this process, except signals that it inherited as ignored."""
     for number in (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, interrupt)
 
 
 def interrupt(*_: Any) -> None:
-    """What a signal calls; a second one must not disturb what the first one asks for.
+    """Handle a signal; a second signal must not disturb the reaction to the first.
 
     Raises:
         KeyboardInterrupt: at the first signal.
@@ -35,12 +35,12 @@ def interrupt(*_: Any) -> None:
 
 
 def asked() -> bool:
-    """Whether this process is to end; what was raised then may have been caught, or turned into another error."""
+    """Return whether this process was interrupted; the exception may have been caught or replaced by another."""
     return _asked
 
 
 def raise_if_interrupted() -> None:
-    """Raise what was raised when this process was interrupted, in case that it got lost in a library's callback.
+    """Raise the interrupt of this process again, in case it was lost in a library's callback.
 
     Raises:
         KeyboardInterrupt: it was interrupted.

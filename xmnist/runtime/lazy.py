@@ -1,6 +1,6 @@
 """Libraries that take long to import, imported when one of their names is first used.
 
-What declares components names them from here, so that declarations are read in milliseconds:
+Modules that declare components import them from here, so that declarations are read in milliseconds:
 
     from xmnist.runtime.lazy import F, Tensor, torch
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor, fx, nn
     from torch.nn import functional as F
 else:
-
+    # Not the libraries themselves: each attribute imports its library when it is first read.
     class _Library:
         def __init__(self, name: str) -> None:
             self.__name__ = name

@@ -1,4 +1,4 @@
-"""What a process asks of the machine's memory and arithmetic. Called before PyTorch is loaded; no torch here."""
+"""Settings of a process's memory and arithmetic. Called before PyTorch is loaded; no torch here."""
 
 import ctypes
 import os
@@ -16,9 +16,9 @@ freed there stays for the next batch. By default, memory goes back and comes aga
 
 
 def prepare() -> None:
-    """Let an epoch on a CPU be faster, bit for bit the same, and the same with one thread as with two.
+    """Speed up an epoch on a CPU, with results that are identical bit by bit and for one thread and two.
 
-    What the user has set in the environment stays.
+    Variables that the user has set in the environment stay.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # PyTorch's switch for transparent huge pages
     if sys.platform == "linux" and not any(name.startswith("MALLOC_") for name in os.environ):
@@ -31,12 +31,12 @@ def prepare() -> None:
 
 
 def intel() -> bool:
-    """Whether the processor is Intel's, as far as the system tells."""
+    """Return whether the processor is Intel's, as far as the system reports it."""
     return "GenuineIntel" in _processor()
 
 
 def _strict() -> str | None:
-    """MKL's mode of one order of addition for any number of threads; fast on Intel's processors only."""
+    """Return MKL's mode of one order of addition for any number of threads; fast on Intel's processors only."""
     told = _processor()
     if "GenuineIntel" not in told:
         return None
@@ -45,7 +45,7 @@ def _strict() -> str | None:
 
 @cache
 def _processor() -> str:
-    """The processor's vendor, and on Linux all that it can do."""
+    """Return the processor's vendor, and on Linux also its features."""
     with suppress(OSError):
         return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     return platform.processor()

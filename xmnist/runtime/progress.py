@@ -1,4 +1,4 @@
-"""What a command is at work on, and how far it is: one line on the terminal, painted anew while it works."""
+"""Progress of a command: one line on the terminal, repainted while the command works."""
 
 import logging
 import multiprocessing
@@ -16,26 +16,27 @@ from tqdm import tqdm
 from xmnist.runtime import processes
 
 WIDTH = 100
-"""Columns that the line has at most."""
+"""The maximum width of the line, in columns."""
 
 EVERY = 0.5
 """Seconds between two paintings."""
 
 
 class Handler(logging.StreamHandler):
-    """A log on the terminal, above the line that shows the progress."""
+    """Handler that logs to the terminal, above the progress line."""
 
     def format(self, record: logging.LogRecord) -> str:
         return ("warning: " if record.levelno >= logging.WARNING else "") + super().format(record)
 
     def emit(self, record: logging.LogRecord) -> None:
+        # Clears the progress line first, and paints it again below the record.
         with tqdm.external_write_mode(file=self.stream):
             super().emit(record)
 
 
 @dataclass
 class Activity:
-    """One thing that is being done; `total` is 0 where nobody knows how much there is."""
+    """One step of the work; `total` is 0 where it is unknown."""
 
     text: str
     total: float
@@ -50,7 +51,7 @@ class Activity:
 class Plan:
     """The trainings of a command: images to train on, over all epochs, by kind of network, and the seconds of each.
 
-    The seconds may be guesses: what they are wrong by is found out on the way.
+    The seconds may be estimates: the measured time corrects them during the work.
     """
 
     networks: int = 0
@@ -73,24 +74,25 @@ class Plan:
         self.worked += images * self.cost.get(kind, 1.0)
 
     def seconds_left(self) -> float | None:
-        """Seconds until the last training is done; None until enough is known."""
+        """Return the seconds until the last training is done; None until enough is known."""
         took = time.monotonic() - (self.since or time.monotonic())
         if took < 2 or not self.worked:
             return None
+        # Only ratios of the costs matter: measured time over estimated work scales them to this machine.
         ahead = sum(max(0.0, images) * self.cost.get(kind, 1.0) for kind, images in self.left.items())
         return took * ahead / self.worked
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a process that works for another one tells it: so many images were trained on."""
+    """A message from a worker process: the number of images that were trained on."""
 
     kind: str
     images: float
 
 
 class Display:
-    """The line: what is being done, from the whole to the part, and how long the trainings still take."""
+    """The progress line: the current work, from the whole to the part, and the remaining time of the trainings."""
 
     def __init__(self) -> None:
         self.stack: list[Activity] = []
@@ -104,11 +106,11 @@ class Display:
 
     @property
     def shown(self) -> bool:
-        """Whether there is a terminal to paint on, and this is the process that speaks."""
+        """Whether there is a terminal, and this process is the one that writes to it."""
         return not (multiprocessing.parent_process() or processes.rank()) and sys.stderr.isatty()
 
     def push(self, activity: Activity) -> None:
-        """Show one more thing."""
+        """Show one more activity."""
         self.stack.append(activity)
         if self.shown:
             self._bar = self._bar if self._bar is not None else self._open()
@@ -119,17 +121,17 @@ class Display:
             self._wake.set()
 
     def pop(self, activity: Activity) -> None:
-        """Show it no longer, nor what was a part of it."""
+        """Remove an activity and those that are a part of it."""
         del self.stack[self.stack.index(activity) :]
         if self._bar is not None and not self.stack:
-            self._wake.clear()
+            self._wake.clear()  # the thread waits without cost until the next activity
             self._bar.close()
             self._bar = None
         elif self._bar is not None:
             self.paint()
 
     def advance(self, activity: Activity, count: float, note: str) -> bool:
-        """Count what has been done; returns whether it was shown, which is now and then."""
+        """Count completed work; return whether it is time to show it, at most once every `EVERY` seconds."""
         activity.done, activity.note, now = activity.done + count, note or activity.note, time.monotonic()
         if self._bar is None or now - activity.told < EVERY:
             return False
@@ -137,7 +139,7 @@ class Display:
         return True
 
     def trained(self, images: float) -> None:
-        """Count images that the network at work was trained on; in a process that works for another one, there."""
+        """Count images that the current network was trained on; a worker process sends the count to its parent."""
         if self.send is None:
             self.plan.advance(self.kind, images)
             return
@@ -156,7 +158,7 @@ class Display:
             bar.refresh()
 
     def text(self, stack: list[Activity]) -> str:
-        """The line: the network at work and what it does, without what waits for it; cut before its end, not there."""
+        """Return the line: the current network and its activities; a long text is cut, the progress after it is not."""
         last = stack[-1]
         inner = max((place for place, each in enumerate(stack) if each.network), default=0)
         text = ": ".join(each.text for each in stack[inner:])
@@ -184,7 +186,7 @@ class Display:
 
 
 def _width() -> int:
-    """The columns that may be painted on."""
+    """Return the number of columns of the line."""
     try:
         return min(WIDTH, os.get_terminal_size(sys.stderr.fileno()).columns or WIDTH)
     except (OSError, ValueError):
@@ -197,9 +199,9 @@ display = Display()
 
 @contextmanager
 def activity(text: str, total: float = 0) -> Iterator[Callable[..., bool]]:
-    """Show what the block is at work on; yields a function that counts what has been done, of `total`.
+    """Show the block as an activity; yield a function that counts completed work, of `total`.
 
-    That function takes a number and a note that stands beside it, and returns true now and then where these are shown.
+    The function takes a number and a note to show beside it; it returns true from time to time, when these are shown.
     """
     own = Activity(text, total)
     display.push(own)
@@ -211,7 +213,7 @@ def activity(text: str, total: float = 0) -> Iterator[Callable[..., bool]]:
 
 @contextmanager
 def network(kind: str, text: str) -> Iterator[None]:
-    """Show that a network is being trained, the how-manieth it is, and what is done of all trainings."""
+    """Show that a network is being trained, its number among all, and the progress of all trainings."""
     before, display.kind = display.kind, kind
     own = Activity(text, 0, network=True)
     display.push(own)
@@ -224,7 +226,7 @@ def network(kind: str, text: str) -> Iterator[None]:
 
 
 def duration(seconds: float) -> str:
-    """A time as people say it: 45 s, 5 min, 2.5 h."""
+    """Return a time in a short form: 45 s, 5 min, 2.5 h."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,4 +1,4 @@
-"""The small files of a run directory, read with care: it may come from anywhere. No torch."""
+"""Safe reading of the small files of a run directory, which may come from anywhere. No torch."""
 
 import csv
 import errno
@@ -17,10 +17,10 @@ from typing import Any
 import yaml
 
 LARGEST = 2**22
-"""Bytes that a status, a config or a table of figures may have; what is written here is far below."""
+"""The largest size in bytes of a status, a config or a table of scores; files of this package are far smaller."""
 
 DEEPEST = 50
-"""How deep the values of a file may be nested."""
+"""The deepest nesting of values in a file."""
 
 STATES = ("done", "failed", "interrupted", "running")
 """The states that a status.json may hold."""
@@ -43,15 +43,16 @@ SOUND: dict[str, Callable[[Any], bool]] = {
     "warnings": lambda value: value is None or _lines(value),
     **{key: lambda value: value is None or _texts(value) for key in ("files", "stands_on")},
 }
-"""Keys of status.json, and what they may hold."""
+"""Keys of status.json, and checks of their values."""
 
 
 def opened(path: Path) -> io.BufferedReader:
-    """A regular file, opened for reading.
+    """Open a regular file for reading.
 
     Raises:
         OSError: it cannot be read, or is no regular file, such as a pipe that would be waited on for ever.
     """
+    # O_NONBLOCK: opening a pipe without a writer would block before its type can be checked.
     file = os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb")
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
@@ -60,7 +61,7 @@ def opened(path: Path) -> io.BufferedReader:
 
 
 def text(path: Path) -> str:
-    """The text of a regular file of at most `LARGEST` bytes.
+    """Return the text of a regular file of at most `LARGEST` bytes.
 
     Raises:
         OSError: as for `opened`.
@@ -73,7 +74,7 @@ def text(path: Path) -> str:
 
 
 def content(path: Path) -> tuple[dict[str, Any], str]:
-    """The plain values that a JSON or YAML file holds, and why it holds none."""
+    """Return the plain values of a JSON or YAML file, and the reason if it holds none."""
     try:
         read = json.loads if path.suffix == ".json" else _from_yaml
         found = _plain(read(text(path)))
@@ -87,7 +88,7 @@ def content(path: Path) -> tuple[dict[str, Any], str]:
 
 
 def csv_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a CSV file; none where it cannot be read."""
+    """Return the rows of a CSV file; none where it cannot be read."""
     try:
         return list(csv.DictReader(io.StringIO(text(path), newline="")))
     except (OSError, ValueError, csv.Error):  # a figure is not worth an error
@@ -95,7 +96,7 @@ def csv_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def status(folder: Path) -> tuple[dict[str, Any], str]:
-    """What a run's status.json says, with nothing but what it should; and why it says nothing that counts, if so."""
+    """Return the sound values of a run's status.json, and the reason if it is missing, damaged or of another run."""
     given, reason = content(folder / "status.json")
     wrong = [key for key, sound in SOUND.items() if not sound(given.get(key))]
     if not reason and wrong:
@@ -107,12 +108,12 @@ def status(folder: Path) -> tuple[dict[str, Any], str]:
 
 
 def checksum(status: Mapping[str, Any]) -> str:
-    """The checksum of all else that a status.json says."""
+    """Return the checksum of the other values of a status.json."""
     return hashlib.sha256(json.dumps(status, sort_keys=True).encode()).hexdigest()
 
 
 def _from_yaml(text: str) -> Any:
-    """What YAML says; an interpolation stays as it is written, and no tag makes anything but a plain value."""
+    """Return the values of YAML text; interpolations stay as written, and tags can only give plain values."""
     loader, depth = getattr(yaml, "CSafeLoader", yaml.SafeLoader), 0  # in C ten times as fast, where there is one
     for event in yaml.parse(text, loader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
@@ -122,7 +123,7 @@ def _from_yaml(text: str) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON can hold it; what is no finite number is nothing."""
+    """Convert a value to one that JSON can hold; a number that is not finite becomes None."""
     if isinstance(value, Mapping):
         return {str(key): _plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple | set):
@@ -133,7 +134,7 @@ def _plain(value: Any) -> Any:
 
 
 def seconds(text: Any) -> float | None:
-    """A time as seconds since 1970; None for what is no time."""
+    """Return a time as seconds since 1970; None if the text is no time."""
     with suppress(TypeError, ValueError, OverflowError):
         read = datetime.fromisoformat(text)
         return (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and checkpoints that are used as they were written or not at all."""
+"""Atomic writing of files, and checkpoints that are verified before use."""
 
 import errno
 import hashlib
@@ -17,18 +17,18 @@ from omegaconf import OmegaConf
 from xmnist.runtime import reading
 
 PARTIAL = ".partial-"
-"""How the names of files begin that are being written."""
+"""The prefix of the names of files that are being written."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""How a system says that there is no room."""
+"""Error numbers for a lack of disk space."""
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A temporary file that takes the name `path` when the block ends well, and is removed when it does not.
+    """Yield a temporary file that is renamed to `path` when the block succeeds, and removed when it fails.
 
     Raises:
-        OSError: it cannot be written; what was there stays.
+        OSError: it cannot be written; an earlier file stays.
     """
     temporary = None
     try:
@@ -36,8 +36,10 @@ def atomic(path: Path) -> Iterator[Path]:
         os.close(handle)
         temporary = Path(name)
         yield temporary
+        # The content must be on disk before the name: a crash must not leave an empty file under it.
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
+        # mkstemp makes files that only their owner can read; others get the usual rights.
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
@@ -51,13 +53,13 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def _umask() -> int:
-    mask = os.umask(0)
+    mask = os.umask(0)  # the mask can only be read by setting another one
     os.umask(mask)
     return mask
 
 
 def digest(path: Path) -> str:
-    """A regular file's SHA-256, in hexadecimal.
+    """Return a regular file's SHA-256, in hexadecimal.
 
     Raises:
         OSError: it cannot be read, or is no regular file.
@@ -70,7 +72,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write tensors and plain values; equal states give equal files.
 
     Raises:
-        OSError: there is no room; what was there stays.
+        OSError: there is no room; an earlier file stays.
     """
     import torch
 
@@ -85,10 +87,10 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path, old: bool = False) -> dict[str, Any]:
-    """Read tensors and plain values, and nothing else; with `old` also from what PyTorch wrote before it wrote ZIPs.
+    """Read tensors and plain values, and nothing else; with `old`, also from PyTorch's format before ZIP files.
 
     Raises:
-        ValueError: the file was damaged, or holds anything else; the message says what, in one line.
+        ValueError: the file was damaged, or holds other values; the message names the reason, in one line.
     """
     import torch
 
@@ -111,7 +113,7 @@ def load_checkpoint(path: Path, old: bool = False) -> dict[str, Any]:
 
 
 def first_line(reason: str) -> str:
-    """What matters of a report by PyTorch, in one line."""
+    """Return the relevant line of an error report by PyTorch."""
     lines = [line.strip() for line in reason.splitlines() if line.strip()] or ["it cannot be read"]
     line = lines[1] if len(lines) > 1 and lines[0].endswith(":") else lines[0]
     return line[:150].rstrip(". ")

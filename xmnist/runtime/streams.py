@@ -1,4 +1,4 @@
-"""What a command says, wherever it goes: to a pipe that nobody reads any more, or in an encoding with few letters."""
+"""Standard streams that survive a pipe without a reader and an encoding that lacks letters."""
 
 import io
 import os
@@ -6,7 +6,7 @@ import sys
 
 
 class Lasting(io.TextIOWrapper):
-    """A stream that goes on when its reader is gone: work does not end because `| head -1` has seen enough."""
+    """A stream that continues without its reader: work does not stop because `| head -1` has ended."""
 
     before: io.TextIOWrapper
 
@@ -24,14 +24,14 @@ class Lasting(io.TextIOWrapper):
             self._drop()
 
     def _drop(self) -> None:
-        """Let everything from now on go nowhere."""
+        """Discard all further output."""
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self.fileno())
         os.close(nowhere)
 
 
 def last() -> None:
-    """Make the standard streams lasting ones; a letter that their encoding lacks becomes a question mark."""
+    """Replace the standard streams by lasting ones; a letter that their encoding lacks becomes a question mark."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if type(stream) is io.TextIOWrapper:  # else it is somebody's own, such as a notebook's

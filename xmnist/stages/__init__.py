@@ -1,1 +1,1 @@
-"""What a command does: train, explain, evaluate, report, export."""
+"""The stages, one for each command: train, explain, evaluate, report, export."""

@@ -1,4 +1,4 @@
-"""Stage `evaluate`: which explanation is worth trusting, in tables and figures, with uncertainty."""
+"""Stage `evaluate`: measure the quality of explanations, in tables and figures, with uncertainty."""
 
 import logging
 from functools import partial
@@ -30,11 +30,11 @@ log = logging.getLogger(__name__)
 
 
 def check(settings: EvaluateSettings) -> None:
-    """Find out, before anything is written, whether this run can be done.
+    """Check, before anything is written, whether this run can be done.
 
     Raises:
-        InputError: as `explaining.check`; a metric that needs masks where there are none; a patch larger than the
-            image; a precision that the device has not; more than one target.
+        InputError: as for `explaining.check`; a metric needs masks and the data set has none; a patch is larger than
+            the image; the device does not support the precision; there is more than one target.
     """
     info = data.info(settings.dataset)
     if selects(settings) and len(explaining.targets(settings)) > 1:
@@ -57,7 +57,7 @@ def main(settings: EvaluateSettings, typed: str) -> dict[str, Any]:
         typed: the command that asked for it.
 
     Raises:
-        InputError: no chosen image has an object, and localisation is to be measured.
+        InputError: localisation is to be measured, and no chosen image has an object.
         MeasurementError: a metric failed for one of the explainers or models; everything else has been written.
     """
     run = Run("evaluate", settings)
@@ -68,12 +68,13 @@ def main(settings: EvaluateSettings, typed: str) -> dict[str, Any]:
     with store.claim(run, typed) as to_do:
         if to_do:
             for left in (path for kind in ("csv", "md", "png", "pdf", "svg") for path in run.path.glob(f"*.{kind}")):
-                left.unlink()  # of another time, when more could be measured
+                left.unlink()  # of an earlier try, which may have measured more
             _say_what(scene, run)
             networks.write_environment(run, scene.rows.device)
             found = measures.measure(scene)
             with progress.activity("summing up and drawing"):
                 _write(run, scene, found)
+            # The error below skips the usual summary of the run, so the table is logged here.
             if found.failures:
                 log.info("%s", (run.path / "summary.md").read_text(encoding="utf-8"))
                 across_seeds.summarise(run)
@@ -99,7 +100,7 @@ def _say_what(scene: ExplanationContext, run: Run[EvaluateSettings]) -> None:
 def _write(run: Run[EvaluateSettings], scene: ExplanationContext, found: EvaluationResult) -> None:
     metrics, seed, names = measures.metrics_of(run.settings), run.settings.seed, list(found.names)
     for table, rows in found.tables.items():
-        if table != Classification.table:  # its rows are one for each test image, and summed up
+        if table != Classification.table:  # it has one row for each test image, which other tables sum up
             _write_table(run, table, rows)
     summary = tables.summary(metrics, found.tables, found.failures, found.names, seed)
     _write_table(run, "summary", summary, tables.markdown(summary))
@@ -115,7 +116,7 @@ def _write(run: Run[EvaluateSettings], scene: ExplanationContext, found: Evaluat
 
 
 def _subject(scene: ExplanationContext) -> Subject:
-    """What figures are of."""
+    """Return the subject that the titles of figures name."""
     settings = scene.settings
     title, decoded = titles.explained_title(settings, decoded=False), titles.explained_title(settings)
     if not isinstance(layers := settings.layer, list):
@@ -127,7 +128,7 @@ def _subject(scene: ExplanationContext) -> Subject:
 
 
 def _draw_ladder(scene: ExplanationContext, run: Run) -> None:
-    """Draw a few test images, and layer by layer what decoders make of them."""
+    """Draw a few test images, and their reconstructions layer by layer."""
     test, names = scene.images.test, scene.images.info.classes
     shown = pictures.choose(test.labels, scene.logits.argmax(1), pictures.EXAMPLES // 2)  # all its rows on a page
     few, seen = test.images[shown], scene.logits[shown].argmax(1)
@@ -145,7 +146,7 @@ def _draw_ladder(scene: ExplanationContext, run: Run) -> None:
 
 
 def _write_table(run: Run, name: str, table: pd.DataFrame, text: str = "") -> None:
-    """Write a table for machines and, where there is a text, for people."""
+    """Write a table as CSV and, if there is a text, as Markdown."""
     with store.atomic(run.path / f"{name}.csv") as file:
         table.to_csv(file, index=False, float_format="%.9g", encoding="utf-8")
     if text:

@@ -26,12 +26,12 @@ __all__ = ["check", "main"]
 log = logging.getLogger(__name__)
 
 SHOWN = 24
-"""How many columns the picture has at most; the arrays hold all images."""
+"""Maximum number of images in the picture; the arrays hold all images."""
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What one explainer answers for all chosen images; `gap` (K,) is its completeness gap, where it has one."""
+    """One explainer's answers for all chosen images; `gap` (K,) is its completeness gap, None if it has none."""
 
     subject: ConfiguredExplainer
     answers: Tensor
@@ -70,7 +70,7 @@ def main(settings: ExplainSettings, typed: str) -> dict[str, Any]:
 
 
 def _explanations(scene: ExplanationContext, failures: dict[str, Exception]) -> Iterator[Explanation]:
-    """The explanations, one after the other; what fails goes into `failures`, and the others go on."""
+    """Yield the explanations one after the other; an explainer's error goes into `failures`, and the others go on."""
     shown = scene.chosen.images
     ordered = explaining.ordered(scene)
     for number, subject in enumerate(ordered, 1):
@@ -80,6 +80,7 @@ def _explanations(scene: ExplanationContext, failures: dict[str, Exception]) -> 
                 answers = subject(*asked)
                 made = Explanation(subject, answers, subject.gap(*asked, answers))
         except Exception as error:
+            # A library may have turned an interrupt into an error: it must not count as a failed explainer.
             interrupts.raise_if_interrupted()
             log.warning("  %s failed: %s", subject.name, one_line(error))
             failures[subject.name] = error
@@ -88,7 +89,7 @@ def _explanations(scene: ExplanationContext, failures: dict[str, Exception]) -> 
 
 
 def _logged(made: Iterator[Explanation]) -> Iterator[Explanation]:
-    """Tell of each explanation when it is there."""
+    """Log each explanation when it is made, and yield it."""
     start = time.monotonic()
     for each in made:
         told = "" if each.gap is None else _told(each.subject.explainer.axiom, each.gap)
@@ -98,7 +99,7 @@ def _logged(made: Iterator[Explanation]) -> Iterator[Explanation]:
 
 
 def _told(axiom: str, gap: Tensor) -> str:
-    """The largest of the gaps (K,); selection.csv has all."""
+    """Return a text with the largest absolute value of the gaps (K,); selection.csv has all of them."""
     return f", {axiom} gap at most {gap.abs().max().item():.3g}"
 
 
@@ -128,7 +129,7 @@ def _write(run: Run[ExplainSettings], scene: ExplanationContext, made: list[Expl
 def _draw(
     run: Run[ExplainSettings], scene: ExplanationContext, made: list[Explanation], seen: dict[str, list[str]]
 ) -> None:
-    """Draw the chosen images, as far as they fit, and what explainers answer for them."""
+    """Draw the first chosen images, at most `SHOWN`, and the explainers' answers for them."""
     chosen, names, shown, settings = scene.chosen, scene.images.info.classes, slice(SHOWN), run.settings
     predicted = [names[i] for i in scene.logits[scene.rows].argmax(1)[shown].tolist()]
     truth = [names[i] if scene.own is None else None for i in chosen.labels[shown].tolist()]
@@ -145,8 +146,8 @@ def _draw(
 
 
 def _table(scene: ExplanationContext, made: list[Explanation], seen: dict[str, list[str]]) -> list[dict[str, Any]]:
-    """One line an image: what it is, its predicted class, the completeness gaps of its maps, and the predicted classes
-    of the images that explainers answer with."""
+    """Return one row for each image: its index and true class, its predicted class, the completeness gaps of its
+    heatmaps, and the predicted classes of the images that explainers answer with."""
     names, labels = scene.images.info.classes, scene.chosen.labels
     sure, guesses = scene.logits[scene.rows].softmax(1).max(1)
     gaps = {f"{each.subject.name} gap": each.gap.tolist() for each in made if each.gap is not None}

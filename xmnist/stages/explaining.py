@@ -1,4 +1,4 @@
-"""What stages explain, and by what: the trained network, the chosen images, and each explainer set up for them."""
+"""Common part of stages `explain` and `evaluate`: the trained network, the chosen images, the set-up explainers."""
 
 import logging
 from collections.abc import Iterator
@@ -32,14 +32,14 @@ from xmnist.training import networks, side_by_side
 log = logging.getLogger(__name__)
 
 CLASS = {"predicted": "predicted", "label": "true"}
-"""How pictures call the class of a target."""
+"""Target -> the name of its class in pictures."""
 
 
 @dataclass(frozen=True)
 class ExplanationContext:
-    """What is explained: the data, the trained network with its logits (N, K) for all test images, the chosen rows.
+    """The data, the trained network with its logits (N, K) for all test images, and the rows of the chosen images.
 
-    Where `own` are images from elsewhere, these are explained: the logits and rows are theirs.
+    If `own` images are given, these are explained instead: the logits and rows are theirs.
     """
 
     settings: ExplainingSettings
@@ -51,30 +51,30 @@ class ExplanationContext:
 
     @cached_property
     def chosen(self) -> Split:
-        """The chosen images; those from elsewhere have the predicted class for a label."""
+        """The chosen images; own images have the predicted class as their label."""
         if self.own is not None:
             return Split(self.own.images.to(self.rows.device), self.logits.argmax(1))
         return self.images.test[self.rows]
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The names of the chosen images' files; none where they have none."""
+        """The file names of the chosen images; empty if they are not from files."""
         if self.own is not None:
             return self.own.files
         names = self.images.info.files
         return tuple(names[row] for row in self.rows.tolist()) if names else ()
 
     def classes(self, target: str) -> Tensor:
-        """The class (K,) of each chosen image that is explained: the predicted one, or its label."""
+        """Return the target class (K,) of each chosen image: the predicted class, or its label."""
         return self.logits[self.rows].argmax(1) if target == "predicted" else self.chosen.labels
 
 
 def check(settings: ExplainingSettings) -> None:
-    """Find out, before anything is written, whether these explainers can explain what they are to.
+    """Check, before anything is written, whether these explainers can explain this classifier on this data.
 
     Raises:
-        InputError: no such device, layer, class or data; a network that is not there and may not be trained; an
-            explainer that cannot explain this classifier.
+        InputError: there is no such device, layer, class or data; a network is missing and may not be trained; an
+            explainer cannot explain this classifier.
     """
     for run in needed(settings):
         if not networks.check_needed(run).finished():
@@ -86,6 +86,7 @@ def check(settings: ExplainingSettings) -> None:
         for path in own:
             pixels.read_image(Path(path), info.shape[0])
     settings.select.numbered(info.classes)
+    # An untrained network is enough here: this check comes before the missing networks are trained.
     network, example = networks.new_explained(settings, info).eval(), torch.zeros(1, *info.shape)
     if settings.map == "fixed":
         network = with_its_map(network, example)
@@ -95,7 +96,7 @@ def check(settings: ExplainingSettings) -> None:
 
 
 def scene(settings: ExplainingSettings, typed: str = "") -> ExplanationContext:
-    """What these settings explain; networks that are missing are trained now.
+    """Return the explanation context of these settings; missing networks are trained first.
 
     Args:
         typed: the command that asked for it.
@@ -110,7 +111,7 @@ def scene(settings: ExplainingSettings, typed: str = "") -> ExplanationContext:
     for each in needed(settings):
         networks.check_needed(each)
     missing.announce(needed(settings), typed)
-    for place in range(3):  # those of each place stand on those before
+    for place in range(3):  # each group depends on the groups before it
         runs = [run for run in needed(settings) if _place(run) == place]
         side_by_side.side_by_side(runs)
         for run in runs:
@@ -133,24 +134,24 @@ def scene(settings: ExplainingSettings, typed: str = "") -> ExplanationContext:
 
 
 def _place(run: Settings) -> int:
-    """Where a training stands: what is explained, what decodes it, what judges that."""
+    """Return the position of a training: 0 for an explained network, 1 for its decoder, 2 for what judges that."""
     return 0 if run.model.explained else 1 if run.model.decodes else 2
 
 
 def ordered(scene: ExplanationContext) -> list[ConfiguredExplainer]:
-    """All explainers, set up, in the order of a picture's rows: of several layers, what comes of one is together."""
+    """Return all explainers, set up, in the order of a picture's rows; rows of the same layer are adjacent."""
     found = [subject for name in scene.settings.explainers for subject in subjects(scene, name)]
     layers = ["", *listed(scene.settings.layer)]
     return sorted(found, key=lambda subject: layers.index(subject.layer)) if len(layers) > 2 else found
 
 
 def subjects(scene: ExplanationContext, name: str) -> Iterator[ConfiguredExplainer]:
-    """The explainer of that name, set up: once for each target, or for each alpha."""
+    """Yield the explainer of that name, set up: once for each target, or for each layer and alpha."""
     settings = scene.settings
     title, explainer = row_title(name), _built(name, settings.explainers[name], settings, scene.images.train.images)
     if explainer.models:  # their answer is the same for any target
         target = targets(settings)[0]
-        if not isinstance(explainer, Learned):  # what is explained makes it itself
+        if not isinstance(explainer, Learned):  # the explained network makes the answer itself
             yield ConfiguredExplainer(name, title, explainer, target)
             return
         for needs in learned(settings, explainer.models[0]):
@@ -169,15 +170,15 @@ def subjects(scene: ExplanationContext, name: str) -> Iterator[ConfiguredExplain
 
 
 def targets(settings: ExplainingSettings) -> list[str]:
-    """What is explained: one kind of target, or several."""
+    """Return the kinds of target that are explained, one or several."""
     return listed(settings.target)
 
 
 def _built(name: str, chosen: ExplainerDeclaration, settings: ExplainingSettings, train: Tensor) -> Explainer:
-    """The explainer that was chosen, with what it may look at; `train` are the training images.
+    """Return the chosen explainer, set up for these settings; `train` are the training images.
 
     Raises:
-        InputError: it is not known here, or has other options.
+        InputError: the explainer is unknown, or has other options.
     """
     explainer = chosen if isinstance(chosen, Explainer) else EXPLAINERS.made(f"explainers.{name}", chosen.plain())
     assert isinstance(explainer, Explainer)
@@ -187,7 +188,7 @@ def _built(name: str, chosen: ExplainerDeclaration, settings: ExplainingSettings
 
 
 def _networks(explainer: Explainer, scene: ExplanationContext, needs: Settings) -> list[nn.Module]:
-    """The networks of finished `train` runs that a learned explainer answers from."""
+    """Return the networks of finished `train` runs from which a learned explainer computes its answers."""
     runs = [needs, *(trained(needs, model) for model in explainer.models[1:])]
     device = scene.images.test.images.device
     return [networks.fitted(Run("train", run), scene.images, device).model for run in runs]

@@ -1,4 +1,4 @@
-"""Stage `export`: a data set as files, in the layout that data set `folder` reads."""
+"""Stage `export`: write a data set as files, in the layout that data set `folder` reads."""
 
 import logging
 from typing import Any
@@ -13,10 +13,10 @@ log = logging.getLogger(__name__)
 
 
 def check(settings: ExportSettings) -> None:
-    """Find out, before anything is written, whether there is such data.
+    """Check, before anything is written, whether the data are available.
 
     Raises:
-        InputError: there is not, and why.
+        InputError: they are not; the message states why.
     """
     dataset = data.dataset_of(settings.dataset)
     dataset.info()

@@ -1,4 +1,4 @@
-"""Every metric of stage `evaluate`: what it measures, of whom, as tables with a row an observation."""
+"""Measurement of all metrics of stage `evaluate`, as tables with one row for each observation."""
 
 import logging
 import time
@@ -30,10 +30,10 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class EvaluationResult:
-    """What was measured, and why some of it could not be: `failures[metric, name]` is the reason.
+    """The measured tables, and the failed measurements: `failures[metric, name]` is the reason.
 
-    `names` are the models and explainers in the order of their tables, each with its kind; `errors` the failures as
-    they were raised.
+    `names` are the models and explainers in the order of their tables, each with its kind; `errors` are the exceptions
+    as they were raised.
     """
 
     tables: Tables = field(default_factory=dict)
@@ -42,7 +42,7 @@ class EvaluationResult:
     names: dict[str, str] = field(default_factory=dict)
 
     def attempt(self, metric: str, name: str, kind: str, measure: Callable[[], Tables]) -> None:
-        """Take up what is measured; what fails is written down, and the others go on."""
+        """Measure and add the tables; a failure is recorded, and the other measurements go on."""
         self.names.setdefault(name, kind)
         start = time.monotonic()
         try:
@@ -60,17 +60,17 @@ class EvaluationResult:
 
 
 ORDER = ("classifier", "decoders", "maps")
-"""What is measured first, and what then."""
+"""Subjects of metrics in the order of their measurement."""
 
 
 def metrics_of(settings: EvaluateSettings) -> list[Metric]:
-    """The metrics that these settings ask for, in the order in which they are measured."""
+    """Return the metrics of these settings, in the order in which they are measured."""
     made = [each for each in settings.metrics.values() if isinstance(each, Metric)]
     return sorted(made, key=lambda each: ORDER.index(each.measures))
 
 
 def measure(scene: ExplanationContext) -> EvaluationResult:
-    """Everything that the settings ask for."""
+    """Measure everything that the settings ask for."""
     assert isinstance(scene.settings, EvaluateSettings)
     found, metrics = EvaluationResult(), metrics_of(scene.settings)
     for metric in metrics:
@@ -88,7 +88,7 @@ def measure(scene: ExplanationContext) -> EvaluationResult:
 
 
 def _maps(scene: ExplanationContext, found: EvaluationResult, name: str, metrics: list[MapMetric]) -> None:
-    """Measure the maps of one explainer, for each layer and alpha; they are kept no longer than that."""
+    """Measure the maps of one explainer, for each layer and alpha; the maps are not kept any longer."""
     made: list[tuple[ConfiguredExplainer, Tensor]] = []
 
     def make() -> Tables:
@@ -100,6 +100,7 @@ def _maps(scene: ExplanationContext, found: EvaluationResult, name: str, metrics
     if ("maps", name) in found.failures:
         made.clear()
         reason = found.failures.pop(("maps", name))
+        # Without maps, no metric can be measured: the reason is recorded for each of them.
         found.failures |= {(metric.name, name): reason for metric in metrics}
     if made and name not in {subject.name for subject, _ in made}:
         del found.names[name]  # several have names of their own
@@ -109,7 +110,7 @@ def _maps(scene: ExplanationContext, found: EvaluationResult, name: str, metrics
 
 
 def _of(metric: MapMetric, scene: ExplanationContext, subject: ConfiguredExplainer, maps: Tensor) -> Tables:
-    """What a metric measures of maps; every row says whose they are."""
+    """Return the tables of a metric for the maps of one explainer, with its name in every row."""
     found = metric.measure(context(scene, subject), maps)
     for rows in found.values():
         rows.insert(0, "explainer", subject.name)
@@ -117,7 +118,7 @@ def _of(metric: MapMetric, scene: ExplanationContext, subject: ConfiguredExplain
 
 
 def context(scene: ExplanationContext, subject: ConfiguredExplainer) -> MapContext:
-    """What metrics may look at beside the maps of an explainer."""
+    """Return the data that metrics may use in addition to the maps of an explainer."""
     chosen, numbers = scene.chosen, scene.rows.cpu().numpy()
     targets, seed = scene.classes(subject.target), scene.settings.seed
     return MapContext(scene.classifier, subject, chosen.images, chosen.labels, targets, chosen.masks, numbers, seed)
@@ -138,7 +139,7 @@ def _reconstructions(scene: ExplanationContext, found: EvaluationResult, metric:
 
 
 def _reconstruction(scene: ExplanationContext, metric: Reconstruction, name: str, needs: Settings | None) -> Tables:
-    """What a decoder keeps of the test images; without one, the images themselves, which lose nothing."""
+    """Measure a decoder's reconstructions of the test images; without a decoder, the unchanged images."""
     judge, look = scene.classifier, unchanged if needs is None else _fitted(scene, needs).judge
     assert look is not None
     if needs is not None and metric.judges:

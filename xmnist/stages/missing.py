@@ -1,4 +1,4 @@
-"""The networks that a command needs and has not: which they are, and how long their training takes."""
+"""Announcement of the networks that a command needs and has to train first, with the duration of their training."""
 
 import logging
 from collections.abc import Sequence
@@ -14,16 +14,16 @@ log = logging.getLogger(__name__)
 
 
 COST = 1e-3
-"""Seconds that an image of a training takes, where nobody has measured it: only its ratio to others counts."""
+"""Assumed seconds for one training image, if none were measured: only the ratio to other costs matters."""
 
 
 def announce(needed: Sequence[Settings], typed: str, own: bool = False) -> None:
-    """Tell what will be trained, before the first of it is, and let the display expect it.
+    """Log which networks will be trained, before the first training, and add them to the progress display's plan.
 
     Args:
-        needed: the `train` runs that the command stands on, what is explained first.
+        needed: the `train` runs that the command depends on, explained networks first.
         typed: the command.
-        own: whether the last of them is what the command is for, which needs no telling.
+        own: whether the last of them is the command's own training, which is not announced.
     """
     if processes.rank():
         return

@@ -18,18 +18,18 @@ from xmnist.runtime.errors import InputError
 log = logging.getLogger(__name__)
 
 SIZES = ((None, 1.0), (64, 1.0), (48, 1.0), (32, 1.0), (32, 0.5), (24, 0.5), (24, 0.25), (16, 0.1))
-"""How a page is made to fit: pixels of a picture's longer side, and which share of the images is shown."""
+"""Steps in which a page is made smaller: pixels of a picture's longer side, and the share of images that is shown."""
 
 
 WRAPPED = 200
-"""What the page needs about each picture, or each part of them, in bytes."""
+"""Bytes that the page needs around each picture, or each chunk of pictures."""
 
 
 def check(settings: ReportSettings) -> None:
-    """Find out, before anything is written, whether there is anything to show.
+    """Check, before anything is written, whether there is anything to show.
 
     Raises:
-        InputError: there is no finished run that is asked for; a run is asked for, and filters are given.
+        InputError: no finished run fits the settings; or one run is named, and filters are given as well.
     """
     if settings.run and (given := " ".join(settings.only.chosen())):
         raise InputError(f"run={settings.run} is one run, which needs no filter: leave {given} out")
@@ -37,7 +37,7 @@ def check(settings: ReportSettings) -> None:
 
 
 def main(settings: ReportSettings, typed: str) -> dict[str, Any]:
-    """Make the page, and open it if that is asked for.
+    """Make the page, and open it if the settings say so.
 
     Args:
         typed: the command that asked for it.
@@ -63,7 +63,7 @@ def main(settings: ReportSettings, typed: str) -> dict[str, Any]:
 
 
 def _made(several: Sequence[Found], settings: ReportSettings) -> tuple[str, str]:
-    """The page, and what had to be left out of it."""
+    """Return the page, and a note about everything that had to be left out of it."""
     parts: dict[str, Any] = {
         "title": _title(settings),
         "tables": [*standings.standings(several), *standings.over_seeds(several)],
@@ -73,6 +73,7 @@ def _made(several: Sequence[Found], settings: ReportSettings) -> tuple[str, str]
     parts["overview"] = overview.overview(several, parts["tables"])
     pictures = [next(iter(collected.each("the pictures of", [run], page.pictures)), []) for run in several]
     bare = [page.entry(run, name) for run, name in zip(several, inspection.names(several), strict=True)]
+    # A page without pictures is rendered first: the room for pictures is what it leaves of the limit.
     fixed = len(page.render(**parts, entries=bare, networks=[{"label": ""}], chunks=[], note="").encode())
     room = settings.megabytes * 1e6 - fixed
     limit = f"megabytes={settings.megabytes:g}"
@@ -82,6 +83,7 @@ def _made(several: Sequence[Found], settings: ReportSettings) -> tuple[str, str]
     for entry, own in zip(bare, pictures, strict=True):
         shown = []
         for picture in own:
+            # A picture without room is skipped, as a smaller one after it may still fit.
             if len(picture.source) + WRAPPED <= room:
                 shown.append(picture)
                 room -= len(picture.source) + WRAPPED
@@ -97,7 +99,7 @@ def _made(several: Sequence[Found], settings: ReportSettings) -> tuple[str, str]
 def _fitting(
     several: Sequence[Found], images: int, room: float, megabytes: str
 ) -> tuple[list[dict[str, Any]], gallery.Tiles, str, float]:
-    """The networks and their pictures, as large and as many as there is room for; how that was done; what they take."""
+    """Return the networks, as many and as large pictures as there is room for, a note about that, and their size."""
     for side, share in SIZES:
         tiles, most = gallery.Tiles(side), max(1, round(share * images))
         networks = gallery.described(gallery.networks(several, most, tiles))

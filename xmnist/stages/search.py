@@ -1,4 +1,4 @@
-"""Joint models that differ in their settings: which of them classify well and point at the object, both?"""
+"""Comparison of joint models that differ in their settings, by accuracy and by localisation."""
 
 import hashlib
 import json
@@ -24,18 +24,18 @@ from xmnist.runtime.errors import InputError, one_line
 log = logging.getLogger(__name__)
 
 SCORES = ("accuracy", "mass")
-"""What is weighed against each other: of the classifier, and of the share of its map inside the object."""
+"""Scores of the trade-off: the classifier's accuracy, and the share of its attribution map inside the object."""
 
 
 def compare(done: Sequence[Run[EvaluateSettings]]) -> None:
     """Write a table of evaluated joint models and draw accuracy against localisation, if there are two or more.
 
-    Runs that differ in their seed alone are one row: the mean over them, from the lowest to the highest. A model is
-    on the Pareto front if none is better in one score and as good in the other.
+    Runs that differ only in their seed are one row: their mean, with the lowest and the highest value. A model is
+    on the Pareto front if no other one is better in one score and at least as good in the other.
     """
     try:
         _compare(list({run.path: run for run in done}.values()))
-    except Exception as error:  # the sweep is done, and says how; this is an extra
+    except Exception as error:  # the sweep is done; a failed comparison must not make it fail
         log.warning("the models were not compared: %s", one_line(error))
 
 
@@ -47,7 +47,7 @@ def _compare(done: Sequence[Run[EvaluateSettings]]) -> None:
 
 
 def _scores(run: Run[EvaluateSettings]) -> dict[str, float] | None:
-    """Both scores of a finished run, with their intervals over images; None where it has measured something else."""
+    """Return both scores of a finished run, with their intervals over images; None if it has not measured both."""
     maps = [name for name, explainer in run.settings.explainers.items() if isinstance(explainer, InModel)]
     measured = {column.name for metric in run.settings.metrics.values() for column in metric.columns}
     if not maps or not measured.issuperset(SCORES):
@@ -73,6 +73,7 @@ def _write(folder: Path, found: Sequence[tuple[Run[EvaluateSettings], dict[str, 
     table = pd.DataFrame([_mean(part) for _, part in rows.groupby(list(names), sort=False)])
     table = table.sort_values(list(SCORES), ascending=False, ignore_index=True)
     table["pareto"] = _front(table)
+    # The folder's name depends on the compared runs: a comparison of others must not overwrite this one.
     digest = hashlib.sha256(json.dumps(sorted(run.path.name for run, _ in found)).encode()).hexdigest()[:8]
     place = folder / f"search={short([name.rpartition('.')[2] for name in names])}-{digest}"
     place.mkdir(exist_ok=True)
@@ -88,7 +89,7 @@ def _write(folder: Path, found: Sequence[tuple[Run[EvaluateSettings], dict[str, 
 
 
 def _differences(settings: Sequence[Options]) -> list[str]:
-    """The keys, but for the seed, in which settings differ."""
+    """Return the keys in which settings differ, without those of `COMMON`, such as the seed."""
     flat = [dotted({k: v for k, v in each.items() if k not in COMMON}) for each in settings]
     keys = sorted({key for each in flat for key in each})
     return [key for key in keys if len({json.dumps(each.get(key)) for each in flat}) > 1]
@@ -106,7 +107,7 @@ def _told(settings: Options, names: Sequence[str]) -> dict[str, Any]:
 
 
 def _mean(rows: pd.DataFrame) -> dict[str, Any]:
-    """One row of several that differ in their seed."""
+    """Return one row for several that differ only in their seed."""
     out = rows.iloc[0].to_dict()
     if len(rows) > 1:
         for score in SCORES:
@@ -116,7 +117,7 @@ def _mean(rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def _front(table: pd.DataFrame) -> list[bool]:
-    """Which rows no other one beats."""
+    """Return for each row whether it is on the Pareto front."""
     values = table[list(SCORES)].to_numpy()
     return [not ((values >= own).all(1) & (values > own).any(1)).any() for own in values]
 

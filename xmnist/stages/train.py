@@ -1,4 +1,4 @@
-"""Stage `train`: fits one network, or one decoder for each of several layers and alphas."""
+"""Stage `train`: fit one network, or one decoder for each of several layers and alphas."""
 
 from dataclasses import replace
 from typing import Any
@@ -13,21 +13,21 @@ from xmnist.stages import missing
 from xmnist.training import networks, side_by_side
 
 planned: list[Settings] = []
-"""The unfinished jobs of the sweep that this process runs: those that differ in alpha alone are trained together."""
+"""Unfinished jobs of the sweep that this process runs: those that differ only in alpha are trained together."""
 
 
 def check(settings: Settings) -> None:
-    """Find out, before anything is written, whether this run can be done.
+    """Check, before anything is written, whether this run can be done.
 
     Raises:
-        InputError: it cannot, and why.
+        InputError: it cannot; the message states why.
     """
     for member in _members(settings):
         networks.check(member)
 
 
 def main(settings: Settings, typed: str | None = None) -> dict[str, Any]:
-    """Train what the settings describe, unless that is done already; returns its figures.
+    """Train what the settings describe, unless that is done already, and return the scores.
 
     Args:
         typed: the command that asked for it.
@@ -38,19 +38,19 @@ def main(settings: Settings, typed: str | None = None) -> dict[str, Any]:
         missing.announce(_ahead(settings), typed or "", own=True)
         if _is_multi_run(settings):
             return _train_each(settings, typed).metrics()
-        if settings.model.reference and not settings.force:  # else each job does its run again
+        if settings.model.reference and not settings.force:  # with force, each job trains its own run again
             side_by_side.side_by_side(_family(settings))
         return networks.train(settings, typed).metrics()
 
 
 def _ahead(settings: Settings) -> list[Settings]:
-    """What will be trained: the classifier that decoders explain, and each of these."""
+    """Return the networks to train: the classifier that decoders explain, and each of the decoders."""
     members = _members(settings)
     return [*([explained(settings)] if settings.model.decodes else []), *members]
 
 
 def _family(settings: Settings) -> list[Settings]:
-    """The planned jobs that differ from this one in their alpha alone, taken out of the plan."""
+    """Return the planned jobs that differ from this one only in alpha, and remove them from the plan."""
     own = replace(settings, alpha=None)
     members = [each for each in planned if not isinstance(each.alpha, list) and replace(each, alpha=None) == own]
     planned[:] = [each for each in planned if each not in members]
@@ -58,7 +58,7 @@ def _family(settings: Settings) -> list[Settings]:
 
 
 def _members(settings: Settings) -> list[Settings]:
-    """The settings of each run that lists of layers and alphas stand for."""
+    """Return the settings of each run in the lists of layers and alphas."""
     if not _is_multi_run(settings):
         return [settings]
     each = learned(settings, settings.model.name)
@@ -70,7 +70,7 @@ def _is_multi_run(settings: Settings) -> bool:
 
 
 def _train_each(settings: Settings, typed: str | None) -> Run[Settings]:
-    """Train each decoder in its own run; this run holds the table and the picture of them all."""
+    """Train each decoder in its own run; this run holds the table and the picture of all decoders."""
     run = Run("train", settings)
     with distributed.claimed(lambda: store.claim(run, typed or networks.command(settings))) as needed:
         if needed:
@@ -87,7 +87,7 @@ def _train_each(settings: Settings, typed: str | None) -> Run[Settings]:
 
 
 def _draw(run: Run[Settings]) -> None:
-    """Draw what the decoders of all layers and alphas make of a few images."""
+    """Draw the reconstructions of a few images by the decoders of all layers and alphas."""
     device = devices.find_device(run.settings.device)
     with progress.activity("drawing"), distributed.alone():
         images = networks.load_data(run.settings).to(device)
@@ -96,5 +96,5 @@ def _draw(run: Run[Settings]) -> None:
 
 
 def _name(settings: Settings, member: Run[Settings]) -> str:
-    """What the table calls a member."""
+    """Return the name of a member in the table."""
     return ",".join(variant(settings, member.settings)) or member.path.name

@@ -1,1 +1,1 @@
-"""How networks are trained: the loop, losses, objectives, resuming, several side by side."""
+"""Training of networks: the loop, losses, objectives, resuming, several trainings side by side."""

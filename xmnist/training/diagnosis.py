@@ -1,4 +1,4 @@
-"""Trainings that failed without an error: told at their end, with why that is likely and what to try."""
+"""Diagnosis of trainings that failed without an error: a warning at the end, with the evidence and what to try."""
 
 import logging
 import math
@@ -16,14 +16,14 @@ from xmnist.metrics.statistics import better_than
 log = logging.getLogger(__name__)
 
 LEVEL = 0.05
-"""Above this p-value (one-sided, binomial), an accuracy is no better than that of naming the largest class."""
+"""p-value (one-sided, binomial) above which an accuracy is no better than that of predicting the largest class."""
 
 GROWN = 1.5
-"""From how many times the loss of knowing nothing on a training's loss has exploded."""
+"""Factor over the loss of an uninformed network, or of the first epoch, above which a training loss has exploded."""
 
 
 def warn(settings: Settings, scores: Mapping[str, float], history: Sequence[Mapping[str, float]], images: Data) -> None:
-    """Warn, for good, of a network that has learned nothing."""
+    """Log a lasting warning for each reason to believe that the network has learned nothing."""
     for reason in reasons(settings.model, scores, history, images):
         log.warning("%s: %s", reason, _advice(settings, history, images), extra={"lasting": True})
 
@@ -31,11 +31,11 @@ def warn(settings: Settings, scores: Mapping[str, float], history: Sequence[Mapp
 def reasons(
     model: ModelDeclaration, scores: Mapping[str, float], history: Sequence[Mapping[str, float]], images: Data
 ) -> list[str]:
-    """Why a training has failed; empty if it has not.
+    """Return the reasons to believe that a training has failed; an empty list if there is none.
 
     Args:
         scores: on the test images, `accuracy` among them where the model classifies.
-        history: a row an epoch, with its `train_loss`.
+        history: one row per epoch, with its `train_loss`.
     """
     out, kept = [], min(history, key=lambda row: row["val_loss"])
     if model.explained and len(images.info.classes) > 1:
@@ -49,9 +49,11 @@ def reasons(
                 f"the {model.name} is not measurably better than always answering '{name}': {right} of {total} "
                 f"validation and test images are right, where that makes {largest}"
             )
+    # The first epoch is the reference where the loss of an uninformed network is not known.
     loss, nothing = history[-1]["train_loss"], history[0]["train_loss"]
     entropy = model.explained and not model.own_map  # its loss is the cross-entropy alone
     if entropy:
+        # The cross-entropy of a uniform prediction over the classes.
         nothing = math.log(len(images.info.classes))
     if loss > GROWN * nothing and len(history) > 1:
         than = "of knowing nothing" if entropy else "after the first epoch"
@@ -60,13 +62,14 @@ def reasons(
 
 
 def _advice(settings: Settings, history: Sequence[Mapping[str, float]], images: Data) -> str:
-    """How many steps a training made, and what to type for another one."""
+    """Return a sentence with the number of steps that a training made and the settings to try next."""
     own, part, count = phases(settings)[0], settings.model.part, len(images.train)
     each = math.ceil(count / own.batch_size)
     told = f"{count:,} training images in batches of {own.batch_size} made {each} steps an epoch, "
     told += f"{each * len(history):,} in all"
     if isinstance(own.lr, dict):
         return f"{told}; try smaller trainer.joint.lr_classifier and lr_explainer"
+    # More steps are only advised where there were few; a smaller learning rate is advised in any case.
     size = min(own.batch_size, fitting(count)["batch_size"])
     better = (fitting(count, size) if each * len(history) < STEPS else {}) | {"lr": own.lr / 4}
     where = f"trainer.{part}." if part else "trainer."

@@ -1,4 +1,4 @@
-"""The one training loop. It knows no model: a loss and tensors go in, a history comes out."""
+"""The training loop of all models. It is independent of the model: a loss and tensors go in, a history comes out."""
 
 import copy
 import logging
@@ -18,7 +18,7 @@ from xmnist.runtime.seeds import derive_seed
 log = logging.getLogger(__name__)
 
 CHECKED = 50
-"""After how many steps several processes look whether the loss is finite: all at the same ones, or some would wait."""
+"""Steps between the checks of several processes for a finite loss: all check at the same ones, or some would wait."""
 
 Row = dict[str, float]
 """One epoch: `epoch` (from 1), `lr` at its end, `train_...`, `val_...`, `seconds`, `images_per_second`."""
@@ -74,14 +74,14 @@ def fit(
 ) -> list[Row]:
     """Train `model` in place and leave the best or the last epoch's weights in it.
 
-    All randomness of an epoch comes from `seed` and the epoch's number, so that a training that goes on from a saved
+    All randomness of an epoch comes from `seed` and the epoch's number, so that a training that is resumed from a saved
     state ends bit for bit like one that was never stopped (on a CPU with the same number of threads).
 
     Args:
         loss: mean loss of a batch of `data`, or a vector of it and the mean `figures` of that batch.
         data: the training examples, on the model's device.
         validate: figures after an epoch, `loss` among them; called with the model in eval mode.
-        figures: names of what `loss` answers beside the loss; the history has their means over an epoch.
+        figures: names of what `loss` returns beside the loss; the history has their means over an epoch.
         precision: `fp32`, or `bf16`: bfloat16 where that is safe (autocast), while weights and figures stay float32.
         lr: learning rate, or one for each child of the model, by its name; parameters without gradient stay.
         warmup: share of the steps in which the one-cycle schedule goes up.
@@ -89,8 +89,8 @@ def fit(
             `plateau` once the validation loss has not fallen for more than `patience` epochs, never below `min_lr`.
         keep: `best` (lowest validation loss) or `last`.
         stop_patience: stop once the validation loss has not fallen by `stop_delta` for more epochs than this.
-        state: what `save` was given last, to go on from there.
-        save: called after every epoch with everything that is needed to go on.
+        state: what `save` was given last, to resume from there.
+        save: called after every epoch with everything that is needed to resume.
 
     Raises:
         NotFiniteError: the training or validation loss is NaN or infinite.
@@ -106,6 +106,7 @@ def fit(
     lowered = distributed.parallel(model, devices.autocast(precision, data.device)(loss))
     while len(history) < epochs and not _stopped(history, stop_patience, stop_delta):
         epoch = len(history) + 1
+        # A seed per epoch, not a running generator: a resumed training needs no generator state to draw the same.
         own_seed = derive_seed(seed, f"epoch {epoch}")
         torch.manual_seed(own_seed)
         start = time.perf_counter()
@@ -125,6 +126,7 @@ def fit(
         row |= {f"train_{name}": value for name, value in zip(("loss", *figures), means, strict=True)}
         row |= {f"val_{name}": value for name, value in seen.items()}
         history.append(row | {"seconds": seconds, "images_per_second": len(data) / seconds})
+        # A copy, since the state dict shares its memory with the weights that the next epoch changes.
         if keep == "last" or not best or seen["loss"] < best["loss"]:
             best = {"loss": seen["loss"], "model": copy.deepcopy(model.state_dict())}
         save({**{name: part.state_dict() for name, part in parts.items()}, "history": history, "best": best})
@@ -135,7 +137,7 @@ def fit(
 
 
 def _groups(model: nn.Module, lr: float | Mapping[str, float]) -> list[dict[str, Any]]:
-    """What is to learn, and how fast."""
+    """Return the optimiser's parameter groups: the parameters that learn, with their learning rates."""
     children = {"": lr} if isinstance(lr, float | int) else lr
     groups = [
         {"params": [p for p in model.get_submodule(name).parameters() if p.requires_grad], "lr": rate}
@@ -145,9 +147,9 @@ def _groups(model: nn.Module, lr: float | Mapping[str, float]) -> list[dict[str,
 
 
 def _restore(parts: dict[str, Any], state: dict[str, Any]) -> tuple[list[Row], dict[str, Any]]:
-    """Put a saved state into model, optimiser and scheduler; returns its history and its best weights."""
+    """Load a saved state into model, optimiser and scheduler; returns its history and its best weights."""
     try:
-        parts["model"].load_state_dict(state["best"]["model"])  # whether they fit must not be found out at the end
+        parts["model"].load_state_dict(state["best"]["model"])  # a misfit must be reported now, not after the training
         for name, part in parts.items():
             part.load_state_dict(state[name])
         history, best = [dict(row) for row in state["history"]], dict(state["best"])
@@ -158,7 +160,10 @@ def _restore(parts: dict[str, Any], state: dict[str, Any]) -> tuple[list[Row], d
 
 
 def _batches(order: Tensor, size: int, model: nn.Module) -> list[Tensor]:
-    """The rows of each batch; BatchNorm has no statistics of a single image, which therefore joins the batch before."""
+    """Return the rows of each batch; a single last image joins the batch before where there is BatchNorm.
+
+    BatchNorm has no statistics of a single image.
+    """
     batches = list(order.split(size))
     alone = len(batches) > 1 and len(batches[-1]) == 1
     if alone and any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
@@ -177,9 +182,9 @@ def _epoch(
     epochs: int,
     seed: int,
 ) -> list[float]:
-    """Train on every row once, in random order; returns the means over rows of the loss and of what comes with it.
+    """Train on every row once, in random order; returns the means over rows of the loss and of the other figures.
 
-    Where several processes train, each computes its own rows of every batch, and has what the whole batch gives.
+    Where several processes train, each computes its own rows of every batch and gets the result of the whole batch.
     """
     model.train()
     order = torch.randperm(len(data)).to(data.device)  # drawn on the CPU: the same order on every device
@@ -188,7 +193,7 @@ def _epoch(
     checked = 0
 
     def check() -> Tensor:
-        """Make the losses since the last check those of whole batches, all finite; returns them."""
+        """Sum the losses since the last check over the processes, and check that they are finite; returns them."""
         nonlocal checked
         losses[checked:] = distributed.summed(torch.stack(losses[checked:]))
         new = torch.stack(losses[checked:])[:, 0]
@@ -206,6 +211,7 @@ def _epoch(
                 (values[0] * share.scale).backward()
             losses.append(values.detach() * share.weight)
             optimizer.step()
+            # The one-cycle schedule ends with the last step, after which it has no rate to set.
             if scheduler is not None and scheduler.last_epoch + 1 < scheduler.total_steps:
                 scheduler.step()
             progress.display.trained(len(rows))
@@ -216,6 +222,7 @@ def _epoch(
         check()
     distributed.share_buffers(model)
     columns = torch.stack(losses)
+    # Weighted by size, since the last batch may be smaller than the others.
     sizes = torch.tensor([len(rows) for rows in batches], dtype=torch.float64)
     return (sizes @ columns.cpu().double() / sizes.sum()).tolist()
 
@@ -240,6 +247,7 @@ def _scheduler(
     patience: int,
     min_lr: float,
 ) -> Any:
+    # Functions, since each scheduler changes the optimiser as soon as it is built.
     build: dict[str, Callable[[], Any]] = {
         "constant": lambda: ConstantLR(optimizer, factor=1.0),
         "one_cycle": lambda: OneCycleLR(
@@ -256,7 +264,7 @@ def _scheduler(
 
 
 def _stopped(history: Sequence[Row], patience: int | None, delta: float) -> bool:
-    """Whether the validation loss has not fallen by `delta` for more than `patience` epochs."""
+    """Return whether the validation loss has not fallen by `delta` for more than `patience` epochs."""
     if patience is None:
         return False
     best, waited = math.inf, 0
@@ -269,7 +277,7 @@ def _stopped(history: Sequence[Row], patience: int | None, delta: float) -> bool
 
 
 LOGGED = ("loss", "accuracy", "reconstruction_mse", "reconstruction_bce", "explanation_loss")
-"""The validation figures of which a line of the log has the first three; history.csv has all."""
+"""Validation figures for the log: a line has the first three that exist; history.csv has all."""
 
 
 def _line(row: Row, epochs: int) -> str:

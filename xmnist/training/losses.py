@@ -1,4 +1,4 @@
-"""What the networks are trained to make small."""
+"""Training losses."""
 
 from collections.abc import Callable
 
@@ -46,6 +46,7 @@ def cladec(
         alpha: in [0, 1]; its meaning depends on `reconstruction`, which rescales the first term.
         reconstruction: `sse` or `mse`.
     """
+    # Skipping a term of weight 0 saves a pass through the classifier or over the pixels.
     loss = images.new_zeros(())
     if alpha < 1:
         loss = loss + (1 - alpha) * RECONSTRUCTION[reconstruction](images, reconstructions)
@@ -56,7 +57,7 @@ def cladec(
 
 def bce(images: Tensor, logits: Tensor) -> Tensor:
     """Binary cross-entropy (N,) of images in [0, 1] and sigmoid(logits), summed over pixels; safe for any logit."""
-    wide = logits.to(images.dtype)  # they may be bfloat16, in which a sum over pixels would lose most of them
+    wide = logits.to(images.dtype)  # they may be bfloat16, in which a sum over pixels loses most of its digits
     return F.binary_cross_entropy_with_logits(wide, images, reduction="none").flatten(1).sum(1)
 
 
@@ -117,13 +118,14 @@ def explanation(maps: Tensor, beta: float, masks: Tensor | None = None, gamma: f
 
     Args:
         maps: z, (N, 1, H, W) in [0, 1].
-        beta: in [0, 1]; sparsity against smoothness.
+        beta: in [0, 1]; weight of sparsity against smoothness.
         masks: m, of the same shape; true or 1 on the object.
-        gamma: how much it costs to be outside of it.
+        gamma: weight of the penalty for values outside the object.
     """
     loss = beta * maps.abs().mean() + (1 - beta) * total_variation(maps)
     if masks is None:
         return loss
+    # The 1e-6 keeps the quotient finite for a mask that covers the whole image.
     outside = 1 - masks.to(maps.dtype)
     strayed = (outside * maps).flatten(1).sum(1) / (outside.flatten(1).sum(1) + 1e-6)
     return loss + gamma * strayed.abs().mean()

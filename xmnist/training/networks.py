@@ -1,4 +1,4 @@
-"""Finished training runs: found where they are, made where they are missing."""
+"""Finished training runs: reused where they exist, trained where they are missing."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -30,11 +30,11 @@ log = logging.getLogger(__name__)
 
 
 def check(settings: Settings) -> None:
-    """Find out, before anything is written, whether this run can be done.
+    """Check, before anything is written, whether this run can be done.
 
     Raises:
         InputError: no such device, layer, gate, data or trained weights; a decoder that does not fit; masks that are
-            needed and not there; a classifier that is not there and may not be trained; files of this run or of the
+            needed and missing; a classifier that is missing and may not be trained; files of this run or of the
             classifier's that another run wrote.
     """
     _precision(settings, devices.find_device(settings.device))
@@ -42,6 +42,7 @@ def check(settings: Settings) -> None:
     if not run.reusable() and not settings.force:
         resuming.saved_state(run)
     info, model = data.info(settings.dataset), settings.model
+    # Shapes are all that is needed: on the meta device, no weights are allocated and nothing is computed.
     with torch.device("meta"):
         network, example = new_explained(settings, info).eval(), torch.empty(1, *info.shape)
         if isinstance(network, joint.Joint):
@@ -83,10 +84,10 @@ def _check_beginning(settings: Settings, info: Info) -> None:
 
 
 def check_needed(settings: Settings) -> Run[Settings]:
-    """The run of these settings, which another one needs.
+    """Return the run of these settings, which another one needs.
 
     Raises:
-        InputError: it is not there and may not be trained, or its files are not those that it wrote.
+        InputError: it is missing and may not be trained, or its files are not those that it wrote.
     """
     run = Run("train", settings)
     if not run.finished() and not settings.train_missing:
@@ -98,13 +99,13 @@ def check_needed(settings: Settings) -> Run[Settings]:
 
 
 def load_data(settings: Settings) -> Data:
-    """The data set of these settings."""
+    """Load the data set of these settings."""
     with progress.activity(f"reading {settings.dataset.name}"):
         return data.load(settings.dataset, settings.data_dir, settings.seed)
 
 
 def train(settings: Settings, typed: str | None = None) -> Run[Settings]:
-    """The finished run of these settings, trained now if it was not there; `typed` is the command that asked for it."""
+    """Return the finished run of these settings, trained now if missing; `typed` is the command that asked for it."""
     run = Run("train", settings)
     with distributed.claimed(lambda: store.claim(run, typed or command(settings))) as needed:
         if needed:
@@ -112,13 +113,13 @@ def train(settings: Settings, typed: str | None = None) -> Run[Settings]:
             with progress.network(kind(settings), network_title(settings)):
                 _train(run)
         elif not run.drawn() and not processes.rank():
-            _draw_again(run)
+            _draw_again(run)  # a finished run may lack formats that are asked for now
         run.log_summary("done" if needed else "already done")
     return run
 
 
 def _train(run: Run[Settings]) -> None:
-    """Train a run's network, and write what comes of it."""
+    """Train a run's network, and write its results."""
     settings = run.settings
     device = devices.find_device(settings.device)
     write_environment(run, device)
@@ -132,7 +133,7 @@ def _train(run: Run[Settings]) -> None:
 
 
 def _seen_in_training(settings: Settings, device: torch.device) -> Data:
-    """The data set; for an evaluation classifier what a decoder makes of it."""
+    """Return the training data: the data set, or a decoder's reconstructions of it for an evaluation classifier."""
     images = load_data(settings).to(device)
     decoder = judged(settings)
     if decoder is None:
@@ -143,7 +144,7 @@ def _seen_in_training(settings: Settings, device: torch.device) -> Data:
 
 
 def load_explained(settings: Settings, images: Data, device: torch.device) -> nn.Module:
-    """The trained network that these settings explain, frozen; trained now where it is missing."""
+    """Return the trained network that these settings explain, frozen; it is trained now where it is missing."""
     run = found_or_trained(explained(settings))
     model = new_explained(settings, images.info)
     run.load_into(model, "model.pt")
@@ -151,7 +152,7 @@ def load_explained(settings: Settings, images: Data, device: torch.device) -> nn
 
 
 def found_or_trained(settings: Settings) -> Run[Settings]:
-    """The finished run of these settings, which another one needs."""
+    """Return the finished run of these settings, which another one needs; it is trained now where it is missing."""
     run = check_needed(settings)
     if not distributed.agreed(run.finished()):
         train(settings)
@@ -161,31 +162,32 @@ def found_or_trained(settings: Settings) -> Run[Settings]:
 
 
 def kind(settings: Settings) -> str:
-    """The kind of training, of which one takes as long an image as another."""
+    """Return the kind of training; trainings of one kind take about as long for each image."""
     return f"{settings.model.name} of {settings.layer}"
 
 
 def new_classifier(settings: Settings, info: Info) -> nn.Module:
-    """The classifier of these settings, freshly initialised."""
+    """Return the classifier of these settings, freshly initialised."""
     return base.made(settings.classifier).build(info.shape, len(info.classes))
 
 
 def new_explained(settings: Settings, info: Info) -> nn.Module:
-    """What explanations are of, not trained: a joint network where that is the model, else the classifier."""
+    """Return the untrained network that is explained: a joint network where that is the model, else the classifier."""
     network = settings.model.around(new_classifier(settings, info), info.shape)
     assert isinstance(network, nn.Module)
     return network
 
 
 def command(settings: Settings) -> str:
-    """The command that makes the run of these settings."""
+    """Return the command that makes the run of these settings."""
     return store.command("train", words(settings))
 
 
 def _tasks(settings: Settings, images: Data, device: torch.device) -> list[tuple[objectives.Task, Training]]:
-    """What is trained, and how; a joint model's phases are one after the other."""
+    """Return the tasks to train, in order, with their training settings: one, or one per phase of a joint model."""
     if not isinstance(settings.model, JointModel):
         return [(_task(settings, images, device), phases(settings)[0])]
+    # A seed of its own, so that the weights depend on nothing that was drawn before.
     torch.manual_seed(derive_seed(settings.seed, "initial weights of joint"))
     model = new_explained(settings, images.info)
     fit_normalisation(model, images.train.images)
@@ -231,6 +233,7 @@ def _task(settings: Settings, images: Data, device: torch.device) -> objectives.
         ),
         "refvae": lambda explained: objectives.refvae(explained, fresh(), images, **options),
     }
+    # Seeded after the explained network is there: it may have to be trained first, which draws random numbers.
     basis = load_explained(settings, images, device) if settings.model.decodes else None
     torch.manual_seed(derive_seed(settings.seed, f"initial weights of {name}"))
     return build[name](basis)
@@ -241,22 +244,22 @@ def _precision(settings: Settings, device: torch.device) -> str:
 
 
 _last_codes: dict[str, Tensor] = {}
-"""The codes of the ClaDec that was trained last: in a sweep over alphas, the next one has the same."""
+"""Codes of the last trained ClaDec, kept because the next one of a sweep over alphas has the same."""
 
 
 def _codes(settings: Settings, device: torch.device, precision: str, make: Callable[[], Tensor]) -> Tensor:
-    """The codes of all training images, made once for the ClaDecs that a process trains one after the other."""
+    """Return the codes of all training images, made once for the ClaDecs that a process trains one after the other."""
     basis = Run("train", explained(settings))
     weights = basis.status().get("files")  # another training of the same classifier has other codes
     key = repr((basis.path, weights, settings.layer, settings.data_dir, str(device), precision))
     if key not in _last_codes:
-        _last_codes.clear()
+        _last_codes.clear()  # first, so that memory never holds the old and the new ones
         _last_codes[key] = make()
     return _last_codes[key]
 
 
 def write_environment(run: Run[Any], device: torch.device) -> None:
-    """Write down what a run is made with."""
+    """Write the environment that a run is made in."""
     found = environment.describe(device, torch.get_num_threads(), run.settings.seed)
     if run.stage == "train":
         found["precision"] = _precision(run.settings, device)
@@ -274,13 +277,14 @@ def _write_results(run: Run[Settings], task: objectives.Task, images: Data, hist
     run.save("model.pt", task.model.state_dict())
     if processes.rank():
         return
+    # The other processes have returned: nothing from here on may wait for them.
     diagnosis.warn(run.settings, scores, history, images)
     with progress.activity("drawing"), distributed.alone():
         draw(run, task, images, history)
 
 
 def draw(run: Run[Settings], task: objectives.Task, images: Data, history: Sequence[Mapping[str, float]]) -> None:
-    """Draw a training's curves, and what comes out of its network."""
+    """Draw a training's curves and, where its network reconstructs images, examples and its latent space."""
     run.draw("curves", lambda file: figures.curves(history, title(run.settings), file))
     if task.reconstruct is not None:
         draw_examples(run, images, [(run, task)])
@@ -299,7 +303,7 @@ def _draw_again(run: Run[Settings]) -> None:
 
 
 def _write_table(run: Run[Settings], parts: list[tuple[objectives.Task, Training]], info: Info) -> None:
-    """Write down what is trained, layer by layer."""
+    """Write a table of the trained network, layer by layer."""
     if processes.rank():
         return
     task, pixels = parts[0][0], torch.zeros(1, *info.shape, device=next(parts[0][0].model.parameters()).device)
@@ -327,7 +331,7 @@ def _write_table(run: Run[Settings], parts: list[tuple[objectives.Task, Training
 
 
 def fitted(run: Run[Settings], images: Data, device: torch.device) -> objectives.Task:
-    """The task of a finished run, with its trained weights in the network."""
+    """Return the task of a finished run, with its trained weights in the network."""
     task = _tasks(run.settings, images, device)[-1][0]
     run.load_into(task.model, "model.pt")
     task.model.eval()
@@ -335,7 +339,8 @@ def fitted(run: Run[Settings], images: Data, device: torch.device) -> objectives
 
 
 def draw_examples(run: Run[Settings], images: Data, models: list[tuple[Run[Settings], objectives.Task]]) -> None:
-    """Draw a few test images and what each model makes of them; a RefAE comes first where there is a finished one."""
+    """Draw a few test images and each model's reconstructions; a RefAE comes first where there is a finished one."""
+    # By path, so that a reference that several models share is drawn once.
     shown = dict[Path, tuple[Run[Settings], objectives.Task]]()
     for model in models:
         shown |= {member.path: (member, task) for member, task in (*_reference(model[0], images), model)}
@@ -346,7 +351,7 @@ def draw_examples(run: Run[Settings], images: Data, models: list[tuple[Run[Setti
 
 
 def _reference(run: Run[Settings], images: Data) -> list[tuple[Run[Settings], objectives.Task]]:
-    """The finished RefAE or RefVAE to a ClaDec's run, if there is one that can be read."""
+    """Return the finished RefAE or RefVAE that belongs to a ClaDec's run, if there is one that can be read."""
     settings = run.settings
     if not settings.model.reference:
         return []
@@ -356,5 +361,6 @@ def _reference(run: Run[Settings], images: Data) -> list[tuple[Run[Settings], ob
             return []
         return [(reference, fitted(reference, images, images.test.images.device))]
     except InputError as error:
+        # A damaged reference must not fail the run whose picture it only completes.
         log.warning("the picture is drawn without a %s: %s", reference.settings.model.title, error)
         return []

@@ -1,4 +1,4 @@
-"""What is particular about training each kind of model: the network, its loss, its data, its figures."""
+"""Training objectives: the network, loss, data and scores of each kind of model."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from xmnist.models.layers import Encoder, Neurons, batched, place, quick_gradien
 from xmnist.training import losses
 
 CODES_AT_MOST = 2**30
-"""Bytes that the codes or maps of all training images may take; where they need more, each batch makes its own."""
+"""Bytes that the codes or maps of all training images may take; above this limit, each batch computes its own."""
 
 
 Reconstruct = Callable[[Tensor], Tensor]
@@ -24,11 +24,11 @@ Reconstruct = Callable[[Tensor], Tensor]
 
 
 Figures = Callable[[Split], dict[str, float]]
-"""What is measured on a split."""
+"""A split to its scores, by name."""
 
 
 Judge = Callable[[Split, Tensor], tuple[Tensor, dict[str, Tensor]]]
-"""A few images and the explained classifier's logits on them to their reconstructions, and the figures (N,) of each."""
+"""A few images and the explained classifier's logits on them to their reconstructions, and the scores (N,) of each."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,13 @@ class Latent:
 
 @dataclass(frozen=True)
 class Task:
-    """One network and all that the loop needs to train it.
+    """A network and all that the loop needs to train it.
 
     `rows` gives what batches are cut from, `loss` the mean loss of such a batch and, after it, the mean `figures`;
     `test` gives the figures on a split that a finished run tells, `watch` those that its history has, with the `loss`.
     Where the model reconstructs images, `reconstruct` does so and `explained` is the classifier that judges them, by
-    what `judge` finds; `latent` is there for a variational one. `prepare` is called before the training. `parts` are
-    those of the model that are told of one by one.
+    what `judge` finds; a variational model has `latent`. `prepare` is called before the training. `parts` are
+    those of the model that its table lists one by one.
     """
 
     model: nn.Module
@@ -65,7 +65,7 @@ class Task:
 
 
 def classifier(model: nn.Module, data: Data) -> Task:
-    """A classifier, trained on cross-entropy, weighted by class where the data set says so."""
+    """Return the task of a classifier: cross-entropy, weighted by class where the data set says so."""
 
     def loss(images: Tensor, labels: Tensor) -> Tensor:
         return losses.cross_entropy(model(images), labels, data.class_weights)
@@ -88,15 +88,16 @@ def cladec(
     precision: str = "fp32",
     keep: Callable[[Callable[[], Tensor]], Tensor] = lambda make: make(),
 ) -> Task:
-    """A decoder of one layer's activations of a frozen classifier.
+    """Return the task of ClaDec: a decoder of one layer's activations of a frozen classifier.
 
-    `keep` may answer with the codes of all training images from the last time, instead of making them. Those for a
+    `keep` may return the codes of all training images from the last time, instead of computing them. Those for a
     training in `bf16` are in bfloat16, which is what it would round them to. `neurons` and `seed` are as in
     `layers.units`.
 
     Source: Schneider and Vlachos, "Explaining classifiers by constructing familiar concepts", arXiv 2203.04109.
     """
     encoder, train = Encoder(quick_gradient(explained), layer), data.train
+    # The shape of a code depends on layer and image, and is known from a first one only.
     first = batched(encoder, train.images[:1])
     model = _decoder(decoder, first, data, neurons, seed)
 
@@ -124,11 +125,11 @@ def refae(
     neurons: Neurons = None,
     seed: int = 0,
 ) -> Task:
-    """The reference autoencoder: a freshly initialised encoder of the classifier's shape, trained with the decoder.
+    """Return the task of RefAE: a freshly initialised encoder of the classifier's shape, trained with the decoder.
 
     It is trained on reconstruction alone; the explained classifier only judges its reconstructions.
     """
-    encoder = Encoder(fresh.eval(), layer)  # eval: looking at a first code must not move BatchNorm statistics
+    encoder = Encoder(fresh.eval(), layer)  # eval: the computation of a first code must not move BatchNorm statistics
     first = batched(encoder, data.train.images[:1])
     parts: dict[str, nn.Module] = {"encoder": fresh, "decoder": _decoder(decoder, first, data, neurons, seed)}
     model = nn.Sequential(encoder, parts["decoder"])
@@ -154,7 +155,9 @@ def cladec_vae(
     seed: int = 0,
     keep: Callable[[Callable[[], Tensor]], Tensor] = lambda make: make(),
 ) -> Task:
-    """A variational decoder of one layer's activations of a frozen classifier; `keep` is as for `cladec`.
+    """Return the task of a variational decoder of one layer's activations of a frozen classifier.
+
+    `keep` is as for `cladec`.
 
     Source: the Keras ClaDec study, github.com/tomtuamnuq/cladec-mnist.
 
@@ -186,7 +189,7 @@ def refvae(
     neurons: Neurons = None,
     seed: int = 0,
 ) -> Task:
-    """The variational reference: `cladec_vae` with a freshly initialised encoder of the classifier's shape.
+    """Return the task of RefVAE: `cladec_vae` with a freshly initialised encoder of the classifier's shape.
 
     It is trained, with its encoder, on reconstruction and divergence; the explained classifier only judges.
     """
@@ -206,10 +209,10 @@ def refvae(
 def joint(
     model: Joint, data: Data, frozen: tuple[str, ...], alpha: float, beta: float, gamma: float, loss: str
 ) -> Task:
-    """One phase of a joint explainer-classifier: `alpha * CE + (1 - alpha) * L_expl`.
+    """Return the task of one phase of a joint explainer-classifier: `alpha * CE + (1 - alpha) * L_expl`.
 
-    Source: Rio-Torto et al., Pattern Recognition Letters 133 (2020). An image without an object has no outside that
-    the hybrid loss could keep its map from.
+    Source: Rio-Torto et al., Pattern Recognition Letters 133 (2020). In an image without an object, the
+    hybrid loss penalises no position of the map.
 
     Args:
         frozen: the parts, of `joint.PARTS`, that do not learn.
@@ -223,7 +226,7 @@ def joint(
         source = train.source(*columns)
         one = torch.empty(1, *train.images.shape[2:])
         if "explainer" in frozen and isinstance(source, Columns) and _fit(one, len(train)):
-            maps = batched(model.explainer, train.images)  # a frozen explainer answers the same in every epoch
+            maps = batched(model.explainer, train.images)  # a frozen explainer gives the same maps in every epoch
             return Columns(*source.columns, maps)
         return source
 
@@ -235,6 +238,7 @@ def joint(
         )
         accuracy = (logits.argmax(1) == labels).float().mean()
         total = alpha * entropy + (1 - alpha) * explained
+        # Only the total is minimised; the others are scores, and need no gradient.
         return torch.stack([total, entropy.detach(), explained.detach(), accuracy])
 
     def mean(images: Tensor, labels: Tensor, *others: Tensor) -> Tensor:
@@ -246,6 +250,7 @@ def joint(
         with torch.no_grad():
             for part in split.parts():
                 maps = model.explainer(part.images)
+                # Without class weights, a mean over parts, weighted by their sizes, is that over the split.
                 each = measured(part.images, part.labels, part.masks, maps, None)
                 means += each.cpu().double() * len(part) / len(split)
         return dict(zip(("loss", *names), means.tolist(), strict=True))
@@ -261,17 +266,17 @@ def joint(
 
 
 def _allowed(masks: Tensor) -> Tensor:
-    """Where a map may be: on the object, or everywhere in an image that has none."""
+    """Return masks of the pixels that a map may use: the object, or everything in an image that has none."""
     return masks | ~masks.flatten(1).any(1)[:, None, None, None]
 
 
 def _fit(row: Tensor, count: int) -> bool:
-    """Whether `count` such rows may be kept."""
+    """Return whether `count` such rows may be kept in memory."""
     return row.numel() * row.element_size() * count <= CODES_AT_MOST
 
 
 def _code(encoder: nn.Module, images: Tensor, codes: Tensor | None) -> Tensor:
-    """The codes of a batch, made now where they were not kept."""
+    """Return the codes of a batch, computed now where they were not kept."""
     if codes is not None:
         return codes
     with torch.no_grad():
@@ -279,10 +284,10 @@ def _code(encoder: nn.Module, images: Tensor, codes: Tensor | None) -> Tensor:
 
 
 def _coded(train: Split, encoder: nn.Module, first: Tensor, keep: Callable[[Callable[[], Tensor]], Tensor]) -> Source:
-    """Training images and labels, with their codes if these can be kept, in the precision of the `first` one."""
+    """Return training images and labels, with their codes if these can be kept, in the precision of the `first` one."""
     source = train.source("images", "labels")
     if isinstance(source, Columns) and _fit(first, len(train)):
-        # A frozen encoder answers the same in every epoch.
+        # A frozen encoder gives the same codes in every epoch.
         codes = keep(lambda: batched(lambda part: encoder(part).to(first.dtype), train.images))
         return Columns(*source.columns, codes)
     return source
@@ -298,7 +303,7 @@ def _decoding(
     latent: Latent | None = None,
     parts: dict[str, nn.Module] | None = None,
 ) -> Task:
-    """The task of a model that reconstructs images; its history has the total loss as `loss`."""
+    """Return the task of a model that reconstructs images; its history has the total loss as `loss`."""
 
     def test(split: Split) -> dict[str, float]:
         total: dict[str, float] = {}
@@ -345,7 +350,7 @@ def _variational(
     beta: float,
     parts: dict[str, nn.Module] | None = None,
 ) -> Task:
-    """The task of a variational model, looked at in eval mode, in which each image has its mean for its point."""
+    """Return the task of a variational model, judged in eval mode, in which an image's latent point is its mean."""
 
     @torch.no_grad()
     def judge(part: Split, logits: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

@@ -1,4 +1,4 @@
-"""The training of a run's network: from trained weights, from where it was stopped, or from the start."""
+"""Training of a run's network: initialised from trained weights, resumed, or from the start."""
 
 import logging
 from typing import Any
@@ -20,19 +20,22 @@ log = logging.getLogger(__name__)
 
 
 def begins(settings: Settings) -> bool:
-    """Whether a training's classifier begins with trained weights; a RefAE's, and one that judges, must be fresh."""
+    """Return whether a training's classifier is initialised from trained weights.
+
+    The encoder of a RefAE and an evaluation classifier must be fresh.
+    """
     return settings.model.explained and base.made(settings.classifier).begins()
 
 
 def _begin(settings: Settings, model: nn.Module) -> None:
-    """Put the weights into a fresh classifier, or that of a joint model, that its training begins with."""
+    """Initialise a fresh classifier, or that of a joint model, from the trained weights that its settings name."""
     if begins(settings):
         network = model.classifier if isinstance(model, joint.Joint) else model
         log.info("the training begins with %s", base.made(settings.classifier).begin(network))
 
 
 def fit(run: Run[Settings], parts: list[tuple[objectives.Task, Training]], images: Data) -> list[loop.Row]:
-    """Train one part after the other, from where a run that was stopped had come to; returns all rows."""
+    """Train one part after the other, resumed where a run was stopped; returns all rows of the history."""
     state, sources = _resumed(run, parts[0][0].model), run.sources()
     first, before = (state["phase"], state["before"]) if state else (1, [])
     if state is None:
@@ -46,7 +49,7 @@ def fit(run: Run[Settings], parts: list[tuple[objectives.Task, Training]], image
     for phase, (task, options) in enumerate(parts, 1):
         if phase >= first:
             before = before + _fit_part(run, task, options, images, phase, before, len(parts), state, sources)
-            state = None
+            state = None  # the phases after the resumed one start afresh
             if len(parts) > 1:
                 run.save(f"phase{phase}.pt", task.model.state_dict())
                 if not processes.rank():
@@ -55,13 +58,13 @@ def fit(run: Run[Settings], parts: list[tuple[objectives.Task, Training]], image
 
 
 def _resumed(run: Run[Settings], model: nn.Module) -> dict[str, Any] | None:
-    """Where a run that was stopped can go on; in a later phase of a joint model, its weights are put into it.
+    """Return the state to resume from, if any; in a later phase of a joint model, also load the phase before.
 
     Raises:
-        InputError: what it would go on from was not written by this run.
+        InputError: the files that it would resume from were not written by this run.
     """
     state = saved_state(run)
-    if state and state["phase"] > 1:  # maps that are made once, before the loop has put its state back, need these
+    if state and state["phase"] > 1:  # maps that are computed once, before the loop restores its state, need these
         for name, checksum in state["weights"].items():
             if not (run.path / name).is_file() or digest(run.path / name) != checksum:
                 raise run.refused(name, "last.pt goes on from another one")
@@ -86,11 +89,12 @@ def _fit_part(
     def save(state: dict[str, Any]) -> None:
         if processes.rank():
             return
+        # Checksums of the earlier phases, so that a resumed run notices files of another training.
         weights = {name: digest(run.path / name) for name in (f"phase{done}.pt" for done in range(1, phase))}
         place = {"run": run.path.name, "sources": sources, "phase": phase, "before": before, "weights": weights}
         run.save("last.pt", place | state)
         run.write_csv("history.csv", before + numbered(state["history"]))
-        interrupts.raise_if_interrupted()
+        interrupts.raise_if_interrupted()  # only now: the state to resume from is complete
 
     def watch() -> dict[str, float]:
         return distributed.measured(task.watch, images.validation)
@@ -110,7 +114,7 @@ def _fit_part(
 
 
 def saved_state(run: Run[Settings]) -> dict[str, Any] | None:
-    """Where a run that was stopped can go on, if it can.
+    """Return the saved state of a run that was stopped, or None if there is none to resume from.
 
     Raises:
         InputError: there is a `last.pt`, but this run did not write it.

@@ -1,4 +1,4 @@
-"""Trainings that are done at the same time, side by side on the cores of one machine."""
+"""Trainings in parallel processes, side by side on the cores of one machine."""
 
 import logging
 import multiprocessing
@@ -23,34 +23,35 @@ from xmnist.training import networks, workers
 log = logging.getLogger(__name__)
 
 PAYS = 100_000
-"""Training images, over all epochs and runs, from which on starting processes costs less than it saves."""
+"""Training images, over all epochs and runs, from which on parallel processes save more time than they cost."""
 
 MEMORY = 3 * 2**29
-"""Bytes that a process needs beside three times its images: PyTorch, and what is made of a batch."""
+"""Bytes that a process needs beside three times its images: PyTorch, and the activations of a batch."""
 
 EVERY = 0.2
-"""Seconds after which is looked what the workers have logged."""
+"""Seconds between two readings of the workers' logs."""
 
 
 def train(members: Sequence[Settings]) -> list[Run[Settings]]:
-    """The finished runs of these settings; those that are missing are trained side by side where that pays."""
+    """Return the finished runs of these settings; missing ones are trained side by side where that saves time."""
     done = side_by_side(members)
     return [Run("train", each) if place in done else networks.train(each) for place, each in enumerate(members)]
 
 
 def side_by_side(members: Sequence[Settings]) -> set[int]:
-    """Train what is missing among these, if that pays; returns the places of the runs that it has trained.
+    """Train the missing runs side by side, if that saves time; returns the indices of the trained ones.
 
-    The runs explain or judge what is trained first; none stands on another. Each process has its share of the threads:
-    two decoders on a thread each are done sooner than one after the other on two. On two threads a ClaDec's weights
-    are those of a training alone, bit for bit (but for a spatial layer's with batches of 128 and more in float32): its
-    gradients are then the same. Everything else differs by rounding, as always when the number of threads does. A
-    training that fails is left to the caller.
+    The runs explain or judge a network that is trained first; none depends on another. Each process has its share of
+    the threads: two decoders on a thread each are done sooner than one after the other on two. On two threads a
+    ClaDec's weights are those of a training alone, bit for bit (but for a spatial layer's with batches of 128 and more
+    in float32): its gradients are then the same. Everything else differs by rounding, as always when the number of
+    threads does. A training that fails is left to the caller.
     """
     missing = {place: each for place, each in enumerate(members) if not Run("train", each).reusable()}
     count = _count(list(missing.values()))
     if count < 2:
         return set()
+    # Before the workers start: two that need the same classifier would both want to train it.
     for each in missing.values():
         networks.found_or_trained(trained(each, "classifier"))
     log.info("training %d networks, %d at a time", len(missing), count)
@@ -59,20 +60,20 @@ def side_by_side(members: Sequence[Settings]) -> set[int]:
 
 
 def _count(missing: Sequence[Settings]) -> int:
-    """How many trainings to do at a time."""
+    """Return the number of trainings to run at a time; 1 where parallel processes are impossible or do not pay."""
     if len(missing) < 2 or processes.count() > 1 or devices.find_device(missing[0].device).type != "cpu":
         return 1
-    if multiprocessing.current_process().daemon:  # such a one may not start others
+    if multiprocessing.current_process().daemon:  # a daemonic process may not start others
         return 1
     images = networks.load_data(missing[0]).train.images
     if sum(phase.epochs for each in missing for phase in phases(each)) * len(images) < PAYS:
         return 1
     room = _available() // (MEMORY + 3 * getattr(images, "nbytes", 0))
-    return min(torch.get_num_threads(), len(missing), room, 61)  # Windows waits for no more
+    return min(torch.get_num_threads(), len(missing), room, 61)  # Windows can wait for no more handles
 
 
 def _available() -> int:
-    """Bytes of memory that can be had, as far as the system tells."""
+    """Return the available bytes of memory, as far as the system tells."""
     limits = [2**63]
     for file, name in (("/proc/meminfo", "MemAvailable:"), ("/sys/fs/cgroup/memory.max", "")):
         try:
@@ -88,10 +89,10 @@ def _available() -> int:
 
 
 def _all(missing: Mapping[int, Settings], count: int) -> set[int]:
-    """Have all of them trained; returns the places of those that are done.
+    """Train all of them in worker processes; returns the indices of those that succeeded.
 
-    Each worker is a pool of its own, because loky ends all processes of a pool in which one dies. None is given its
-    next training before it can begin, so that an interrupt leaves none to begin.
+    Each worker is a pool of its own, because loky ends all processes of a pool in which one dies. A worker is
+    given a training only when it can begin at once, so that an interrupt leaves none in a queue.
     """
     waiting, done, busy = list(missing.items()), set[int](), dict[Future[str], tuple[int, ProcessPoolExecutor]]()
     listened, held = Pipe(duplex=False)  # the workers end once `held` is closed, at the latest by this one's death
@@ -122,7 +123,7 @@ def _all(missing: Mapping[int, Settings], count: int) -> set[int]:
                         failed = future.result()
                     except BrokenProcessPool:
                         log.warning("a process died, perhaps for want of memory: its training is done later, alone")
-                        continue
+                        continue  # its pool has ended with the process, and is not idle again
                     idle.append(pool)
                     if failed:
                         log.warning("%s failed beside others: %s", network_title(missing[place]), failed)
@@ -132,7 +133,7 @@ def _all(missing: Mapping[int, Settings], count: int) -> set[int]:
         except BaseException:
             for process in set(multiprocessing.active_children()) - others:
                 process.terminate()
-            wait(busy, 2 * workers.PATIENCE)  # until they have written down that they were interrupted
+            wait(busy, 2 * workers.PATIENCE)  # until they have recorded that they were interrupted
             for pool in pools:
                 pool.shutdown(kill_workers=True)
             raise

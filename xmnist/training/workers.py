@@ -1,7 +1,7 @@
-"""The other end of trainings side by side: what a worker process does, and how what it logs comes to the first one.
+"""Worker processes of trainings side by side, and the transfer of their log to the process that started them.
 
-A worker writes lines to a file of its own, which the process that started it reads as it grows: whenever one of them
-is killed, no other can wait for it.
+A worker writes lines to a file of its own, which the process that started it reads as it grows. A worker that is
+killed can therefore never block another process.
 """
 
 import _thread
@@ -27,22 +27,23 @@ from xmnist.runtime.errors import one_line
 from xmnist.training import networks
 
 SIGNALS = {getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(signal, name)}
-"""What a terminal sends to all of a command's processes; there is no SIGHUP on Windows."""
+"""Signals that a terminal sends to all of a command's processes; there is no SIGHUP on Windows."""
 
 PATIENCE = 5.0
-"""Seconds that a worker has to write down that its training was interrupted."""
+"""Seconds that a worker has to record that its training was interrupted."""
 
 
 class _Journal(logging.Handler):
-    """What a worker tells, as lines of JSON in a file; a message begins with the name of the network."""
+    """A log handler that writes lines of JSON to a worker's file; a message begins with the name of the network."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
+        # Line buffering: the reader sees each line at once, and a worker that is killed loses none.
         self.file = path.open("a", encoding="utf-8", buffering=1)
         self.title, self._lines = "", threading.Lock()
 
     def write(self, **told: Any) -> None:
-        """Write a line; where there is no room for it, the training goes on."""
+        """Write a line; the training continues where the disk has no room for it."""
         with self._lines, suppress(OSError):
             self.file.write(json.dumps(told) + "\n")
 
@@ -53,14 +54,14 @@ class _Journal(logging.Handler):
 
 
 class Journals:
-    """The files that workers write, one after the other or at the same time, in a folder; read as they grow."""
+    """The workers' log files in a folder, read as they grow."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._read: dict[Path, int] = {}
 
     def tell(self) -> None:
-        """Log what was logged since the last time, and count the images that were trained on."""
+        """Log the workers' new messages since the last call, and count the images that were trained on."""
         for path in sorted(self.folder.iterdir()):
             for told in self._lines(path):
                 if "text" in told:
@@ -81,7 +82,7 @@ class Journals:
 
 @contextmanager
 def deaf() -> Iterator[None]:
-    """Start workers in this block, which the terminal does not interrupt while they load; here, signals wait."""
+    """Start workers in this block: the terminal does not interrupt them while they load; here, signals wait."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -95,20 +96,20 @@ def deaf() -> Iterator[None]:
 
 
 _journal: _Journal | None = None
-"""What this process tells; None where it is no worker."""
+"""This process's log file; None where it is no worker."""
 
 _working = False
-"""Whether this process is in the middle of a training."""
+"""True while this process is in the middle of a training."""
 
 
 def begin(folder: Path, parent: Connection, level: int, threads: int) -> None:
-    """Be a worker: the first thing that its process does.
+    """Set up this process as a worker; its pool calls this first.
 
     Args:
-        folder: of its journal.
-        parent: ends when this process is to end: the one that started it closes its own end, or dies.
-        level: of what is logged.
-        threads: its share.
+        folder: folder of its log file.
+        parent: pipe that closes when this process is to end: the one that started it closes its own end, or dies.
+        level: lowest level of the messages that are logged.
+        threads: its share of the threads.
     """
     global _journal
     machine.prepare()
@@ -118,6 +119,7 @@ def begin(folder: Path, parent: Connection, level: int, threads: int) -> None:
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    # One file per process, named by its id: workers then never share a file.
     journal = _journal = _Journal(folder / str(os.getpid()))
     logging.getLogger().setLevel(level)
     logging.getLogger().addHandler(journal)
@@ -126,14 +128,14 @@ def begin(folder: Path, parent: Connection, level: int, threads: int) -> None:
 
 
 def train(settings: Settings) -> str:
-    """Train a network in a worker; returns in one line why that failed, or nothing."""
+    """Train a network in a worker; returns one line with the reason of a failure, or an empty string."""
     global _working
     assert _journal is not None
     _journal.title = network_title(settings)
     _working = True
     try:
         networks.train(settings)
-    except KeyboardInterrupt:  # its run says so by now
+    except KeyboardInterrupt:  # its run has recorded the interrupt by now
         os._exit(1)
     except Exception as error:
         return one_line(str(error))
@@ -143,17 +145,17 @@ def train(settings: Settings) -> str:
 
 
 def _stop(*_: Any) -> None:
-    """Interrupt this process: in a moment, if it is at work."""
+    """Interrupt this process: at once if it is idle, else after a moment to record the interrupt."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not disturb what the first one asks for
     if not _working:
         os._exit(1)
-    threading.Thread(target=_end_soon, daemon=True).start()  # what is raised now can be lost in a callback
+    threading.Thread(target=_end_soon, daemon=True).start()  # an exception raised now can be lost in a callback
     interrupts.interrupt()
 
 
 def _end_with(parent: Connection) -> None:
     with suppress(EOFError, OSError):
-        parent.recv_bytes()  # nothing is sent
+        parent.recv_bytes()  # nothing is ever sent: this returns once the pipe is closed
     if _working:
         _thread.interrupt_main(signal.SIGTERM)
         _end_soon()
@@ -161,5 +163,5 @@ def _end_with(parent: Connection) -> None:
 
 
 def _end_soon() -> None:
-    time.sleep(PATIENCE)  # for the run to be told interrupted
+    time.sleep(PATIENCE)  # the run needs this time to be recorded as interrupted
     os._exit(1)

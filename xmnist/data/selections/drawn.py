@@ -14,7 +14,7 @@ Seed = Annotated[int, SEED, "of the choice"]
 
 @selection("mixed")
 class Mixed(Selection):
-    """Random test images: some that are classified right, then some that are not."""
+    """Random test images: some correctly classified ones, then some misclassified ones."""
 
     correct: Annotated[int, whole(0), "how many that are classified right"]
     wrong: Annotated[int, whole(0), "how many that are misclassified"]
@@ -57,7 +57,7 @@ def _of(labels: Tensor, label: str | int | None) -> Tensor:
 
 
 def _drawn(among: Tensor, count: int, seed: int, what: str) -> Tensor:
-    """`count` random rows where `among` (N,) is true; the seed of the draw also follows from `what`."""
+    """Return `count` random rows where `among` (N,) is true; the seed of the draw also follows from `what`."""
     rows = among.nonzero()[:, 0]
     generator = torch.Generator().manual_seed(derive_seed(seed, what))
     return counted(rows[torch.randperm(len(rows), generator=generator)[:count]], count, what)

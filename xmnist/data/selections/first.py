@@ -28,7 +28,7 @@ class PerClass(Selection):
 
 @selection("confusion")
 class Confusion(Selection):
-    """The first test images of one class that are taken for another."""
+    """The first test images of one class that are misclassified as another."""
 
     true: Annotated[str | int, CLASS, "true class, by name or number"]
     predicted: Annotated[str | int, CLASS, "predicted class, by name or number"]

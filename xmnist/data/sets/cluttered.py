@@ -18,7 +18,7 @@ from xmnist.runtime.lazy import Tensor, torch
 from xmnist.runtime.seeds import derive_seed
 
 INK = 0.5
-"""From which value on a pixel of MNIST belongs to the digit."""
+"""The smallest value of a pixel of MNIST that belongs to the digit."""
 
 CHUNK = 2000
 

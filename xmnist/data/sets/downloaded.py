@@ -98,7 +98,7 @@ class Published(Dataset):
         return f"Its data set, {self.name}, is fetched, or given by data_dir=DIR."
 
     def check(self, data_dir: str) -> None:
-        """Find out whether the files are whole.
+        """Check that the files are complete.
 
         Raises:
             InputError: names the one that is damaged.
@@ -154,7 +154,7 @@ class Idx(Published):
     """A data set in the format of MNIST's files."""
 
     def parts_of_names(self) -> tuple[str, str]:
-        """How the names of the training and of the test files begin."""
+        """Return the prefixes of the names of the training and of the test files."""
         return "train", "t10k"
 
     def files(self, data_dir: str) -> list[Path]:

@@ -22,7 +22,7 @@ from xmnist.runtime.seeds import derive_seed
 log = logging.getLogger(__name__)
 
 NAMED = 5
-"""So many files that are not read are told by name."""
+"""The largest number of unread files that are reported by name."""
 
 IN_MEMORY = 2**30
 """Bytes that the images may take in memory; where they need more, they are read anew in every epoch."""
@@ -111,7 +111,7 @@ class Folder(Dataset):
         return replace(self, fingerprint=found)
 
     def identity(self) -> Options:
-        """What lies in the folder says which run it is, not where it lies."""
+        """Return name and options for the names of runs: the content of the folder identifies a run, not its path."""
         own = super().identity()
         return {key: value for key, value in own.items() if key != "path"} if self.fingerprint else own
 
@@ -184,7 +184,7 @@ class Folder(Dataset):
 
 
 def _held(listing: Listing, labels: Tensor, facts: Info, test: float, seed: int) -> Tensor:
-    """Which images (N,) are tested on: those that the folder says, or a share or number of them, alike of each class.
+    """Return the test images (N,): the folder's own split, or a share or number of them, alike of each class.
 
     Raises:
         InputError: a class has too few images to be on both sides.

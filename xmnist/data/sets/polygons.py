@@ -115,7 +115,7 @@ class Polygons(Dataset):
 
 
 def named(polygon: Polygon) -> str:
-    """What people call a polygon."""
+    """Return the common name of a polygon."""
     p, q = polygon
     return NAMES.get(p, f"{p}-gon") if q == 1 else f"{p}-{q} star"
 
@@ -168,7 +168,7 @@ def _labels(share: float | None, first: int, random: torch.Generator) -> Tensor:
 
 
 def _chosen(drawing: Polygons, labels: Tensor, random: torch.Generator) -> _Scene:
-    """What is in each image, targets first, still without a place."""
+    """Return the shapes of each image, targets first, still without a position."""
     n, most = len(labels), 19 if drawing.shapes == -1 else drawing.shapes
     own = torch.tensor([drawing.against or drawing.target, drawing.target])
     kinds = _distractors(drawing)
@@ -194,7 +194,7 @@ def _chosen(drawing: Polygons, labels: Tensor, random: torch.Generator) -> _Scen
 
 
 def _distractors(drawing: Polygons) -> list[Polygon]:
-    """What a distractor can be: anything but what a class is named after."""
+    """Return the possible shapes of distractors, without those that a class is named after."""
     least, most = drawing.vertices
     round_ones = [CIRCLE] if drawing.circles or drawing.simplified else []
     kinds = [[p, 1] for p in (*round_ones, *([] if drawing.simplified else range(least, most + 1)))]
@@ -267,7 +267,7 @@ def _put(canvas: Tensor, window: tuple[Tensor, Tensor, Tensor], values: Tensor, 
 
 
 def _outwards(p: Tensor, q: Tensor, radius: Tensor, angle: Tensor, offsets: Tensor) -> Tensor:
-    """How far each pixel (N, P, P) lies outside a shape; negative inside.
+    """Return the distance of each pixel (N, P, P) outside a shape; negative inside.
 
     A polygon looks the same in each of its 2p sectors, up to mirroring; in one of them it is one straight edge, whose
     normal points at the angle pi q / p from the tip.

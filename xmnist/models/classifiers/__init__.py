@@ -1,1 +1,1 @@
-"""The networks whose decisions are explained: they take pixels in [0, 1] and return logits. One file a close family."""
+"""Classifiers whose decisions are explained: they take pixels in [0, 1] and return logits. One file a family."""

@@ -1,4 +1,4 @@
-"""The network that class activation maps need."""
+"""A network with the architecture that class activation maps require."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def cam_net(
         int, whole(1, 4096), "channels of the first convolution; the next have twice and four times as many"
     ],
 ) -> nn.Module:
-    """Three convolutions, global average pooling, one linear layer: the shape that class activation maps need.
+    """Three convolutions, global average pooling, one linear layer: the architecture that CAM requires.
 
-    Source of the shape: Zhou et al., "Learning deep features for discriminative localization", arXiv 1512.04150.
+    Source of the architecture: Zhou et al., "Learning deep features for discriminative localization", arXiv 1512.04150.
     """
     from xmnist.models.layers import Normalize, sequence
 

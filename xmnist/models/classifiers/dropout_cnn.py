@@ -10,11 +10,12 @@ from xmnist.runtime.lazy import nn
 def dropout_cnn(shape: Shape, classes: int, *, dropout: DropoutRate) -> nn.Module:
     """Two 5x5 convolutions with 10 and 20 channels, dropout, and two linear layers.
 
-    After the MNIST notebook of github.com/intel/intel-xai-tools, with logits where that has probabilities.
+    After the MNIST notebook of github.com/intel/intel-xai-tools, which returns probabilities; this one returns logits.
     """
     from xmnist.models.layers import Dropout, Normalize, sequence
 
     channels, height, width = shape
+    # Height and width after two unpadded 5x5 convolutions, each followed by 2x2 pooling.
     features = 20 * (((height - 4) // 2 - 4) // 2) * (((width - 4) // 2 - 4) // 2)
     return sequence(
         normalize=Normalize(channels),

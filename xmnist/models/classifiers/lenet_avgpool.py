@@ -1,4 +1,4 @@
-"""A LeNet with average pooling, made for LRP and its kin."""
+"""A LeNet with average pooling, designed for LRP and related methods."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def lenet_avgpool(
     dropout: DropoutRate,
     nonpositive_bias: Annotated[bool, yes_or_no(), "clamp every bias to at most 0, as the theory behind LRP assumes"],
 ) -> nn.Module:
-    """Two convolutions with average pooling and three linear layers, all with LeakyReLU: made for LRP and its kin.
+    """Two convolutions with average pooling and three linear layers, all with LeakyReLU: designed for LRP.
 
     After github.com/LMeynent/mnist-explanation, which adds a BatchNorm and sigmoids after the last layer; this one
     returns logits. With `nonpositive_bias`, as there, no bias is ever above 0.
@@ -35,6 +35,7 @@ def lenet_avgpool(
         return nn.Sequential(linear(inputs, outputs), nn.LeakyReLU(), Dropout(dropout))
 
     channels, height, width = shape
+    # Height and width after two unpadded 3x3 convolutions, each followed by 2x2 pooling.
     features = 16 * (((height - 2) // 2 - 2) // 2) * (((width - 2) // 2 - 2) // 2)
     return sequence(
         normalize=Normalize(channels),

@@ -1,4 +1,4 @@
-"""torchvision's ResNets, whose training can begin with trained weights."""
+"""torchvision's ResNets, which can be initialised from trained weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LAYERS = tuple(f"network.{layer}" for layer in ("layer1", "layer2", "layer3", "l
 class ResNet(Classifier):
     """torchvision's ResNet of `depth` layers.
 
-    With the stem for small images: one 3x3 convolution of stride 1, no pooling; with the large one as published: 7x7,
+    The stem for small images is one 3x3 convolution of stride 1 without pooling. The large stem is as published: 7x7,
     stride 2 and pooling.
 
     Source: He et al., "Deep residual learning for image recognition", arXiv 1512.03385.
@@ -41,6 +41,7 @@ class ResNet(Classifier):
         else:
             network.conv1 = nn.Conv2d(shape[0], 64, 7, stride=2, padding=3, bias=False)
         model = nn.Sequential(OrderedDict(normalize=Normalize(shape[0]), network=network))
+        # torchvision initialised the stem that was replaced; the new one gets the same initialisation.
         nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
         stages = [getattr(network, f"layer{i}") for i in (1, 2, 3, 4)]
         blocks = [f"network.layer{i}.{b}" for i, stage in enumerate(stages, 1) for b in range(len(stage))]
@@ -52,4 +53,4 @@ for each in (18, 34, 50, 101, 152):
 
     @classifier(f"resnet{each}", layers=LAYERS, depth=each)
     class PretrainedResNet(Pretrained, ResNet):
-        """torchvision's ResNet of one depth, which can begin with trained weights."""
+        """torchvision's ResNet of one depth, which can be initialised from trained weights."""

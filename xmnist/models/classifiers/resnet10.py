@@ -1,4 +1,4 @@
-"""The ResNet-10 that ClaDec was tried on."""
+"""The ResNet-10 that ClaDec was evaluated on."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def resnet10(
 ) -> nn.Module:
     """A stem, four residual blocks, and one linear layer without biases; `width` is the stem's, 64 as published.
 
-    The ResNet-10 that ClaDec was tried on: where a block halves the image, its shortcut is an average pooling and
+    The ResNet-10 that ClaDec was evaluated on. Where a block halves the image, its shortcut is an average pooling and
     channels of zeros.
 
     Source of the blocks: He et al., "Deep residual learning for image recognition", arXiv 1512.03385.

@@ -1,4 +1,4 @@
-"""The original ClaDec code's classifier."""
+"""The classifier of the original ClaDec code."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from xmnist.models.base import DropoutRate, Shape, classifier
 from xmnist.runtime.lazy import nn
 
 STRIDES = (2, 2, 1, 2, 1, 2, 1, 2)
-"""Of each convolution."""
+"""The stride of each convolution."""
 
 
 @classifier(
@@ -16,10 +16,10 @@ STRIDES = (2, 2, 1, 2, 1, 2, 1, 2)
     least=16,
 )
 def vgg11(shape: Shape, classes: int, *, dropout: DropoutRate) -> nn.Module:
-    """The original ClaDec code's classifier: eight convolutions, five of which halve the image, and one linear layer.
+    """The classifier of the original ClaDec code: eight convolutions, five of stride 2, and one linear layer.
 
-    Made for 32x32 pixels, of which one is left; of images up to that size, `conv8` is a vector of 512. Its input is
-    normalised, which that of the original is not.
+    It is designed for 32x32 pixels, of which one is left; for images up to that size, `conv8` is a vector of 512.
+    Its input is normalised; the input of the original is not.
 
     Source: github.com/JohnTailor/ClaDec, and Schneider and Vlachos, arXiv 2203.04109, where it is called VGG-11.
     """
@@ -35,5 +35,6 @@ def vgg11(shape: Shape, classes: int, *, dropout: DropoutRate) -> nn.Module:
         },
         flatten=nn.Flatten(),
         dropout=Dropout(dropout),
+        # Five convolutions of stride 2 divide height and width by 32, rounded up.
         logits=nn.Linear(512 * -(-height // 32) * -(-width // 32), classes),
     )

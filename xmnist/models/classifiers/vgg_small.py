@@ -1,4 +1,4 @@
-"""The Keras ClaDec study's classifier."""
+"""The classifier of the Keras ClaDec study."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from xmnist.runtime.lazy import nn
 
 @classifier("vgg_small", layers=("conv", "dense", "logits"), gates=("stem.2", "conv.2"), least=4)
 def vgg_small(shape: Shape, classes: int, *, dropout: DropoutRate) -> nn.Module:
-    """The Keras ClaDec study's classifier: two convolutions, two linear layers, 422,026 numbers for 28x28x1.
+    """The classifier of the Keras ClaDec study: two convolutions, two linear layers, 422,026 numbers for 28x28x1.
 
-    Layers `conv` (64, 7, 7 for 28x28 images), `dense` (128) and `logits` are what ClaDec can look at. It differs from
-    the published network in three things: its input is normalised, it returns logits where that has sigmoids, and its
+    ClaDec can decode layers `conv` (64, 7, 7 for 28x28 images), `dense` (128) and `logits`. The network differs from
+    the published one in three things: its input is normalised, it returns logits instead of sigmoids, and its
     BatchNorm has torch's momentum and epsilon, not Keras'.
     """
     from xmnist.models.layers import Dropout, Normalize, sequence

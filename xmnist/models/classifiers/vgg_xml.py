@@ -22,9 +22,9 @@ def vgg_xml(
 ) -> nn.Module:
     """The VGG of the joint explainer-classifiers: four pairs of convolutions, two layers of 128 sigmoids.
 
-    As published for 224x224 pixels (Rio-Torto et al., Pattern Recognition Letters 133, 2020), with the last pooling
-    window fitted to the image: it leaves one pixel. `width` is that of the first pair, 32 as published; `batch_norm`,
-    which was not published, lets it learn in a few epochs (docs/results.md).
+    It is as published for 224x224 pixels (Rio-Torto et al., Pattern Recognition Letters 133, 2020), but its last
+    pooling window is fitted to the image and leaves one pixel. `width` is that of the first pair, 32 as published;
+    `batch_norm`, which was not published, lets it learn in a few epochs (docs/results.md).
     """
     from xmnist.models.layers import Dropout, Normalize, sequence
 
@@ -50,5 +50,6 @@ def vgg_xml(
         dense2=dense(128),
         logits=nn.Linear(128, classes),
     )
+    # The ReLU before each pooling: its index depends on the BatchNorms between.
     network.gates = tuple(f"conv{pair}.{5 if batch_norm else 3}" for pair in (1, 2, 3, 4))  # type: ignore[assignment]
     return network

@@ -1,1 +1,1 @@
-"""Kinds of models that are trained. Room `training` has an objective for each."""
+"""Kinds of models that are trained. Package `training` has an objective for each."""

@@ -1,4 +1,4 @@
-"""What kinds of models share. No torch."""
+"""Decorator that declares a kind of model. No torch."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar, dataclass_transform
@@ -8,7 +8,7 @@ from xmnist.config.declarations import MODELS, ModelDeclaration
 M = TypeVar("M", bound=ModelDeclaration)
 
 HEATMAPS = ("saliency", "integrated_gradients", "gradcam", "lrp")
-"""Methods that explain any classifier, for a first look."""
+"""Attribution methods for any classifier, as a first choice."""
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)

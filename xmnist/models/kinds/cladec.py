@@ -14,7 +14,7 @@ MAIN = ("reconstruction_sse", "accuracy")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Decoder(ModelDeclaration):
-    """What turns codes back into images."""
+    """A model that reconstructs images from codes."""
 
     decodes = True
     decoder: DecoderName
@@ -28,9 +28,9 @@ class Decoder(ModelDeclaration):
 
 @model("cladec", title="ClaDec", alpha=one_or_more(number(0, 1)), part="decoder", reference="refae", main=MAIN)
 class ClaDec(Decoder):
-    """A decoder that turns the activations of a layer back into images."""
+    """A decoder that reconstructs images from the activations of a layer."""
 
 
 @model("refae", title="RefAE", part="decoder", explainers=(*HEATMAPS, "refae"), main=MAIN)
 class RefAE(Decoder):
-    """The same decoder with an encoder trained beside it."""
+    """A reference autoencoder: the same decoder, trained together with an encoder."""

@@ -1,4 +1,4 @@
-"""The network that is explained, and a fresh one that judges decoders. No torch."""
+"""The classifier that is explained, and the evaluation classifier of decoders. No torch."""
 
 from typing import Annotated
 
@@ -12,7 +12,7 @@ from xmnist.models.kinds.vae import Beta, Latent
 
 @model("classifier", title="classifier", explained=True, decodable=True)
 class Classifier(ModelDeclaration):
-    """A classifier."""
+    """A classifier, trained to be explained."""
 
 
 @model(
@@ -24,7 +24,7 @@ class Classifier(ModelDeclaration):
     named=("latent",),
 )
 class Evaluation(ModelDeclaration):
-    """A fresh classifier of what a decoder makes of the images."""
+    """A fresh classifier that is trained on the reconstructions of a decoder."""
 
     of: Annotated[str, choice("cladec", "refae", "cladec_vae", "refvae"), "whose pictures it is trained on"]
     decoder: DecoderName = "published"
@@ -33,7 +33,7 @@ class Evaluation(ModelDeclaration):
     beta: Beta = 1.0
 
     def options(self) -> Options:
-        """Those of the decoder, and whose it is; the others are another decoder's."""
+        """Return the options of the decoder and its kind; the remaining ones belong to other decoders."""
         own = super().options()
         return {key: own[key] for key in (*MODELS[self.of].keys, "of")}
 

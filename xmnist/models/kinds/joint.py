@@ -22,7 +22,7 @@ from xmnist.models.kinds.base import HEATMAPS, model
     named=("loss",),
 )
 class JointModel(ModelDeclaration):
-    """A classifier and an explainer, whose map multiplies the classifier's features."""
+    """A classifier and an explainer whose attribution map multiplies the classifier's features."""
 
     loss: Annotated[str, choice("unsupervised", "hybrid"), "hybrid also keeps the map inside the data set's masks"]
     width: Annotated[int, whole(1, 1024), "channels of the U-Net at full resolution"]

@@ -14,7 +14,7 @@ Beta = Annotated[float, number(0), "weight of the KL divergence"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class VariationalDecoder(ModelDeclaration):
-    """What turns points of a latent space, which codes are led through, into images."""
+    """A model that reconstructs images from codes through a latent space."""
 
     decodes = True
     latent: Latent
@@ -37,9 +37,9 @@ class VariationalDecoder(ModelDeclaration):
     named=("latent",),
 )
 class VariationalClaDec(VariationalDecoder):
-    """A ClaDec that leads each code through a latent space."""
+    """A ClaDec with a latent space between code and image."""
 
 
 @model("refvae", title="RefVAE", part="decoder", explainers=(*HEATMAPS, "refvae"), main=MAIN, named=("latent",))
 class RefVAE(VariationalDecoder):
-    """The same with an encoder trained beside it."""
+    """A reference autoencoder: the same model, trained together with an encoder."""
