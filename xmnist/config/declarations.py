@@ -272,10 +272,6 @@ class ClassifierDeclaration(Component):
         """
         return self
 
-    def identity(self) -> Options:
-        """Return name and options as the names of runs hold them: all that can change a result."""
-        return self.plain()
-
     def elsewhere(self) -> Self:
         """Return the same classifier without the folders of this machine."""
         return self
