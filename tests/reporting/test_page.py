@@ -203,6 +203,12 @@ def until(page: "Page", true: Callable[[], bool]) -> None:
     pytest.fail("it did not come")
 
 
+def turn_to(page: "Page", view: str, by: str = "click") -> None:
+    """Go to a view and wait until it shows: the browser answers for what is hidden with text that no reader sees."""
+    getattr(page, by)(f"nav a[href^='#{view}']")
+    page.wait_for_selector(f"#view-{view}", state="visible")
+
+
 PIXEL = """(where) => {
   const copy = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
   copy.drawImage(document.querySelector(`[data-at='${where}'] canvas`), 0, 0, 1, 1, 0, 0, 1, 1);
@@ -318,7 +324,7 @@ def test_a_touch_screen_is_told_to_tap(opened: Opened) -> None:
     page.tap("#enlarged canvas >> nth=1")
     until(page, lambda: page.locator("#enlarged .value").inner_text().startswith("LRP: row "))
     page.tap("#enlarged [aria-label=close]")
-    page.tap("nav >> text=Curves")
+    turn_to(page, "curves", by="tap")
     said = page.locator("#view-curves").inner_text().lower()
     assert "tap a panel" in said and "point at" not in said and "drag" not in said
     page.tap(".panel > svg >> nth=0")
@@ -359,7 +365,7 @@ def test_tables_are_copied_as_csv_and_latex(opened: Opened, unusual: str) -> Non
 
     assert copied("table-1", "latex") == BOOKTABS
     assert copied("table-1", "csv").splitlines() == ["explainer,aopc", "random,0.2", "saliency,0.1", "LRP,0.7"]
-    page.click("nav >> text=Model cards")
+    turn_to(page, "cards")
     rows = list(csv.reader(io.StringIO(copied("classes", "csv"))))
     assert rows[0][:3] == ["class", "precision", "recall"] and [row[0] for row in rows[1:]] == LONG
     assert list(csv.reader(io.StringIO(copied("confusion", "csv"))))[1:] == [
@@ -367,7 +373,7 @@ def test_tables_are_copied_as_csv_and_latex(opened: Opened, unusual: str) -> Non
     ]
     latex = copied("classes", "latex")
     assert r"Trousers \& 50\%\_cotton\textbackslash{}wool & 0.5000" in latex and r"a \{long\} name &" in latex
-    page.click("nav >> text=Overview")
+    turn_to(page, "overview")
     assert "warning" not in copied("networks", "csv")
     tables = page.locator("main table:not(.gallery)").count()
     assert page.locator(".copies").count() == tables == 4
@@ -390,7 +396,7 @@ def test_a_page_without_a_clipboard_copies_all_the_same(opened: Opened) -> None:
     page.click("[data-of=table-1][data-as=csv]")
     until(page, lambda: page.locator("[data-of=table-1][data-as=csv]").inner_text() == "copied")
     assert page.evaluate("document.activeElement.dataset.as") == "csv" and page.locator("textarea").count() == 0
-    page.click("nav >> text=Runs")
+    turn_to(page, "runs")
     page.focus("[name=find]")
     page.keyboard.press("Control+V")
     assert page.input_value("[name=find]").split()[0].startswith("explainer,aopc")
@@ -402,11 +408,11 @@ def test_a_page_without_a_clipboard_copies_all_the_same(opened: Opened) -> None:
 def test_warnings_are_read_and_not_only_seen(opened: Opened, unusual: str) -> None:
     page = opened("", at=unusual)
     for view in ("overview", "runs", "cards"):
-        page.click(f"nav a[href^='#{view}']")
+        turn_to(page, view)
         warning = page.locator(f"#view-{view} .warning:visible >> nth=0")
         until(page, warning.is_visible)
         assert "warning" in warning.inner_text()
-    page.click("nav a[href^='#runs']")
+    turn_to(page, "runs")
     page.fill("[name=find]", "warning")
     assert page.locator(".run:visible").count() == 1
 
@@ -524,7 +530,7 @@ def test_what_has_the_focus_is_not_covered(opened: Opened) -> None:
 
 def test_back_leaves_an_enlarged_picture(opened: Opened) -> None:
     page = opened("#runs")
-    page.click("nav >> text=Gallery")
+    turn_to(page, "gallery")
     page.click("[data-at='0:1']")
     assert page.locator("#enlarged-title").inner_text() == "original: image 7"
     assert opened(page.url.partition("index.html")[2]).locator("#enlarged-title").inner_text() == "original: image 7"
@@ -625,7 +631,7 @@ def test_a_link_in_a_table_leads_to_its_run_and_back(opened: Opened) -> None:
         until(page, lambda: page.locator(".run[open] summary b").is_visible())
         assert page.locator(".run[open] summary b").inner_text() == "evaluate"
         assert page.evaluate("document.querySelector('.run[open]').getBoundingClientRect().top < innerHeight / 2")
-        page.click("nav >> text=Tables")
+        turn_to(page, "tables")
         until(page, lambda: page.locator("#table-1").is_visible())
     page.go_back()
     until(page, lambda: page.locator(".run[open]").is_visible())
@@ -671,8 +677,7 @@ def test_every_view_fits_and_can_be_read(
     options: dict[str, Any] = {"viewport": {"width": width, "height": 800}, "color_scheme": scheme}
     page = opened("", at=request.getfixturevalue(of), **options)
     for view in ("overview", "gallery", "tables", "curves", "runs", "cards"):
-        page.click(f"nav a[href^='#{view}']")
-        page.wait_for_selector(f"html[data-view={view}]")
+        turn_to(page, view)
         assert page.locator("main > section:visible").get_attribute("id") == f"view-{view}"
         for summary in page.locator("main > section:visible summary").all():
             summary.click()
