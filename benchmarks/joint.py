@@ -41,7 +41,7 @@ def _program(split: Split, frozen: tuple[str, ...]) -> float:
     """Seconds of an epoch of `tasks.joint` in `trainer.fit`; looking at the validation images is not counted."""
     model, few = _network(), split[:10]
     data = Data(split, few, few, Info((1, 28, 28), tuple("0123456789")))
-    task = objectives.joint(model, data, frozen, 0.9, 0.9, 1.0, "unsupervised")
+    task = objectives.joint.joint(model, data, frozen, 0.9, 0.9, 1.0, "unsupervised")
     task.prepare()
     rates = {"classifier": 1e-3, "explainer": 1e-3}
     own = {**OPTIONS, "batch_size": BATCH, "precision": "fp32", "lr": rates, "figures": task.figures}

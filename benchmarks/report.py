@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from xmnist.cli import hooks
 from xmnist.config import resolution
-from xmnist.runs import store
+from xmnist.runs import claims, store
 from xmnist.runs.store import Run
 
 RUNS, IMAGES = 20, 40
@@ -61,7 +61,7 @@ def explained(
         }
         for number, label, guess in zip(numbers, labels, predicted, strict=True)
     ]
-    with store.claim(run, "xmnist explain"):
+    with claims.claim(run, "xmnist explain"):
         run.write_csv("selection.csv", rows)
         with store.atomic(run.path / "explanations.npz") as file:
             own = {"images": images, "labels": labels, "predictions": predicted, "indices": numbers}

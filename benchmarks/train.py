@@ -51,11 +51,11 @@ def classifier() -> nn.Module:
 def _task(name: str, data: Data, precision: str) -> objectives.Task:
     kind, _, layer = name.partition(" ")
     if kind == "classifier":
-        return objectives.classifier(classifier(), data)
+        return objectives.classifier.classifier(classifier(), data)
     options = {"layer": layer, "decoder": "published", "reconstruction": "sse"}
     if kind == "refae":
-        return objectives.refae(freeze(classifier()), classifier(), data, **options)
-    return objectives.cladec(freeze(classifier()), data, alpha=0.25, precision=precision, **options)
+        return objectives.cladec.refae(freeze(classifier()), classifier(), data, **options)
+    return objectives.cladec.cladec(freeze(classifier()), data, alpha=0.25, precision=precision, **options)
 
 
 def program(name: str, data: Data, batch: int, precision: str, whole: bool) -> Callable[[], float | None]:

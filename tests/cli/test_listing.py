@@ -20,7 +20,7 @@ from filelock import FileLock
 from helpers import composed
 from xmnist.cli import listing
 from xmnist.config import resolution
-from xmnist.runs import index, store
+from xmnist.runs import claims, index, store
 from xmnist.runs.store import Run
 from xmnist.runtime import reading
 from xmnist.runtime.errors import InputError
@@ -39,7 +39,7 @@ def made(tmp_path: Path) -> Callable[..., Path]:
 
     def make(*words: str, stage: str = "train", figures: Any = DECODED, **files: str) -> Path:
         run = Run(stage, replace(composed_once(stage, words), out_dir=str(tmp_path / "out")))
-        with store.claim(run, f"xmnist {stage} {' '.join(words)}"):
+        with claims.claim(run, f"xmnist {stage} {' '.join(words)}"):
             run.write_json("metrics.json", figures)
             for name, text in files.items():
                 (run.path / f"{name}.csv").write_text(text)

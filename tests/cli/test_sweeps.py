@@ -15,7 +15,7 @@ from helpers import TINY, typed
 from xmnist.cli import main, sweeps
 from xmnist.cli.sweeps import Job, Outcome
 from xmnist.config import resolution
-from xmnist.runs import store
+from xmnist.runs import claims
 from xmnist.runs.store import Run
 from xmnist.runtime.errors import InputError
 from xmnist.stages import train
@@ -33,7 +33,7 @@ def jobs(settings: Settings) -> list[Job]:
 
 def done(job: Job) -> Outcome:
     """What a job does that ends well."""
-    with store.claim(job.run, "xmnist train") as needed:
+    with claims.claim(job.run, "xmnist train") as needed:
         if needed:
             job.run.write_json("metrics.json", {"accuracy": 0.5, "loss": 1.0})
     return Outcome(job.run.metrics())
@@ -43,7 +43,7 @@ def died(job: Job) -> None:
     """What is left of a job whose process was killed."""
     job.run.path.mkdir(parents=True, exist_ok=True)
     again = job.run.status().get("pid", 0) + 1
-    job.run.write_status({"state": "running", "started": store._now(), "pid": again, "command": "xmnist train"})
+    job.run.write_status({"state": "running", "started": claims._now(), "pid": again, "command": "xmnist train"})
 
 
 def table(jobs: Sequence[Job]) -> list[dict[str, str]]:
@@ -168,11 +168,11 @@ def test_an_interrupted_sweep_says_where_it_was(jobs: list[Job]) -> None:
 
 def test_a_run_at_which_somebody_works_is_not_buried(jobs: list[Job]) -> None:
     run = jobs[0].run
-    with store.claim(run, "c"):
-        store.mark_killed(run, "failed")
+    with claims.claim(run, "c"):
+        claims.mark_killed(run, "failed")
         assert run.status()["state"] == "running"
     died(jobs[1])
-    store.mark_killed(jobs[1].run, "failed")
+    claims.mark_killed(jobs[1].run, "failed")
     assert jobs[1].run.status()["state"] == "failed"
 
 

@@ -89,12 +89,12 @@ def test_the_schemas_name_the_arguments_of_what_they_describe() -> None:
     assert set(OPTIONS) | {"model", "loss", "data", "validate", "figures", "state", "save"} == parameters(loop.fit)
     keys = {name: set(DATASETS[name].keys) for name in ("glyphs", "cluttered_glyphs", "cluttered_mnist")}
     assert keys["cluttered_glyphs"] == keys["cluttered_mnist"] | keys["glyphs"]
-    network = parameters(joint.Explainer) | parameters(joint.Joint) | parameters(objectives.joint)
+    network = parameters(joint.Explainer) | parameters(joint.Joint) | parameters(objectives.joint.joint)
     assert set(MODELS["joint"].keys) <= network
-    assert set(MODELS["cladec"].keys) < parameters(objectives.cladec)
-    assert set(MODELS["refae"].keys) < parameters(objectives.refae)
-    assert set(MODELS["cladec_vae"].keys) < parameters(objectives.cladec_vae)
-    assert set(MODELS["refvae"].keys) < parameters(objectives.refvae)
+    assert set(MODELS["cladec"].keys) < parameters(objectives.cladec.cladec)
+    assert set(MODELS["refae"].keys) < parameters(objectives.cladec.refae)
+    assert set(MODELS["cladec_vae"].keys) < parameters(objectives.vae.cladec_vae)
+    assert set(MODELS["refvae"].keys) < parameters(objectives.vae.refvae)
 
 
 @pytest.mark.parametrize(

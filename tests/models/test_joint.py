@@ -30,7 +30,7 @@ from xmnist.models.folding import folded
 from xmnist.runs.store import Run
 from xmnist.runtime.errors import InputError
 from xmnist.stages import explain, train
-from xmnist.training import loop, networks, objectives
+from xmnist.training import checks, loop, networks, objectives
 
 Settings = Callable[..., resolution.Settings]
 Xmnist = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -209,7 +209,7 @@ def test_a_phase_freezes_what_it_should(frozen: tuple[str, ...], loss: str) -> N
     """Weights, BatchNorm statistics and dropout: a frozen part does not move, and is in eval mode meanwhile."""
     torch.manual_seed(0)
     model, modes = build(), set()
-    task = objectives.joint(model, masked_data(), frozen, alpha=0.5, beta=0.9, gamma=1.0, loss=loss)
+    task = objectives.joint.joint(model, masked_data(), frozen, alpha=0.5, beta=0.9, gamma=1.0, loss=loss)
     parts = {part: state(model.get_submodule(part)) for part in joint.PARTS}
     model.classifier.dropout.register_forward_hook(
         lambda module, args, out: modes.add((torch.is_grad_enabled(), module.training))
@@ -228,10 +228,10 @@ def test_a_phase_freezes_what_it_should(frozen: tuple[str, ...], loss: str) -> N
 def test_maps_made_once_give_what_maps_made_anew_give(monkeypatch: pytest.MonkeyPatch) -> None:
     results = []
     for limit in (2**30, 0):
-        monkeypatch.setattr(objectives, "CODES_AT_MOST", limit)
+        monkeypatch.setattr(objectives.base, "CODES_AT_MOST", limit)
         torch.manual_seed(0)
         model = build()
-        task = objectives.joint(model, masked_data(), ("explainer",), 1.0, 0.9, 1.0, "hybrid")
+        task = objectives.joint.joint(model, masked_data(), ("explainer",), 1.0, 0.9, 1.0, "hybrid")
         task.prepare()
         rows = task.rows()
         (batch,) = rows.batches([torch.arange(5)], 0)
@@ -245,7 +245,7 @@ def test_the_loss_of_a_phase_is_the_weighted_sum_and_an_image_without_object_has
     model, own = build().eval(), masked_data()
     assert own.train.masks is not None
     own.train.masks[0] = False
-    task = objectives.joint(model, own, (), alpha=0.3, beta=0.6, gamma=2.0, loss="hybrid")
+    task = objectives.joint.joint(model, own, (), alpha=0.3, beta=0.6, gamma=2.0, loss="hybrid")
     images, labels, masks = own.train.images[:4], own.train.labels[:4], own.train.masks[:4]
     maps, logits = model.explainer(images), model(images)
     entropy = nn.functional.cross_entropy(logits, labels)
@@ -268,7 +268,7 @@ def test_class_weights_count_in_training_and_not_in_the_figures() -> None:
     torch.manual_seed(0)
     model, own = build().eval(), masked_data()
     weighted = Data(own.train, own.validation, own.test, own.info, torch.tensor([5.0, 1.0, 1.0]))
-    plain, other = (objectives.joint(model, d, (), 1.0, 0.9, 0.0, "unsupervised") for d in (own, weighted))
+    plain, other = (objectives.joint.joint(model, d, (), 1.0, 0.9, 0.0, "unsupervised") for d in (own, weighted))
     batch = own.train.images[:7], own.train.labels[:7]
     expected = nn.functional.cross_entropy(model(batch[0]), batch[1], torch.tensor([5.0, 1.0, 1.0]))
     torch.testing.assert_close(other.loss(*batch)[0], expected)
@@ -312,7 +312,7 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
 
 def test_train_writes_phases_history_and_pictures(settings: Settings) -> None:
     own = settings(*SMALL, "model.loss=hybrid", "trainer.joint.epochs=[1,2,1]")
-    networks.check(own)
+    checks.check(own)
     figures = train.main(own)
     folder = Run("train", own).path
     assert folder.name.startswith("classifier=vgg_small,loss=hybrid,alpha=1+0.25+0.9,seed=0-")
@@ -420,7 +420,7 @@ def test_bad_input_is_refused_before_anything_is_written(
     settings: Settings, words: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(InputError) as caught:
-        networks.check(settings(*(SMALL if "dataset=mnist" not in words else SMALL[:1]), *words))
+        checks.check(settings(*(SMALL if "dataset=mnist" not in words else SMALL[:1]), *words))
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 

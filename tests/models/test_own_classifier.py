@@ -22,7 +22,7 @@ from xmnist.runs import store
 from xmnist.runs.store import Run
 from xmnist.runtime.errors import InputError
 from xmnist.stages import train
-from xmnist.training import networks
+from xmnist.training import checks
 
 
 @pytest.fixture(autouse=True)
@@ -62,9 +62,9 @@ def test_a_class_is_trained_and_its_layers_are_looked_at_by_their_dotted_paths(t
     assert store.described(run.path, "train") == own  # also where it is not known
     classifier("own")(Own)
     decoder = resolved(tmp_path, "model=cladec", "model.decoder=auto", "layer=layers.0", width=3)
-    networks.check(decoder)
+    checks.check(decoder)
     with pytest.raises(InputError, match=r"no layer 'conv'.*layers, layers.0, layers.1, head"):
-        networks.check(replace(decoder, layer="conv"))
+        checks.check(replace(decoder, layer="conv"))
 
 
 def test_all_layers_are_refused_where_none_has_a_name(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_declared_layers_are_ordered_also_where_the_network_calls_something_else
     assert resolved(tmp_path, "layer=all").layer == ["layers.0", "head"]
     network = base.made({"name": "own"}).build((1, 8, 8), 3)
     assert isinstance(network.layers, nn.Sequential) and network.gates == ("layers.1",)
-    networks.check(resolved(tmp_path, "model=joint", "alpha=[1,0.5,0.9]"))
+    checks.check(resolved(tmp_path, "model=joint", "alpha=[1,0.5,0.9]"))
 
 
 def test_options_have_the_defaults_of_the_declaration_and_are_checked(tmp_path: Path) -> None:

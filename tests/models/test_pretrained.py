@@ -19,12 +19,12 @@ from torchvision import models
 from helpers import TINY, build
 from xmnist.config import resolution
 from xmnist.data.base import Data, Info, Split
-from xmnist.models import pretrained
+from xmnist.models import base, pretrained
 from xmnist.models.layers import freeze
 from xmnist.runs import commands, identity
 from xmnist.runs.store import Run
 from xmnist.runtime.errors import InputError
-from xmnist.training import loop, networks, resuming
+from xmnist.training import checks, loop, networks, resuming
 
 Settings = Callable[..., resolution.Settings]
 SMALL = (*TINY, "dataset.train=200", "dataset.test=20", "trainer.epochs=1", "classifier=resnet18", "alpha=null")
@@ -367,7 +367,7 @@ def test_a_file_with_another_checksum_is_refused(settings: Settings, file: Path)
         settings(*words(file, "model=classifier", f"classifier.weights_sha256={'0' * 64}"))
     file.write_bytes(file.read_bytes() + b" ")  # while the command is at work
     with pytest.raises(InputError, match="it was changed after the command began"):
-        networks.check(own)
+        checks.check(own)
 
 
 def test_a_command_says_the_same_again(settings: Settings, file: Path) -> None:
@@ -386,7 +386,7 @@ def test_what_cannot_be_begun_with_is_told_before_anything_is_written(
     layer = ["layer=network.layer1"] if model not in ("classifier", "joint") else []
     own = settings(*words(file, f"model={model}", *layer, *more))
     with pytest.raises(InputError, match="is not used: its fc.weight is 2, not 10x512"):
-        networks.check(own)
+        checks.check(own)
     assert not (tmp_path / "out").exists()
 
 
@@ -410,9 +410,9 @@ def test_only_what_is_explained_begins_with_weights(
         raise Begun
 
     monkeypatch.setattr(loop, "fit", fit)
-    monkeypatch.setattr(networks, "load_explained", lambda *_: freeze(networks.new_explained(own, images.info)))
+    monkeypatch.setattr(networks, "load_explained", lambda *_: freeze(base.new_explained(own, images.info)))
     with pytest.raises(Begun):
-        resuming.fit(Run("train", own), networks._tasks(own, images, torch.device("cpu")), images)
+        resuming.fit(Run("train", own), networks.tasks(own, images, torch.device("cpu")), images)
     prefix = {"joint": "classifier.network.", "refae": "0.classifier.network."}.get(model, "network.")
     taken = [torch.equal(found[prefix + key], state[key]) for key in state if key.endswith("bn1.bias")]
     assert len(taken) == 9 and set(taken) == {model in ("classifier", "joint")}
@@ -425,7 +425,7 @@ def test_a_finished_run_needs_no_file(
 ) -> None:
     caplog.set_level(logging.INFO)
     row = {"epoch": 1, "lr": 0.1, "train_loss": 1.0, "val_loss": 1.0, "val_accuracy": 0.1, "seconds": 1.0}
-    monkeypatch.setattr(resuming, "_fit_part", lambda *_: [row])  # learning would take seconds
+    monkeypatch.setattr(resuming, "_fit_phase", lambda *_: [row])  # learning would take seconds
     own = settings(*words(file, "model=classifier"))
     run = networks.train(own)
     told = "freshly initialised: the last layer (1000 classes there, 10 here)"
@@ -445,14 +445,14 @@ def test_a_run_that_goes_on_needs_no_file_and_another_one_does(
     own = settings(*words(file, "model=classifier"))
     file.unlink()
     with pytest.raises(InputError, match="there is no such file"):
-        networks.check(own)
+        checks.check(own)
     run = Run("train", own)
     run.path.mkdir(parents=True)
     run.save("last.pt", {"run": run.path.name, "phase": 1, "before": [], "weights": {}})
-    networks.check(own)
+    checks.check(own)
     with pytest.raises(InputError, match="there is no such file"):
-        networks.check(replace(own, force=True))
+        checks.check(replace(own, force=True))
     split = Split(torch.rand(4, 1, 28, 28), torch.arange(4))
     images = Data(split, split, split, Info((1, 28, 28), tuple("abcd")))
-    monkeypatch.setattr(resuming, "_fit_part", lambda *_: [{"epoch": 1}])
-    assert resuming.fit(run, networks._tasks(own, images, torch.device("cpu")), images) == [{"epoch": 1}]
+    monkeypatch.setattr(resuming, "_fit_phase", lambda *_: [{"epoch": 1}])
+    assert resuming.fit(run, networks.tasks(own, images, torch.device("cpu")), images) == [{"epoch": 1}]

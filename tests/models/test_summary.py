@@ -12,10 +12,10 @@ from helpers import TINY, build
 from xmnist.config import resolution
 from xmnist.config.declarations import CLASSIFIERS
 from xmnist.data.base import Data, Info, Split
-from xmnist.models import joint, summary
+from xmnist.models import base, joint, summary
 from xmnist.models.layers import Dropout, Encoder, freeze
 from xmnist.runs.store import Run
-from xmnist.training import networks
+from xmnist.training import networks, results
 
 Settings = Callable[..., resolution.Settings]
 
@@ -96,10 +96,10 @@ def written(settings: resolution.Settings, monkeypatch: pytest.MonkeyPatch, shap
     """The model.txt of a training of these settings that is about to begin."""
     split = Split(torch.rand(4, *shape), torch.arange(4))
     images = Data(split, split, split, Info(shape, tuple("abcd")))
-    monkeypatch.setattr(networks, "load_explained", lambda *_: freeze(networks.new_explained(settings, images.info)))
+    monkeypatch.setattr(networks, "load_explained", lambda *_: freeze(base.new_explained(settings, images.info)))
     run = Run("train", settings)
     run.path.mkdir(parents=True)
-    networks._write_table(run, networks._tasks(settings, images, torch.device("cpu")), images.info)
+    results.write_table(run, networks.tasks(settings, images, torch.device("cpu"))[0], images.info)
     return (run.path / "model.txt").read_text()
 
 
@@ -152,7 +152,7 @@ def test_a_training_is_the_same_without_the_table(settings: Settings, monkeypatc
     first = networks.train(settings(*words))
     text, weights = (first.path / "model.txt").read_text(), (first.path / "model.pt").read_bytes()
     assert "ClampedConv2d" in text
-    monkeypatch.setattr(networks, "_write_table", lambda *_: None)
+    monkeypatch.setattr(results, "write_table", lambda *_: None)
     second = networks.train(settings(*words, "force=true"))
     assert (second.path / "model.pt").read_bytes() == weights
 

@@ -25,7 +25,7 @@ from xmnist.data.base import Data, Info, Split
 from xmnist.models import vae
 from xmnist.models.layers import Encoder, freeze
 from xmnist.plots import figures, grids, latent_space, pictures
-from xmnist.runs import store
+from xmnist.runs import commands, store
 from xmnist.runs.store import Run
 from xmnist.runtime import distributed
 from xmnist.runtime.errors import InputError
@@ -177,13 +177,13 @@ def explained(images: Data) -> nn.Module:
 
 def cladec_vae(images: Data, layer: str = "dense", beta: float = 1.0, alpha: float = 0.9) -> objectives.Task:
     torch.manual_seed(6)
-    return objectives.cladec_vae(explained(images), images, layer=layer, latent=2, beta=beta, alpha=alpha)
+    return objectives.vae.cladec_vae(explained(images), images, layer=layer, latent=2, beta=beta, alpha=alpha)
 
 
 def refvae(images: Data) -> objectives.Task:
     torch.manual_seed(7)
     fresh = build("vgg_small", images.info.shape, len(images.info.classes), dropout=0.5)
-    return objectives.refvae(explained(images), fresh, images, layer="dense", latent=2, beta=1.0)
+    return objectives.vae.refvae(explained(images), fresh, images, layer="dense", latent=2, beta=1.0)
 
 
 def state(model: nn.Module) -> dict[str, Tensor]:
@@ -239,7 +239,7 @@ def test_codes_made_once_give_what_codes_made_anew_give(
 ) -> None:
     found = []
     for limit in (2**30, 0):
-        monkeypatch.setattr(objectives, "CODES_AT_MOST", limit)
+        monkeypatch.setattr(objectives.base, "CODES_AT_MOST", limit)
         task = cladec_vae(tiny_data, layer)
         assert len(task.rows().columns) == (3 if limit else 2)  # type: ignore[attr-defined]
         options = {**OPTIONS, "epochs": 1, "lr": 1e-3, "eps": 1e-4}
@@ -260,7 +260,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     return kept
 
 
-def space(means: Tensor, shape: tuple[int, ...]) -> objectives.Latent:
+def space(means: Tensor, shape: tuple[int, ...]) -> vae.LatentSpace:
     """Images whose first pixel says which mean they have; a point becomes an image of its first two numbers."""
 
     def decode(points: Tensor) -> Tensor:
@@ -268,7 +268,7 @@ def space(means: Tensor, shape: tuple[int, ...]) -> objectives.Latent:
         made[:, 0, 0, :2] = points[:, :2]
         return made
 
-    return objectives.Latent(lambda images: means[(images[:, 0, 0, 0] * 1000).round().long()], decode)
+    return vae.LatentSpace(lambda images: means[(images[:, 0, 0, 0] * 1000).round().long()], decode)
 
 
 def placed(means: Tensor, classes: int, shape: tuple[int, int, int] = (1, 8, 8)) -> Data:
@@ -522,7 +522,7 @@ def test_what_a_run_stands_on_is_the_same_whoever_asks(settings: Settings) -> No
 def test_the_command_that_a_run_tells_makes_it(settings: Settings, model: str) -> None:
     words = ["model.of=cladec_vae"] if model == "evaluation" else []
     own = settings("dataset=mnist", f"model={model}", *words, "model.latent=4", "model.beta=0.5")
-    said = networks.command(own).split()[2:]
+    said = commands.train_command(own).split()[2:]
     assert store.run_id("train", settings(*said)) == store.run_id("train", own)
     if model == "evaluation":
         assert Run("train", derived.judged(own)).path.parent.name == "cladec_vae"

@@ -15,7 +15,7 @@ from PIL import Image
 from benchmarks.report import explained
 from helpers import composed
 from xmnist.config import resolution
-from xmnist.runs import store
+from xmnist.runs import claims, store
 from xmnist.runs.store import Run
 from xmnist.stages import report
 
@@ -65,14 +65,14 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     other = resolved("explain", out, "explainer=saliency", "seed=1")
     explained(other, {"saliency": noise(2)[:3]}, images[:3], ["x", "y", "z"], NUMBERS[:3])
     trained = Run("train", resolved("train", out, "model=classifier"))
-    with store.claim(trained, "xmnist train model=classifier dataset=glyphs"):
+    with claims.claim(trained, "xmnist train model=classifier dataset=glyphs"):
         trained.write_json("metrics.json", {"accuracy": 0.9, "loss": 0.3, "epochs": 3})
         trained.write_json(
             "data.json", {"shape": [1, 8, 8], "classes": CLASSES, "masks": True, "images": {"test": [4, 4, 4]}}
         )
         trained.write_csv("history.csv", [{"epoch": e, "train_loss": 1 / e, "val_loss": 2 / e} for e in (1, 2, 3)])
     measured = Run("evaluate", resolved("evaluate", out, "metric=[classification,aopc]"))
-    with store.claim(measured, "xmnist evaluate dataset=glyphs"):
+    with claims.claim(measured, "xmnist evaluate dataset=glyphs"):
         _measure(measured)
     page = resolution.resolve(composed(f"out_dir={out}", stage="report"), "report")
     report.main(page, "xmnist report")
@@ -92,19 +92,19 @@ def unusual(tmp_path_factory: pytest.TempPathFactory) -> str:
     explained(resolved("explain", out, "explainer=lrp"), {"lrp": noise(1)}, images, LONG, NUMBERS)
     Image.fromarray((255 * images[1, 0]).astype(np.uint8)).save(folder / "a:1.png")
     mine = Run("explain", resolved("explain", out, "explainer=saliency", f"image.path='{folder / 'a:1.png'}'"))
-    with store.claim(mine, "xmnist explain image=a:1.png"):
+    with claims.claim(mine, "xmnist explain image=a:1.png"):
         about = {"index": 0, "file": "a:1.png", "label": "", "class": "", "prediction": 0, "predicted_class": LONG[0]}
         mine.write_csv("selection.csv", [about | {"probability": 0.5}])
         with store.atomic(mine.path / "explanations.npz") as file:
             np.savez(file, images=images[1:2], saliency=noise(4)[:1], predictions=np.array([0]), indices=np.array([0]))
     for epochs in (2, 3):
         trained = Run("train", resolved("train", out, "model=classifier", f"trainer.epochs={epochs}"))
-        with store.claim(trained, "xmnist train"):
+        with claims.claim(trained, "xmnist train"):
             trained.write_json("metrics.json", {"accuracy": 0.9})
             if epochs == 2:
                 logging.getLogger("xmnist").warning("the classifier has learned nothing: " * 8, extra={"lasting": True})
     measured = Run("evaluate", resolved("evaluate", out, "metric=[classification,aopc]", "trainer.epochs=2"))
-    with store.claim(measured, "xmnist evaluate dataset=glyphs"):
+    with claims.claim(measured, "xmnist evaluate dataset=glyphs"):
         _measure(measured, LONG)
     page = resolution.resolve(composed(f"out_dir={out}", stage="report"), "report")
     report.main(page, "xmnist report")

@@ -27,7 +27,7 @@ from helpers import TINY, composed
 from xmnist.config import derived, resolution
 from xmnist.config.settings import Only
 from xmnist.reporting import across_seeds, cards, collected, curves, gallery, overview, standings
-from xmnist.runs import index, store
+from xmnist.runs import claims, index, store
 from xmnist.runs.index import Found
 from xmnist.runs.store import Run
 from xmnist.runtime import reading
@@ -76,7 +76,7 @@ def made(tmp_path: Path) -> Callable[..., Path]:
 
     def make(stage: str, *words: str, figures: Any = None, command: str = "xmnist", **tables: Any) -> Path:
         run = Run(stage, replace(resolved(stage, words), out_dir=str(tmp_path / "out")))
-        with store.claim(run, command):
+        with claims.claim(run, command):
             run.write_json("metrics.json", figures or {"accuracy": 0.5, "loss": 1.0})
             for name, rows in tables.items():
                 run.write_csv(f"{name}.csv", rows)
@@ -119,7 +119,7 @@ def unlabelled(out: Path, *words: str, files: Sequence[str | None], images: Any,
          "predicted_class": "a", "probability": 0.75}
         for place, file in enumerate(files)
     ]  # fmt: skip
-    with store.claim(run, "xmnist explain"):
+    with claims.claim(run, "xmnist explain"):
         run.write_csv("selection.csv", about)
         with store.atomic(run.path / "explanations.npz") as file:
             np.savez(file, images=images, predictions=np.zeros(count, int), indices=np.arange(count), **arrays)
@@ -232,7 +232,7 @@ def test_runs_that_are_not_sound_are_left_out_and_told_of(
     damaged, edited = made("train", "model=refae"), made("train", "seed=1", "model=classifier")
     with (
         pytest.raises(RuntimeError),
-        store.claim(Run("train", replace(resolved("train", ()), out_dir=str(tmp_path / "out"))), "x"),
+        claims.claim(Run("train", replace(resolved("train", ()), out_dir=str(tmp_path / "out"))), "x"),
     ):
         raise RuntimeError("it failed")
     (damaged / "metrics.json").write_text("{}")
@@ -687,7 +687,7 @@ def test_a_warning_stands_wherever_its_network_does(made: Made, tmp_path: Path) 
     told = "the classifier is no better than always answering '<b>cat</b>'"
     own = replace(resolved("train", ("model=classifier",)), out_dir=str(tmp_path / "out"))
     run = Run("train", own)
-    with store.claim(run, "xmnist train"):
+    with claims.claim(run, "xmnist train"):
         run.write_json("metrics.json", {"accuracy": 0.1})
         logging.getLogger("xmnist").warning(told, extra={"lasting": True})
     made("train", "model=classifier", "seed=1")

@@ -8,7 +8,7 @@ import pytest
 
 from helpers import files_of
 from xmnist.config import resolution
-from xmnist.runs import index, store
+from xmnist.runs import claims, index
 from xmnist.runs.store import Run
 from xmnist.runtime.storage import digest
 from xmnist.training import resuming
@@ -27,7 +27,7 @@ def chain(settings: Settings) -> list[Run]:
 
 
 def finish(run: Run, weights: str) -> None:
-    with store.claim(run, "xmnist ...") as to_do:
+    with claims.claim(run, "xmnist ...") as to_do:
         assert to_do
         (run.path / "model.pt").write_text(weights)
 

@@ -17,7 +17,7 @@ from xmnist.cli import arguments
 from xmnist.config import derived, resolution
 from xmnist.config.declarations import COMPONENTS
 from xmnist.config.derived import trained
-from xmnist.runs import store
+from xmnist.runs import claims, commands, store
 from xmnist.runs.commands import words
 from xmnist.runs.store import Run
 from xmnist.runtime import environment
@@ -135,14 +135,14 @@ def state(run: Run) -> str:
 
 
 def finish(run: Run) -> None:
-    with store.claim(run, "xmnist train x=1"):
+    with claims.claim(run, "xmnist train x=1"):
         run.save("model.pt", nn.Linear(2, 2).state_dict())
         run.write_json("metrics.json", {"accuracy": 0.5})
 
 
 def test_claim_goes_from_running_to_done(run: Run) -> None:
     assert state(run) == "none" and not run.finished()
-    with store.claim(run, "xmnist train x=1") as needed:
+    with claims.claim(run, "xmnist train x=1") as needed:
         assert needed and state(run) == "running" and not run.finished()
         run.save("last.pt", {})
         run.save("model.pt", {})
@@ -150,13 +150,13 @@ def test_claim_goes_from_running_to_done(run: Run) -> None:
     assert run.status()["command"] == "xmnist train x=1"
     assert not (run.path / "last.pt").exists()
     assert (run.path / ".hydra" / "overrides.yaml").read_text() == "- x=1\n"
-    with store.claim(run, "xmnist train x=1") as needed:
+    with claims.claim(run, "xmnist train x=1") as needed:
         assert not needed
 
 
 def test_force_does_a_finished_run_again(run: Run) -> None:
     finish(run)
-    with store.claim(Run("train", replace(run.settings, force=True)), "c") as needed:
+    with claims.claim(Run("train", replace(run.settings, force=True)), "c") as needed:
         assert needed
 
 
@@ -165,7 +165,7 @@ def test_force_does_a_finished_run_again(run: Run) -> None:
     [(RuntimeError("boom"), "failed"), (KeyboardInterrupt(), "interrupted"), (InputError("x"), "none")],
 )
 def test_claim_tells_how_a_run_ended(run: Run, error: BaseException, wanted: str) -> None:
-    with pytest.raises(type(error)), store.claim(run, "c"):
+    with pytest.raises(type(error)), claims.claim(run, "c"):
         raise error
     assert state(run) == wanted
     if wanted == "failed":
@@ -174,9 +174,9 @@ def test_claim_tells_how_a_run_ended(run: Run, error: BaseException, wanted: str
 
 
 def test_bad_input_leaves_an_interrupted_run_as_it_was(run: Run) -> None:
-    with pytest.raises(KeyboardInterrupt), store.claim(run, "c"):
+    with pytest.raises(KeyboardInterrupt), claims.claim(run, "c"):
         raise KeyboardInterrupt
-    with pytest.raises(InputError), store.claim(run, "c"):
+    with pytest.raises(InputError), claims.claim(run, "c"):
         raise InputError("x")
     assert state(run) == "interrupted"
 
@@ -185,10 +185,10 @@ def test_a_second_claim_waits_and_finds_the_run_done(run: Run) -> None:
     order: list[str] = []
 
     def second() -> None:
-        with store.claim(run, "c") as needed:
+        with claims.claim(run, "c") as needed:
             order.append(f"second, needed={needed}")
 
-    with store.claim(run, "c"):
+    with claims.claim(run, "c"):
         thread = threading.Thread(target=second)
         thread.start()
         time.sleep(0.3)
@@ -277,8 +277,8 @@ def test_the_environment_names_what_a_result_depends_on() -> None:
 
 def test_commands_are_made_of_what_was_typed() -> None:
     typed = ["model=cladec", "layer=conv", "model.decoder=conv64", "+experiment=smoke", "trainer.lr=0.1"]
-    assert store.command("train", typed) == "xmnist train " + " ".join(typed)
-    assert store.command("train", [*typed, "force=true", "alpha=[0,1]"]) == (
+    assert commands.command("train", typed) == "xmnist train " + " ".join(typed)
+    assert commands.command("train", [*typed, "force=true", "alpha=[0,1]"]) == (
         "xmnist train " + " ".join(typed) + " 'alpha=[0,1]'"
     )
 

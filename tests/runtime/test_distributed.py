@@ -72,16 +72,19 @@ def classifier(folder: Path, model: nn.Module, train: int = 21) -> Found:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(processes.rank())  # drawn on another machine
-    return {"rows": fit(objectives.classifier(model, images), images.validation), "model": model.state_dict()}
+    return {
+        "rows": fit(objectives.classifier.classifier(model, images), images.validation),
+        "model": model.state_dict(),
+    }
 
 
 def resumed(folder: Path) -> Found:
     """One epoch, and another one from what was saved after it."""
     states: list[dict[str, Any]] = []
     images = data(21)
-    task = objectives.classifier(plain(), images)
+    task = objectives.classifier.classifier(plain(), images)
     fit(task, images.validation, save=lambda state: states.append(copy.deepcopy(state)))
-    task = objectives.classifier(plain(), images)
+    task = objectives.classifier.classifier(plain(), images)
     rows = fit(task, images.validation, state=states[0])
     return {"rows": rows, "model": task.model.state_dict()}
 
@@ -95,7 +98,7 @@ def phases(folder: Path) -> Found:
     model = joint.Joint(plain(width=2), explainer)
     rows = []
     for alpha, frozen in zip((1.0, 0.25, 0.9), (("explainer",), ("classifier",), ()), strict=True):
-        task = objectives.joint(model, images, frozen, alpha, beta=0.5, gamma=1.0, loss="hybrid")
+        task = objectives.joint.joint(model, images, frozen, alpha, beta=0.5, gamma=1.0, loss="hybrid")
         rows += fit(task, images.validation, lr={"classifier": 0.01, "explainer": 0.01}, optimizer="sgd")
     return {"rows": rows, "model": model.state_dict()}
 
@@ -103,7 +106,7 @@ def phases(folder: Path) -> Found:
 def decoder(folder: Path) -> Found:
     """A decoder of codes that are kept."""
     explained, images = built("cam_net", width=2).eval(), data(9)
-    task = objectives.cladec(explained, images, "features", "conv64", alpha=0.5, reconstruction="mse")
+    task = objectives.cladec.cladec(explained, images, "features", "conv64", alpha=0.5, reconstruction="mse")
     task.model.double()
     return {"rows": fit(task, images.validation, lr=1e-3), "model": task.model.state_dict()}
 
@@ -111,7 +114,7 @@ def decoder(folder: Path) -> Found:
 def variational_decoder(folder: Path) -> Found:
     """Points that are drawn."""
     explained, images = built("cam_net", width=2).eval(), data(9)
-    task = objectives.cladec_vae(explained, images, "logits", latent=2, beta=1.0, alpha=0.5)
+    task = objectives.vae.cladec_vae(explained, images, "logits", latent=2, beta=1.0, alpha=0.5)
     task.model.double()
     return {"rows": fit(task, images.validation, lr=1e-3), "model": task.model.state_dict()}
 
@@ -120,7 +123,7 @@ def autoencoder(folder: Path) -> Found:
     """The classifier's last layers are no part of it, and must not decay."""
     images = data(9)
     explained = built("cam_net", width=2).eval()
-    task = objectives.refae(explained, plain(), images, "conv2", "conv64", "sse")
+    task = objectives.cladec.refae(explained, plain(), images, "conv2", "conv64", "sse")
     task.model.double()
     return {"rows": fit(task, images.validation, lr=1e-3, weight_decay=0.1), "model": task.model.state_dict()}
 
@@ -129,7 +132,7 @@ def variational(folder: Path) -> Found:
     """Points that are drawn, in an encoder with dropout that learns too."""
     images = data(9)
     explained = built("cam_net", width=2).eval()
-    task = objectives.refvae(explained, plain(), images, "dense1", latent=2, beta=1.0)
+    task = objectives.vae.refvae(explained, plain(), images, "dense1", latent=2, beta=1.0)
     task.model.double()
     return {"rows": fit(task, images.validation, lr=1e-3), "model": task.model.state_dict()}
 

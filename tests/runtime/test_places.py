@@ -11,7 +11,7 @@ import pytest
 from helpers import TINY
 from xmnist.cli import listing
 from xmnist.config import resolution
-from xmnist.runs import index
+from xmnist.runs import claims, index
 from xmnist.runs.store import Run
 from xmnist.runtime import errors
 from xmnist.runtime.errors import InputError
@@ -55,10 +55,9 @@ def test_another_users_run_is_said_to_be_so(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from xmnist.runs import store
 
     run = Run("train", settings(*TINY, "model=classifier"))
-    with store.claim(run, "xmnist train"):
+    with claims.claim(run, "xmnist train"):
         pass
 
     def refused(*_: Any, **__: Any) -> None:

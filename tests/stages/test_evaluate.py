@@ -29,6 +29,7 @@ from xmnist.data.selection import Selection
 from xmnist.explainers.controls import Sobel
 from xmnist.metrics import axioms
 from xmnist.metrics.aopc import Aopc
+from xmnist.models import base
 from xmnist.models.joint import Explainer as UNet
 from xmnist.models.joint import FixedMapClassifier, Joint
 from xmnist.models.layers import freeze
@@ -182,7 +183,7 @@ def test_an_evaluation_classifier_learns_from_reconstructions_alone(
     seen: list[Data] = []
     own, fit = settings(*TINY, "model=evaluation", "alpha=0.5"), resuming.fit
     monkeypatch.setattr(resuming, "fit", lambda run, parts, images: seen.append(images) or fit(run, parts, images))
-    networks.train(own)
+    train.main(own)
     cladec = settings(*TINY, "alpha=0.5")
     images = data.load(own.dataset, own.data_dir, own.seed)
     task = networks.fitted(Run("train", cladec), images, torch.device("cpu"))
@@ -252,7 +253,7 @@ def scene(network: Joint, images: Split, settings: resolution.Settings) -> Expla
 def test_a_joint_model_keeps_its_map_or_makes_it_anew(settings: Settings, tiny_data: Data) -> None:
     torch.manual_seed(0)
     own = settings(*TINY, stage="evaluate")
-    classifier = networks.new_classifier(own, Info((1, 28, 28), ("a", "b", "c")))
+    classifier = base.new_classifier(own, Info((1, 28, 28), ("a", "b", "c")))
     network = Joint(classifier, UNet((1, 28, 28), 4, 2, 0.5))
     torch.nn.init.normal_(network.explainer.head[0].weight, std=3.0)  # type: ignore[index, arg-type]
     freeze(network)
@@ -281,7 +282,7 @@ def test_a_joint_model_keeps_its_map_or_makes_it_anew(settings: Settings, tiny_d
 
 def test_the_least_relevant_patches_first_are_those_of_the_negative_map(settings: Settings, tiny_data: Data) -> None:
     own = settings(*TINY, stage="evaluate")
-    classifier = freeze(networks.new_classifier(own, Info((1, 28, 28), ("a", "b", "c"))))
+    classifier = freeze(base.new_classifier(own, Info((1, 28, 28), ("a", "b", "c"))))
     seen = scene(classifier, tiny_data.test[:4], own)  # type: ignore[arg-type]
     maps, subject = torch.rand(4, 1, 28, 28).round(), ConfiguredExplainer("some", "some", None, "predicted")  # type: ignore[arg-type]
     one, other = (
@@ -295,7 +296,7 @@ def test_the_least_relevant_patches_first_are_those_of_the_negative_map(settings
 
 def test_aopc_in_bfloat16_is_nearly_that_in_float32(settings: Settings, tiny_data: Data) -> None:
     own = settings(*TINY, stage="evaluate")
-    classifier = freeze(networks.new_classifier(own, Info((1, 28, 28), ("a", "b", "c"))))
+    classifier = freeze(base.new_classifier(own, Info((1, 28, 28), ("a", "b", "c"))))
     seen = scene(classifier, tiny_data.test[:4], own)  # type: ignore[arg-type]
     subject, maps = ConfiguredExplainer("some", "some", None, "predicted"), torch.rand(4, 1, 28, 28)  # type: ignore[arg-type]
     context = measures.context(seen, subject)

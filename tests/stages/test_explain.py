@@ -23,7 +23,7 @@ from xmnist.plots import grids
 from xmnist.runs.store import Run
 from xmnist.runtime.errors import InputError, MeasurementError
 from xmnist.stages import explain, train
-from xmnist.training import networks
+from xmnist.training import networks, results
 
 Settings = Callable[..., resolution.Settings]
 Xmnist = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -382,7 +382,7 @@ def test_several_layers_and_part_of_one(explained: Explained, monkeypatch: pytes
     """Rows of one layer stand together; half of its units make another picture than all of them."""
     drawn: list[list[grids.Row]] = []
     monkeypatch.setattr(grids, "grid", lambda rows, *_, **__: drawn.append(rows))
-    monkeypatch.setattr(networks, "draw_examples", lambda *_: None)
+    monkeypatch.setattr(results, "draw_examples", lambda *_: None)
     words = ("explainer=[cladec,difference,saliency]", "layer=[logits,conv]", "trainer.epochs=1")
     folder, both = explained(*words, "alpha=[0,0.5]")
     variants = [f"layer={layer},alpha={alpha}" for layer in ("conv", "logits") for alpha in ("0", "0.5")]

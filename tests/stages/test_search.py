@@ -9,7 +9,7 @@ from PIL import Image
 
 from helpers import TINY
 from xmnist.config import resolution
-from xmnist.runs import store
+from xmnist.runs import claims
 from xmnist.runs.store import Run
 from xmnist.stages import search
 
@@ -33,7 +33,7 @@ def measured(settings: Settings) -> Callable[..., Run]:
             {"kind": "model", "name": "classifier", "accuracy": accuracy, "accuracy_low": 0.1, "accuracy_high": 0.9},
             {"kind": "explainer", "name": "joint", "mass": mass, "mass_low": mass - 0.1, "mass_high": mass + 0.1},
         ]
-        with store.claim(run, "xmnist evaluate"):
+        with claims.claim(run, "xmnist evaluate"):
             pd.DataFrame(rows).to_csv(run.path / "summary.csv", index=False)
         return run
 

@@ -19,11 +19,12 @@ from PIL import Image
 from helpers import TINY, build, ended, started, type_, typed
 from xmnist import data
 from xmnist.config import resolution
+from xmnist.config.derived import explained
 from xmnist.data.base import Data
 from xmnist.plots import pictures
 from xmnist.runs.store import Run
 from xmnist.runtime.errors import InputError
-from xmnist.stages import train
+from xmnist.stages import missing, train
 from xmnist.training import networks, resuming
 from xmnist.training.loop import NotFiniteError
 
@@ -364,7 +365,7 @@ def test_models_of_one_seed_start_from_different_weights(settings: Settings, mon
     real = resuming.fit
 
     def fit(run: Run, parts: Any, images: Any) -> Any:
-        task = parts[0][0]
+        task = parts[0]
         weights = {name.removeprefix("0.classifier."): value for name, value in task.model.state_dict().items()}
         starts[run.settings.model.name] = weights["dense.0.weight"].clone()
         return real(run, parts, images)
@@ -438,6 +439,7 @@ def test_real_images_are_learnt(real_data: str, tmp_path: Path, settings: Settin
 
 def test_the_explained_classifier_is_frozen_and_judges_in_eval_mode(settings: Settings) -> None:
     own = settings(*TINY)
-    task = networks._task(own, loaded(own), torch.device("cpu"))
+    missing.train([explained(own)])
+    task = networks.tasks(own, loaded(own), torch.device("cpu"))[0]
     assert task.explained is not None and not any(module.training for module in task.explained.modules())
     assert not any(p.requires_grad for p in task.explained.parameters())

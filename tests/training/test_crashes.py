@@ -24,7 +24,7 @@ from xmnist.runs.store import Run, described
 from xmnist.runtime import interrupts
 from xmnist.runtime.errors import InputError
 from xmnist.stages import train
-from xmnist.training import networks, resuming
+from xmnist.training import checks, networks, resuming
 
 Settings = Callable[..., resolution.Settings]
 
@@ -296,13 +296,13 @@ def used(run: Run) -> Any:
     if run.reusable():
         files = [(run.path / name).read_bytes() for name in ("history.csv", "environment.json")]
         return run.load("model.pt"), run.metrics(), identity(described(run.path, "train")), files
-    networks.check(run.settings)
+    checks.check(run.settings)
     if run.settings.model.name != "joint" or not (run.path / "last.pt").is_file():
         return None
     images = networks.load_data(run.settings)
-    parts = networks._tasks(run.settings, images, torch.device("cpu"))
-    state = resuming._resumed(run, parts[0][0].model)
-    return state, dict(parts[0][0].model.state_dict())
+    parts = networks.tasks(run.settings, images, torch.device("cpu"))
+    state = resuming._resumed(run, parts[0].model)
+    return state, dict(parts[0].model.state_dict())
 
 
 def same(one: Any, other: Any) -> bool:

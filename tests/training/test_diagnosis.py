@@ -13,7 +13,7 @@ from helpers import TINY, composed
 from xmnist.config import resolution, sizing
 from xmnist.data import own
 from xmnist.data.base import Data, Info, Split
-from xmnist.runs import store
+from xmnist.runs import claims
 from xmnist.runs.store import Run
 from xmnist.training import diagnosis
 
@@ -58,8 +58,8 @@ def test_a_loss_that_exploded_is_told() -> None:
 def test_a_warning_stands_at_the_run_that_it_is_about(settings: Any) -> None:
     decoder, classifier = (Run("train", settings(*TINY, f"model={model}")) for model in ("cladec", "classifier"))
     told = lambda text: logging.getLogger("xmnist").warning(text, extra={"lasting": True})  # noqa: E731
-    with store.claim(decoder, "xmnist train"):
-        with store.claim(classifier, "xmnist train"):
+    with claims.claim(decoder, "xmnist train"):
+        with claims.claim(classifier, "xmnist train"):
             told("at chance")
         told("exploded")
     assert classifier.status()["warnings"] == ["at chance"] and decoder.status()["warnings"] == ["exploded"]

@@ -31,7 +31,7 @@ def fit(task: objectives.Task, data: Data, epochs: int = 1) -> list[loop.Row]:
 
 def cladec(model: nn.Module, data: Data, alpha: float = 0.5, layer: str = "dense") -> objectives.Task:
     torch.manual_seed(11)
-    return objectives.cladec(model, data, layer=layer, decoder="published", alpha=alpha, reconstruction="sse")
+    return objectives.cladec.cladec(model, data, layer=layer, decoder="published", alpha=alpha, reconstruction="sse")
 
 
 @pytest.mark.parametrize("layer", ["conv", "dense", "logits"])
@@ -51,7 +51,7 @@ def test_codes_computed_once_give_what_codes_computed_anew_give(
 ) -> None:
     results = []
     for limit in (2**30, 0):
-        monkeypatch.setattr(objectives, "CODES_AT_MOST", limit)
+        monkeypatch.setattr(objectives.base, "CODES_AT_MOST", limit)
         task = cladec(explained(tiny_data), tiny_data)
         rows = task.rows()
         assert isinstance(rows, Columns) and [c.shape[1:] for c in rows.columns[2:]] == ([(128,)] if limit else [])
@@ -67,7 +67,7 @@ def test_codes_in_bfloat16_are_what_a_training_in_it_rounds_them_to(tiny_data: D
     for precision in ("fp32", "bf16"):
         torch.manual_seed(11)
         own = {"layer": layer, "decoder": "published", "alpha": 0.5, "reconstruction": "sse", "precision": precision}
-        task = objectives.cladec(explained(tiny_data), tiny_data, **own)  # type: ignore[arg-type]
+        task = objectives.cladec.cladec(explained(tiny_data), tiny_data, **own)  # type: ignore[arg-type]
         rows = task.rows()
         assert isinstance(rows, Columns)
         assert rows.columns[2].dtype == (torch.bfloat16 if precision == "bf16" else torch.float32)
@@ -98,7 +98,7 @@ def test_refae_trains_encoder_and_decoder_and_leaves_the_classifier(tiny_data: D
     torch.manual_seed(12)
     fresh = build("vgg_small", (1, 28, 28), 3, dropout=0.5)
     assert not torch.equal(fresh.get_submodule("dense.0").weight, model.get_submodule("dense.0").weight)
-    task = objectives.refae(model, fresh, tiny_data, layer="dense", decoder="published", reconstruction="sse")
+    task = objectives.cladec.refae(model, fresh, tiny_data, layer="dense", decoder="published", reconstruction="sse")
     start = state(task.model)
     fit(task, tiny_data)
     end = state(task.model)
@@ -111,14 +111,16 @@ def test_refae_trains_encoder_and_decoder_and_leaves_the_classifier(tiny_data: D
 def test_looking_at_a_code_does_not_move_batch_statistics(tiny_data: Data) -> None:
     fresh = build("vgg_small", (1, 28, 28), 3, dropout=0.5)
     before = state(fresh)
-    objectives.refae(explained(tiny_data), fresh, tiny_data, layer="conv", decoder="published", reconstruction="mse")
+    objectives.cladec.refae(
+        explained(tiny_data), fresh, tiny_data, layer="conv", decoder="published", reconstruction="mse"
+    )
     assert same(before, state(fresh))
 
 
 def test_the_classifier_task_learns(tiny_data: Data) -> None:
     torch.manual_seed(0)
     model = build("vgg_small", (1, 28, 28), 3, dropout=0.0)
-    task = objectives.classifier(model, tiny_data)
+    task = objectives.classifier.classifier(model, tiny_data)
     before = task.test(tiny_data.train)["loss"]
     options = {**OPTIONS, "lr": 1e-3, "epochs": 12}
     loop.fit(model, task.loss, task.rows(), lambda: task.test(tiny_data.validation), **options)

@@ -25,8 +25,8 @@ import waiting
 from helpers import TINY, ended, started, type_
 from xmnist.config import resolution
 from xmnist.runs.store import Run
-from xmnist.stages import explaining, train
-from xmnist.training import networks, side_by_side, workers
+from xmnist.stages import explaining, missing, train
+from xmnist.training import networks, results, side_by_side, workers
 from xmnist.training.loop import NotFiniteError
 
 Settings = Callable[..., resolution.Settings]
@@ -62,7 +62,7 @@ class Here:
 def here(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float | None]]:
     monkeypatch.setattr(side_by_side, "ProcessPoolExecutor", Here)
     monkeypatch.setattr(workers, "_journal", SimpleNamespace())
-    for module, name in ((networks, "draw"), (train, "_draw")):
+    for module, name in ((results, "draw"), (train, "_draw")):
         monkeypatch.setattr(module, name, lambda *_: None)  # pictures would take half of the time
     Here.done = []
     return Here.done
@@ -112,8 +112,8 @@ def test_other_jobs_of_a_sweep_are_trained_one_by_one(
 ) -> None:
     trained: list[Any] = []
     monkeypatch.setattr(networks, "train", lambda own, typed=None: trained.append(own) or Run("train", own))
-    monkeypatch.setattr(networks, "draw_examples", lambda *_: None)
-    monkeypatch.setattr(networks, "fitted", lambda *_: None)
+    monkeypatch.setattr(train, "_draw", lambda *_: None)
+    monkeypatch.setattr(missing, "train", lambda *_: None)
     job = settings(*TINY, *words)
     monkeypatch.setattr(train, "planned", [job, replace(job, alpha=[0.5, 1.0, 1.0])])
     train.main(job)

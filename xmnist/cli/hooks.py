@@ -32,7 +32,7 @@ from xmnist.config.declarations import EXPLAINERS, METRICS, loss_weights, rules_
 from xmnist.config.derived import foreign
 from xmnist.config.schema import OWN, STAGES
 from xmnist.data import files
-from xmnist.runs import store
+from xmnist.runs import commands, store
 from xmnist.runtime import machine, processes, progress
 from xmnist.runtime.errors import TRACEBACK, DamageError, InputError, exit_code, report, unknown
 
@@ -76,7 +76,7 @@ def typed(hydra: Any, run: store.Run) -> str:
     dataset = getattr(run.settings, "dataset", None)  # a report has none
     if dataset is not None and not any(word.startswith("dataset=") for word in words):
         words.insert(0, f"dataset={dataset.name}")
-    return store.command(run.stage, [*words, *(word for path in own for word in ("--config-dir", path))])
+    return commands.command(run.stage, [*words, *(word for path in own for word in ("--config-dir", path))])
 
 
 def _parsed(words: Sequence[str]) -> list[Override]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from xmnist.cli import hints
-from xmnist.runs import index, inspection, store
+from xmnist.runs import claims, index, inspection, store
 from xmnist.runs.store import Run
 from xmnist.runtime import interrupts
 from xmnist.runtime.errors import InputError, JobFailed, one_line
@@ -119,7 +119,7 @@ def run(
     finally:
         for job in jobs:
             with suppress(OSError):
-                store.mark_killed(job.run, state)
+                claims.mark_killed(job.run, state)
         failed = _log_summary(jobs, outcomes, before)
     if failed:
         raise SweepFailed(f"{failed} of {len(jobs)} jobs failed")

@@ -178,9 +178,9 @@ class ModelDeclaration(Component):
         return None
 
     @property
-    def needs_masks(self) -> bool:
-        """Whether it is trained on ground truth."""
-        return False
+    def needs_masks(self) -> str:
+        """The setting for which it is trained on ground truth; empty if it is not."""
+        return ""
 
     def phrase(self, layer: str) -> str:
         """Return its name in a sentence, with its layer: ClaDec of layer dense."""
@@ -198,6 +198,13 @@ class ModelDeclaration(Component):
     def around(self, classifier: Any, shape: tuple[int, int, int]) -> Any:
         """Return the explained network: the classifier, or the network of images (C, H, W) that contains it."""
         return classifier
+
+    def check_network(self, network: Any, example: Any) -> None:
+        """Check its options against the explained network, computed for images (N, C, H, W).
+
+        Raises:
+            InputError: they do not fit.
+        """
 
     def layer_of(self, layer: str, fixed: bool) -> str:
         """Return the dotted name of a layer in the explained network; `fixed`: whether its map is fixed."""

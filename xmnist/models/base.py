@@ -5,13 +5,17 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 from xmnist.config.components import Options, of_function
 from xmnist.config.declarations import CLASSIFIERS, ClassifierDeclaration
 from xmnist.config.rules import number
 from xmnist.runtime.errors import InputError
 from xmnist.runtime.lazy import nn
+
+if TYPE_CHECKING:
+    from xmnist.config.settings import Settings
+    from xmnist.data.base import Info
 
 Shape = tuple[int, int, int]
 """Channels, height and width of the images."""
@@ -127,3 +131,15 @@ def made(chosen: ClassifierDeclaration | Options) -> Classifier:
     found = CLASSIFIERS.made("classifier", options)
     assert isinstance(found, Classifier)
     return found
+
+
+def new_classifier(settings: Settings, info: Info) -> nn.Module:
+    """Return the classifier of these settings, freshly initialised."""
+    return made(settings.classifier).build(info.shape, len(info.classes))
+
+
+def new_explained(settings: Settings, info: Info) -> nn.Module:
+    """Return the untrained network that is explained: a joint network where that is the model, else the classifier."""
+    network = settings.model.around(new_classifier(settings, info), info.shape)
+    assert isinstance(network, nn.Module)
+    return network

@@ -1,7 +1,8 @@
 """The variational decoder: a latent space of few dimensions between a layer's code and the reconstruction."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,14 @@ from xmnist.models.layers import Neurons, ThinConvTranspose2d, Units, initialise
 from xmnist.runtime import distributed
 
 Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class LatentSpace:
+    """A variational model's latent space: the mean (N, latent) of each image, and the image of each point."""
+
+    means: Callable[[Tensor], Tensor]
+    decode: Callable[[Tensor], Tensor]
 
 
 class Vae(nn.Module):

@@ -1,6 +1,7 @@
 """Pictures of trained models: reconstructions, latent spaces, and the maps of joint models after each phase."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 
 import torch
@@ -10,21 +11,35 @@ from xmnist.config.derived import plain
 from xmnist.config.settings import Settings
 from xmnist.data.base import Data, Split
 from xmnist.models import decoders
-from xmnist.models.joint import Joint
 from xmnist.models.layers import batched
+from xmnist.models.vae import LatentSpace
 from xmnist.plots import grids, latent_space
 from xmnist.runs.store import Run
 from xmnist.runs.titles import phase_title, title
-from xmnist.training.objectives import Latent, Task
 
 EXAMPLES = 8
 """Number of images in a picture, of as many classes as there are, beside up to half as many misclassified ones."""
 
 
+@dataclass(frozen=True)
+class Reconstructor:
+    """A run's network, which reconstructs images."""
+
+    run: Run[Settings]
+    network: nn.Module
+    reconstruct: Callable[[Tensor], Tensor]
+
+    def title(self, layers: bool) -> str:
+        """Return the title of its row of images, with its layer if there are several."""
+        own = self.run.settings
+        lines = [own.model.title, *([f"layer {own.layer}"] if layers else [])]
+        return "\n".join([*lines, *([f"alpha {plain(own.alpha)}"] if own.alpha is not None else [])])
+
+
 def examples(
     run: Run[Settings],
     explained: nn.Module,
-    made: Sequence[tuple[Settings, Task]],
+    made: Sequence[Reconstructor],
     test: Split,
     classes: Sequence[str],
 ) -> None:
@@ -35,23 +50,18 @@ def examples(
     shown = choose(test.labels, batched(explained, test.images).argmax(1))
     few = test.images[shown]
     layers = isinstance(run.settings.layer, list)
-    found = [("original", few), *((_row_title(settings, layers), _reconstructed(task, few)) for settings, task in made)]
+    found = [("original", few), *((each.title(layers), each.reconstruct(few)) for each in made)]
     rows = [
         grids.Row(name, images.cpu().numpy(), [classes[i] for i in batched(explained, images).argmax(1).tolist()])
         for name, images in found
     ]
-    models = [settings.model for settings, _ in made]
+    models = [each.run.settings.model for each in made]
     if len(models) == 2 and models[1].reference == models[0].name:
         dropped = (found[1][1] - found[2][1]).mean(1, keepdim=True).cpu().numpy()
         rows.append(grids.Row(f"{models[0].title} −\n{models[1].title}", dropped, None, "difference"))
     truth = [classes[i] for i in test.labels[shown].tolist()]
-    notes = padding(task.model for _, task in made)
+    notes = padding(each.network for each in made)
     run.draw("examples", lambda file: grids.grid(rows, truth, title(run.settings), file, notes=notes))
-
-
-def _reconstructed(task: Task, images: Tensor) -> Tensor:
-    assert task.reconstruct is not None
-    return task.reconstruct(images)
 
 
 def padding(networks: Iterable[nn.Module]) -> list[str]:
@@ -67,7 +77,7 @@ SPAN = (0.01, 0.99)
 """Quantiles of the training means between which a picture shows decoded images: few means lie far out."""
 
 
-def latent(run: Run[Settings], space: Latent, images: Data) -> None:
+def latent(run: Run[Settings], space: LatentSpace, images: Data) -> None:
     """Draw decoded images along the latent dimensions, and the means of each class, two dimensions at a time.
 
     Of more than four dimensions, the four with the largest variance of the training means are drawn; in images that
@@ -91,7 +101,7 @@ def latent(run: Run[Settings], space: Latent, images: Data) -> None:
     run.draw("latent_clusters", lambda file: latent_space.clusters(clouds, planes, names, framed, file))
 
 
-def _plane(space: Latent, means: Tensor, x: int, y: int, shape: tuple[int, int, int]) -> latent_space.Plane:
+def _plane(space: LatentSpace, means: Tensor, x: int, y: int, shape: tuple[int, int, int]) -> latent_space.Plane:
     """Decode the images of a plane, at as many points as remain large enough to see."""
     count = min(20, max(5, 640 // max(shape[1:])))
     ends = means.double().quantile(torch.tensor(SPAN, dtype=torch.float64, device=means.device), 0)
@@ -105,16 +115,22 @@ def _plane(space: Latent, means: Tensor, x: int, y: int, shape: tuple[int, int, 
     return latent_space.Plane(x, y, ((low[x], high[x]), (low[y], high[y])), made)
 
 
-def maps(run: Run[Settings], model: nn.Module, split: Split, classes: Sequence[str], phase: int) -> None:
-    """Draw a few images and their maps after a phase."""
-    assert isinstance(model, Joint)
-    seen = batched(model, split.images).argmax(1)
+def maps(
+    run: Run[Settings],
+    network: nn.Module,
+    explainer: Callable[[Tensor], Tensor],
+    split: Split,
+    classes: Sequence[str],
+    phase: int,
+) -> None:
+    """Draw a few images, and the maps of an explainer that was trained with its network, after a phase."""
+    seen = batched(network, split.images).argmax(1)
     shown = choose(split.labels, seen)
     few = split[shown]
     rows = [grids.Row("image", few.images.cpu().numpy(), [classes[i] for i in seen[shown].tolist()])]
     if few.masks is not None:
         rows.append(grids.Row("ground truth", few.masks.float().cpu().numpy(), None, "mask"))
-    rows.append(grids.Row("explanation", batched(model.explainer, few.images).cpu().numpy(), None, "map"))
+    rows.append(grids.Row("explanation", batched(explainer, few.images).cpu().numpy(), None, "map"))
     done = f"{title(run.settings)}\nafter phase {phase}: {phase_title(run.settings, phase)}"
     truth = [classes[i] for i in few.labels.tolist()]
     run.draw(f"phase{phase}", lambda file: grids.grid(rows, truth, done, file))
@@ -127,8 +143,3 @@ def choose(labels: Tensor, predicted: Tensor, count: int = EXAMPLES) -> Tensor:
     right = [((labels == k) & (predicted == k)).nonzero()[:each].flatten() for k in found]
     wrong = (predicted != labels).nonzero().flatten()[: count // 2]
     return torch.cat([*right, wrong])
-
-
-def _row_title(settings: Settings, layers: bool) -> str:
-    lines = [settings.model.title, *([f"layer {settings.layer}"] if layers else [])]
-    return "\n".join([*lines, *([f"alpha {plain(settings.alpha)}"] if settings.alpha is not None else [])])

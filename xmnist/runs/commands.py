@@ -1,4 +1,4 @@
-"""Settings written as the overrides of a command line."""
+"""Commands that make runs, with the overrides that give their settings."""
 
 import re
 import shlex
@@ -16,6 +16,19 @@ from xmnist.config.rules import quoted
 from xmnist.config.schema import COMMON, JOINT_TRAINING, TRAINING
 from xmnist.config.settings import Settings
 from xmnist.config.sizing import fitted_trainer
+
+UNTOLD = ("force=", "train_missing=", "fail_fast=")
+"""Overrides that a run's command leaves out: they change no result."""
+
+
+def command(stage: str, overrides: Sequence[str]) -> str:
+    """Return the command line that makes a run, without the overrides that change no result."""
+    return shlex.join(["xmnist", stage, *(word for word in overrides if not word.startswith(UNTOLD))])
+
+
+def train_command(settings: Settings) -> str:
+    """Return the command line that makes the `train` run of these settings."""
+    return command("train", words(settings))
 
 
 def words(settings: Settings) -> list[str]:

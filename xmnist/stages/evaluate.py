@@ -17,14 +17,14 @@ from xmnist.metrics.panels import Subject
 from xmnist.models.layers import batched
 from xmnist.plots import figures, grids, pictures
 from xmnist.reporting import across_seeds
-from xmnist.runs import store, titles
+from xmnist.runs import claims, store, titles
 from xmnist.runs.store import Run
 from xmnist.runtime import progress
 from xmnist.runtime.errors import InputError, MeasurementError
 from xmnist.stages import explaining, measures
 from xmnist.stages.explaining import ExplanationContext
 from xmnist.stages.measures import EvaluationResult
-from xmnist.training import networks
+from xmnist.training import results
 
 log = logging.getLogger(__name__)
 
@@ -65,12 +65,12 @@ def main(settings: EvaluateSettings, typed: str) -> dict[str, Any]:
     for metric in measures.metrics_of(settings):
         if isinstance(metric, MapMetric):
             metric.check_chosen(scene.chosen.masks)
-    with store.claim(run, typed) as to_do:
+    with claims.claim(run, typed) as to_do:
         if to_do:
             for left in (path for kind in ("csv", "md", "png", "pdf", "svg") for path in run.path.glob(f"*.{kind}")):
                 left.unlink()  # of an earlier try, which may have measured more
             _say_what(scene, run)
-            networks.write_environment(run, scene.rows.device)
+            results.write_environment(run, scene.rows.device)
             found = measures.measure(scene)
             with progress.activity("summing up and drawing"):
                 _write(run, scene, found)

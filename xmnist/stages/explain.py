@@ -13,13 +13,13 @@ from xmnist.config.settings import ExplainSettings
 from xmnist.explainers.learned import Learned
 from xmnist.models.layers import batched
 from xmnist.plots import grids, pictures
-from xmnist.runs import store, titles
+from xmnist.runs import claims, store, titles
 from xmnist.runs.store import Run
 from xmnist.runtime import interrupts, progress
 from xmnist.runtime.errors import MeasurementError, one_line
 from xmnist.stages import explaining
 from xmnist.stages.explaining import ConfiguredExplainer, ExplanationContext, check
-from xmnist.training import networks
+from xmnist.training import results
 
 __all__ = ["check", "main"]
 
@@ -49,11 +49,11 @@ def main(settings: ExplainSettings, typed: str) -> dict[str, Any]:
     """
     run = Run("explain", settings)
     scene = explaining.scene(settings, typed)
-    with store.claim(run, typed) as to_do:
+    with claims.claim(run, typed) as to_do:
         if to_do:
             what = "test image" if scene.own is None else "own image"
             log.info("explaining %d %s%s: %s", len(scene.rows), what, "s" * (len(scene.rows) > 1), run.path)
-            networks.write_environment(run, scene.rows.device)
+            results.write_environment(run, scene.rows.device)
             failures: dict[str, Exception] = {}
             made = list(_logged(_explanations(scene, failures)))
             if not made:

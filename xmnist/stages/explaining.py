@@ -22,12 +22,13 @@ from xmnist.data.own import Own
 from xmnist.explainers.base import Explainer
 from xmnist.explainers.configured import ConfiguredExplainer, with_its_map
 from xmnist.explainers.learned import Learned
+from xmnist.models.base import new_explained
 from xmnist.models.layers import batched
 from xmnist.runs.store import Run
 from xmnist.runtime import devices, progress
 from xmnist.runtime.errors import InputError
 from xmnist.stages import missing
-from xmnist.training import networks, side_by_side
+from xmnist.training import checks, networks
 
 log = logging.getLogger(__name__)
 
@@ -77,8 +78,8 @@ def check(settings: ExplainingSettings) -> None:
             explainer cannot explain this classifier.
     """
     for run in needed(settings):
-        if not networks.check_needed(run).finished():
-            networks.check(run)
+        if not checks.check_needed(run).finished():
+            checks.check(run)
     info = data.info(settings.dataset)
     if own := own_images(settings).path:
         if "label" in targets(settings):
@@ -87,7 +88,7 @@ def check(settings: ExplainingSettings) -> None:
             pixels.read_image(Path(path), info.shape[0])
     settings.select.numbered(info.classes)
     # An untrained network is enough here: this check comes before the missing networks are trained.
-    network, example = networks.new_explained(settings, info).eval(), torch.zeros(1, *info.shape)
+    network, example = new_explained(settings, info).eval(), torch.zeros(1, *info.shape)
     if settings.map == "fixed":
         network = with_its_map(network, example)
     for name, explainer in settings.explainers.items():
@@ -109,13 +110,9 @@ def scene(settings: ExplainingSettings, typed: str = "") -> ExplanationContext:
     if selects(settings):
         data.selection_of(settings.select).check(len(images.test))
     for each in needed(settings):
-        networks.check_needed(each)
-    missing.announce(needed(settings), typed)
-    for place in range(3):  # each group depends on the groups before it
-        runs = [run for run in needed(settings) if _place(run) == place]
-        side_by_side.side_by_side(runs)
-        for run in runs:
-            networks.found_or_trained(run)
+        checks.check_needed(each)
+    missing.announce([], needed(settings), typed)
+    missing.train(needed(settings))
     classifier = networks.load_explained(settings, images, device)
     if own := own_images(settings).path:
         from_elsewhere = elsewhere.read(own, images.train.images, own_images(settings).invert)
@@ -131,11 +128,6 @@ def scene(settings: ExplainingSettings, typed: str = "") -> ExplanationContext:
         select = data.selection_of(settings.select)
         rows = select.choose(images.test.labels, logits.argmax(1), images.info.classes)
     return ExplanationContext(settings, images, classifier, logits, rows.to(device))
-
-
-def _place(run: Settings) -> int:
-    """Return the position of a training: 0 for an explained network, 1 for its decoder, 2 for what judges that."""
-    return 0 if run.model.explained else 1 if run.model.decodes else 2
 
 
 def ordered(scene: ExplanationContext) -> list[ConfiguredExplainer]:

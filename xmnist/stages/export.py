@@ -6,7 +6,7 @@ from typing import Any
 from xmnist import data
 from xmnist.config.settings import ExportSettings
 from xmnist.data import voc
-from xmnist.runs import store
+from xmnist.runs import claims
 from xmnist.runs.store import Run
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ def check(settings: ExportSettings) -> None:
 def main(settings: ExportSettings, typed: str) -> dict[str, Any]:
     """Write `train/` and `test/` into the run, unless that is done already."""
     run = Run("export", settings)
-    with store.claim(run, typed) as to_do:
+    with claims.claim(run, typed) as to_do:
         if to_do:
             train, test, info = data.parts(settings.dataset, settings.data_dir)
             for name, split in (("train", train), ("test", test)):

@@ -1,14 +1,14 @@
-"""Announcement of the networks that a command needs and has to train first, with the duration of their training."""
+"""Networks that a command needs and that are not there yet: announced, and trained in order."""
 
 import logging
 from collections.abc import Sequence
 
 from xmnist.config.settings import Settings
-from xmnist.runs import similar, store
+from xmnist.runs import graph, similar, store
 from xmnist.runs.store import Run
 from xmnist.runs.titles import network_title
-from xmnist.runtime import processes, progress
-from xmnist.training import networks
+from xmnist.runtime import distributed, processes, progress
+from xmnist.training import checks, networks, side_by_side
 
 log = logging.getLogger(__name__)
 
@@ -17,30 +17,55 @@ COST = 1e-3
 """Assumed seconds for one training image, if none were measured: only the ratio to other costs matters."""
 
 
-def announce(needed: Sequence[Settings], typed: str, own: bool = False) -> None:
-    """Log which networks will be trained, before the first training, and add them to the progress display's plan.
+def train(needed: Sequence[Settings]) -> None:
+    """Train these networks and those that they stand on, as far as they are missing, in order.
+
+    Raises:
+        InputError: one is missing and may not be trained.
+        DamageError: a file of one of them has changed.
+    """
+    runs = [Run("train", each) for each in needed]
+    for run in runs:
+        if run.sound() and (warnings := run.status().get("warnings")):
+            store.log_once(logging.WARNING, f"run={run.id}, on which this stands: {warnings[0]}")
+    made: set[str] = set()
+    # Asked again after each group: what stands on a network that was trained again may be stale now.
+    while group := distributed.agreed(_next(runs, made)):
+        for each in group:
+            checks.check_needed(each)
+        side_by_side.train(group)
+        made |= {Run("train", each).key for each in group}
+
+
+def _next(runs: Sequence[Run[Settings]], made: set[str]) -> list[Settings]:
+    """Return what can be trained now, except for what was made."""
+    groups = graph.missing(runs)
+    return [run.settings for run in groups[0] if run.key not in made] if groups else []
+
+
+def announce(own: Sequence[Settings], needed: Sequence[Settings], typed: str) -> None:
+    """Log which networks will be trained first, and add all trainings to the progress display's plan.
 
     Args:
-        needed: the `train` runs that the command depends on, explained networks first.
+        own: the command's own trainings, which are not announced.
+        needed: those that it stands on.
         typed: the command.
-        own: whether the last of them is the command's own training, which is not announced.
     """
     if processes.rank():
         return
-    by_path = {Run("train", each).path: each for each in needed}
-    missing = [each for each in by_path.values() if each.force or not Run("train", each).finished()]
-    if not missing:
+    first = [run.settings for group in graph.missing(Run("train", each) for each in needed) for run in group]
+    to_do = [*first, *(each for each in own if not Run("train", each).reusable())]
+    if not to_do:
         return
-    images, took, known = len(networks.load_data(missing[0]).train), 0.0, True
-    for each in missing:
+    images, took, known = len(networks.load_data(to_do[0]).train), 0.0, True
+    for each in to_do:
         near = similar.alike(each)
         guess, units = similar.seconds(each, images, near), images * similar.epochs(each)
-        if each is missing[0] and (told := similar.told(each, images, typed, near)):
+        if each is to_do[0] and (told := similar.told(each, images, typed, near)):
             store.log_once(logging.INFO, told)
         known, took = known and guess is not None, took + (guess[0] if guess else 0.0)
         progress.display.plan.expect(networks.kind(each), units, guess[0] / units if guess else COST)
-    first = missing[:-1] if own else missing
-    about = f" (about {progress.duration(took)} in all)" if known and took > similar.LONG and len(missing) > 1 else ""
+    about = f" (about {progress.duration(took)} in all)" if known and took > similar.LONG and len(to_do) > 1 else ""
     if len(first) == 1:
         log.info("the %s that this needs is not there yet: it is trained first%s", network_title(first[0]), about)
     elif first:

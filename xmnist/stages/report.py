@@ -9,7 +9,7 @@ from typing import Any
 
 from xmnist.config.settings import ReportSettings
 from xmnist.reporting import cards, collected, curves, gallery, overview, page, standings
-from xmnist.runs import inspection, store
+from xmnist.runs import claims, inspection, store
 from xmnist.runs.index import Found
 from xmnist.runs.store import Run
 from xmnist.runtime import environment, progress
@@ -47,7 +47,7 @@ def main(settings: ReportSettings, typed: str) -> dict[str, Any]:
     """
     with progress.activity("reading runs"):
         run, several = Run("report", settings), collected.chosen(settings, log_left_out=True)
-    with store.claim(run, typed):
+    with claims.claim(run, typed):
         run.write_json("environment.json", environment.describe("cpu", 1, 0))
         with progress.activity("making the page"):
             text, told = _made(several, settings)

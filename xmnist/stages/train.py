@@ -1,16 +1,19 @@
 """Stage `train`: fit one network, or one decoder for each of several layers and alphas."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from xmnist.config.derived import explained, learned, variant
+from xmnist.config.derived import learned, variant
 from xmnist.config.settings import Settings
-from xmnist.runs import store
+from xmnist.plots.pictures import Reconstructor
+from xmnist.runs import claims
+from xmnist.runs.commands import train_command
 from xmnist.runs.store import Run
 from xmnist.runtime import devices, distributed, processes, progress
 from xmnist.runtime.errors import InputError
 from xmnist.stages import missing
-from xmnist.training import networks, side_by_side
+from xmnist.training import checks, networks, results, side_by_side
 
 planned: list[Settings] = []
 """Unfinished jobs of the sweep that this process runs: those that differ only in alpha are trained together."""
@@ -23,7 +26,7 @@ def check(settings: Settings) -> None:
         InputError: it cannot; the message states why.
     """
     for member in _members(settings):
-        networks.check(member)
+        checks.check(member)
 
 
 def main(settings: Settings, typed: str | None = None) -> dict[str, Any]:
@@ -35,7 +38,10 @@ def main(settings: Settings, typed: str | None = None) -> dict[str, Any]:
     with distributed.started(devices.find_device(settings.device)):
         if distributed.agreed(name := Run("train", settings).path.name) != name:
             raise InputError("the processes do not have the same settings")
-        missing.announce(_ahead(settings), typed or "", own=True)
+        members = [] if Run("train", settings).reusable() else _members(settings)
+        basis = _needed(members)
+        missing.announce(members, basis, typed or "")
+        missing.train(basis)
         if _is_multi_run(settings):
             return _train_each(settings, typed).metrics()
         if settings.model.reference and not settings.force:  # with force, each job trains its own run again
@@ -43,10 +49,10 @@ def main(settings: Settings, typed: str | None = None) -> dict[str, Any]:
         return networks.train(settings, typed).metrics()
 
 
-def _ahead(settings: Settings) -> list[Settings]:
-    """Return the networks to train: the classifier that decoders explain, and each of the decoders."""
-    members = _members(settings)
-    return [*([explained(settings)] if settings.model.decodes else []), *members]
+def _needed(members: Sequence[Settings]) -> list[Settings]:
+    """Return the networks that the unfinished ones of these trainings stand on."""
+    runs = [run for run in (Run("train", each) for each in members) if not run.reusable()]
+    return [base.settings for run in runs for base in run.bases()]
 
 
 def _family(settings: Settings) -> list[Settings]:
@@ -72,11 +78,11 @@ def _is_multi_run(settings: Settings) -> bool:
 def _train_each(settings: Settings, typed: str | None) -> Run[Settings]:
     """Train each decoder in its own run; this run holds the table and the picture of all decoders."""
     run = Run("train", settings)
-    with distributed.claimed(lambda: store.claim(run, typed or networks.command(settings))) as needed:
+    with distributed.claimed(lambda: claims.claim(run, typed or train_command(settings))) as needed:
         if needed:
             members = side_by_side.train(_members(settings))
             device = devices.find_device(settings.device)
-            networks.write_environment(run, device)
+            results.write_environment(run, device)
             table = {_name(settings, member): member.metrics() for member in members}
             run.write_json("metrics.json", table)
             run.write_csv("metrics.csv", [{"run": name, **row} for name, row in table.items()])
@@ -92,7 +98,12 @@ def _draw(run: Run[Settings]) -> None:
     with progress.activity("drawing"), distributed.alone():
         images = networks.load_data(run.settings).to(device)
         members = [Run("train", each) for each in _members(run.settings)]
-        networks.draw_examples(run, images, [(each, networks.fitted(each, images, device)) for each in members])
+        tasks = [networks.fitted(each, images, device) for each in members]
+        shown: dict[str, Reconstructor] = {}  # by run: a reference that several decoders share is drawn once
+        for member, task in zip(members, tasks, strict=True):
+            shown |= {each.run.key: each for each in networks.references(member, images)}
+            shown[member.key] = results.reconstructor(member, task)
+        results.draw_examples(run, tasks[0], images, list(shown.values()))
 
 
 def _name(settings: Settings, member: Run[Settings]) -> str:

@@ -1,20 +1,23 @@
 """Training of a run's network: initialised from trained weights, resumed, or from the start."""
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
 
+from xmnist.config.derived import phases
 from xmnist.config.settings import Settings, Training
 from xmnist.data.base import Data
-from xmnist.models import base, joint
+from xmnist.models import base
 from xmnist.plots import pictures
 from xmnist.runs import store, titles
 from xmnist.runs.store import Run
 from xmnist.runtime import devices, distributed, interrupts, processes
 from xmnist.runtime.seeds import derive_seed
 from xmnist.runtime.storage import digest
-from xmnist.training import loop, objectives
+from xmnist.training import loop
+from xmnist.training.objectives import Task
 
 log = logging.getLogger(__name__)
 
@@ -27,33 +30,34 @@ def begins(settings: Settings) -> bool:
     return settings.model.explained and base.made(settings.classifier).begins()
 
 
-def _begin(settings: Settings, model: nn.Module) -> None:
+def _begin(settings: Settings, task: Task) -> None:
     """Initialise a fresh classifier, or that of a joint model, from the trained weights that its settings name."""
-    if begins(settings):
-        network = model.classifier if isinstance(model, joint.Joint) else model
-        log.info("the training begins with %s", base.made(settings.classifier).begin(network))
+    if begins(settings) and task.classifier is not None:
+        log.info("the training begins with %s", base.made(settings.classifier).begin(task.classifier))
 
 
-def fit(run: Run[Settings], parts: list[tuple[objectives.Task, Training]], images: Data) -> list[loop.Row]:
-    """Train one part after the other, resumed where a run was stopped; returns all rows of the history."""
-    state, sources = _resumed(run, parts[0][0].model), run.sources()
+def fit(run: Run[Settings], tasks: Sequence[Task], images: Data) -> list[loop.Row]:
+    """Train one phase after the other, resumed where a run was stopped; returns all rows of the history."""
+    own, several = tasks[0].model, len(tasks) > 1
+    state, sources = _resumed(run, own), run.sources()
     first, before = (state["phase"], state["before"]) if state else (1, [])
     if state is None:
-        _begin(run.settings, parts[0][0].model)
-    if distributed.normalises_apart(parts[0][0].model):
+        _begin(run.settings, tasks[0])
+    if distributed.normalises_apart(own):
         log.warning(
             "BatchNorm has the statistics of each process's own rows on a CPU: %d processes train another network than "
             "one",
             processes.count(),
         )
-    for phase, (task, options) in enumerate(parts, 1):
-        if phase >= first:
-            before = before + _fit_part(run, task, options, images, phase, before, len(parts), state, sources)
-            state = None  # the phases after the resumed one start afresh
-            if len(parts) > 1:
-                run.save(f"phase{phase}.pt", task.model.state_dict())
-                if not processes.rank():
-                    pictures.maps(run, task.model, images.validation, images.info.classes, phase)
+    for phase, (task, options) in enumerate(zip(tasks, phases(run.settings), strict=True), 1):
+        if phase < first:
+            continue
+        before = before + _fit_phase(run, task, options, images, phase, before, len(tasks), state, sources)
+        state = None  # the phases after the resumed one start afresh
+        if several:
+            run.save(f"phase{phase}.pt", task.model.state_dict())
+        if several and task.maps and not processes.rank():
+            pictures.maps(run, task.model, task.maps, images.validation, images.info.classes, phase)
     return before
 
 
@@ -72,19 +76,19 @@ def _resumed(run: Run[Settings], model: nn.Module) -> dict[str, Any] | None:
     return state
 
 
-def _fit_part(
+def _fit_phase(
     run: Run[Settings],
-    task: objectives.Task,
+    task: Task,
     options: Training,
     images: Data,
     phase: int,
     before: list[loop.Row],
-    phases: int,
+    count: int,
     state: dict[str, Any] | None,
     sources: dict[str, Any],
 ) -> list[loop.Row]:
     def numbered(rows: list[loop.Row]) -> list[loop.Row]:
-        return rows if phases == 1 else [{"phase": phase, **row} for row in rows]
+        return rows if count == 1 else [{"phase": phase, **row} for row in rows]
 
     def save(state: dict[str, Any]) -> None:
         if processes.rank():
@@ -100,8 +104,8 @@ def _fit_part(
         return distributed.measured(task.watch, images.validation)
 
     seed = run.settings.seed
-    if phases > 1:
-        log.info("phase %d of %d: %s", phase, phases, titles.phase_title(run.settings, phase))
+    if count > 1:
+        log.info("phase %d of %d: %s", phase, count, titles.phase_title(run.settings, phase))
         seed = derive_seed(seed, f"phase {phase}")
     task.prepare()
     precision = devices.find_precision(options.precision, images.train.labels.device)

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import torch
 from joblib.externals.loky import ProcessPoolExecutor
 
-from xmnist.config.derived import phases, trained
+from xmnist.config.derived import phases
 from xmnist.config.settings import Settings
 from xmnist.runs.store import Run
 from xmnist.runs.titles import network_title
@@ -41,7 +41,7 @@ def train(members: Sequence[Settings]) -> list[Run[Settings]]:
 def side_by_side(members: Sequence[Settings]) -> set[int]:
     """Train the missing runs side by side, if that saves time; returns the indices of the trained ones.
 
-    The runs explain or judge a network that is trained first; none depends on another. Each process has its share of
+    None of the runs stands on another, and those that they stand on are finished. Each process has its share of
     the threads: two decoders on a thread each are done sooner than one after the other on two. On two threads a
     ClaDec's weights are those of a training alone, bit for bit (but for a spatial layer's with batches of 128 and more
     in float32): its gradients are then the same. Everything else differs by rounding, as always when the number of
@@ -51,9 +51,6 @@ def side_by_side(members: Sequence[Settings]) -> set[int]:
     count = _count(list(missing.values()))
     if count < 2:
         return set()
-    # Before the workers start: two that need the same classifier would both want to train it.
-    for each in missing.values():
-        networks.found_or_trained(trained(each, "classifier"))
     log.info("training %d networks, %d at a time", len(missing), count)
     with progress.activity(f"training {len(missing)} networks, {count} at a time"):
         return _all(missing, count)

@@ -35,8 +35,8 @@ class JointModel(ModelDeclaration):
     ]
 
     @property
-    def needs_masks(self) -> bool:
-        return self.loss == "hybrid"
+    def needs_masks(self) -> str:
+        return "model.loss=hybrid" if self.loss == "hybrid" else ""
 
     def heading(self, layer: str) -> str:
         return f"Joint model, {self.loss}"
@@ -51,3 +51,8 @@ class JointModel(ModelDeclaration):
         from xmnist.models import joint
 
         return joint.Joint(classifier, joint.Explainer(shape, self.width, self.depth, self.init_bias), self.gates)
+
+    def check_network(self, network: Any, example: Any) -> None:
+        from xmnist.models import joint
+
+        joint.check_gates(network, example)
