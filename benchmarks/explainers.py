@@ -14,7 +14,7 @@ from zennit.composites import EpsilonGammaBox
 from benchmarks.timing import Ratio, side_by_side
 from xmnist.cli import hooks
 from xmnist.config.declarations import EXPLAINERS
-from xmnist.config.resolution import conf_dir
+from xmnist.config.defaults import conf_dir
 from xmnist.models import base
 from xmnist.models.layers import freeze, place
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from xmnist.config.resolution import RESERVED
+from xmnist.config.chosen import RESERVED
 from xmnist.metrics.localisation import mass_inside
 
 

@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from numpy.typing import NDArray
 
 from xmnist.cli import hooks
-from xmnist.config import resolution
+from xmnist.config import defaults, resolution
 from xmnist.runs import claims, store
 from xmnist.runs.store import Run
 
@@ -37,7 +37,7 @@ BROWSER = Path("/usr/bin/chromium")
 def resolved(stage: str, *words: str) -> resolution.Settings:
     """The settings of `xmnist STAGE WORDS`."""
     hooks.register(stage, ["dataset=mnist"])
-    with initialize_config_dir(resolution.conf_dir(), version_base="1.3"):
+    with initialize_config_dir(defaults.conf_dir(), version_base="1.3"):
         return resolution.resolve(compose(stage, list(words)), stage)
 
 

@@ -19,7 +19,7 @@ from torch import nn
 
 from xmnist.cli import hooks, main
 from xmnist.config.declarations import DATASETS
-from xmnist.config.resolution import conf_dir
+from xmnist.config.defaults import conf_dir
 from xmnist.data.sets.downloaded import Published
 from xmnist.models import base
 

@@ -30,7 +30,7 @@ def folder(tmp_path: Path, xmnist: Xmnist) -> Path:
 
 
 def test_each_file_of_the_docs_is_short() -> None:
-    assert set(FILES) == {"rise.py", "gini.py", "tiny_net.py", "stripes.py"}
+    assert set(FILES) == {"rise.py", "gini.py", "tiny_net.py", "stripes.py", "denoising.py"}
     assert all(len(code.strip().splitlines()) <= 25 for code in FILES.values())
 
 
@@ -60,6 +60,24 @@ def test_one_file_each_is_explained_measured_shown_and_told_of(xmnist: Xmnist, f
     assert "RISE" in page and "Gini coefficient of the map" in page
     listed = xmnist("runs")
     assert listed.stdout.count("done") == 3 and "edited" not in listed.stdout
+
+
+def test_a_kind_of_model_is_one_file_too(xmnist: Xmnist, folder: Path) -> None:
+    words = ("plugins=[denoising.py]", *TINY, "model=denoising", "layer=conv")
+    trained = xmnist("train", *words, "alpha=null")
+    assert trained.returncode == 0 and "done: outputs/train/glyphs/denoising/layer=conv" in trained.stdout, (
+        trained.stderr
+    )
+    assert "already done" in xmnist("train", *words).stdout
+    wrong = xmnist("train", *words, "model.noise=much")
+    assert wrong.returncode == 2 and "model.noise must be a number, got 'much'" in wrong.stderr
+    assert re.search(r"model\.noise +a number", xmnist("train", "--help", *words).stdout)
+    (folder / "denoising.py").unlink()
+    listed = xmnist("runs", "model=denoising")
+    assert " done " in listed.stdout and "sse" in listed.stdout and "warning" not in listed.stderr
+    assert xmnist("report").returncode == 0
+    page = (folder / "outputs" / "report" / "index.html").read_text()
+    assert "Denoising autoencoder of layer conv: vgg_small on glyphs" in page
 
 
 def test_an_edited_file_is_another_run_and_the_same_one_is_found(xmnist: Xmnist, folder: Path) -> None:

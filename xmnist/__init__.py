@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from xmnist.explainers.base import explainer as explainer
     from xmnist.metrics.base import metric as metric
     from xmnist.models.base import classifier as classifier
+    from xmnist.models.kinds.base import model as model
+    from xmnist.training.objectives.base import objective as objective
 
 __version__ = "0.1.0"
 
@@ -28,6 +30,8 @@ _PLACES = {
     **dict.fromkeys(("Heatmap", "explainer"), "explainers.base"),
     "metric": "metrics.base",
     "classifier": "models.base",
+    "model": "models.kinds.base",
+    "objective": "training.objectives.base",
 }
 """Public name -> the module that has it."""
 

@@ -12,9 +12,9 @@ import yaml
 from helpers import OPTIONS, TINY, build
 from xmnist import data
 from xmnist.cli import hooks
-from xmnist.config import derived, resolution, schema
+from xmnist.config import defaults, derived, resolution, schema
 from xmnist.config.declarations import COMPONENTS, DATASETS, EXPLAINERS, MODELS, rules_of
-from xmnist.config.resolution import conf_dir
+from xmnist.config.defaults import conf_dir
 from xmnist.models import decoders, joint
 from xmnist.models.layers import Encoder
 from xmnist.training import loop, losses, objectives
@@ -61,7 +61,7 @@ def test_every_option_has_a_file_and_every_file_an_option(group: str) -> None:
 def test_every_file_of_a_component_has_all_of_its_keys(group: str, name: str) -> None:
     """Also those for which its declaration has a default, which is what they were before there was this key."""
     keys = COMPONENTS[group][name].keys
-    own = resolution.option(group, name)
+    own = defaults.option(group, name)
     assert own.get("model", own).keys() == {"name", *keys}
     assert all(key.help for key in keys.values())
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from xmnist import data
-from xmnist.config import resolution
+from xmnist.config import defaults
 from xmnist.config.declarations import DATASETS, SELECTIONS
 from xmnist.config.rules import CLASS, whole
 from xmnist.data.base import Info, Split
@@ -129,7 +129,7 @@ NAMED: list[tuple[dict[str, Any], set[str]]] = [
 
 @pytest.mark.parametrize(("given", "untold"), NAMED)
 def test_names_hold_no_key_that_came_later_and_says_nothing(given: dict[str, Any], untold: set[str]) -> None:
-    options = resolution.option("dataset", given["name"]) | given
+    options = defaults.option("dataset", given["name"]) | given
     made = data.dataset_of(options)
     assert made.plain().keys() - made.identity().keys() == untold | {*made.unseen}
     assert made.identity().items() <= made.plain().items()
@@ -139,7 +139,7 @@ def test_names_hold_no_key_that_came_later_and_says_nothing(given: dict[str, Any
 
 def test_selections_name_no_label_where_none_was_before() -> None:
     for name, told in (("per_class", False), ("sample", False), ("mixed", True), ("misclassified", True)):
-        made = data.selection_of(resolution.option("select", name))
+        made = data.selection_of(defaults.option("select", name))
         assert ("label" in made.identity()) == told
         labelled = dataclasses.replace(made, label=3)  # type: ignore[call-arg]
         assert labelled.identity() == labelled.plain()
@@ -149,7 +149,7 @@ def test_what_is_not_known_here_keeps_its_options_and_no_folder(tmp_path: Path) 
     other = {"name": "elsewhere", "images": str(tmp_path / "images"), "count": 3}
     assert data.recorded(other) is None and DATASETS.recorded(other).identity() == other
     assert data.public(other) == {"name": "elsewhere", "images": "images", "count": 3}
-    folder = resolution.option("dataset", "folder") | {"path": str(tmp_path / "mine")}
+    folder = defaults.option("dataset", "folder") | {"path": str(tmp_path / "mine")}
     assert data.public(folder)["path"] == "mine"
     made = data.dataset_of(folder)
     assert "dataset.path=DIR (mine)" in made.source_note() and not made.present("") and made.resolved() is made

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xmnist.config import resolution
+from xmnist.config import defaults, resolution
 from xmnist.config.settings import of_plain
 from xmnist.data import fingerprint, layouts
 from xmnist.runtime.errors import InputError
@@ -139,7 +139,7 @@ def test_a_folder_of_the_world_is_read_as_it_is_meant_or_refused(tmp_path: Path,
 
 
 def test_the_table_in_the_docs_has_these_folders() -> None:
-    text = (Path(resolution.conf_dir()).parent / "docs" / "data.md").read_text(encoding="utf-8")
+    text = (Path(defaults.conf_dir()).parent / "docs" / "data.md").read_text(encoding="utf-8")
     for name in WORLD:
         assert f"| {name} |" in text
 

@@ -5,7 +5,7 @@ import torch
 
 from helpers import build, size_of
 from xmnist.config.declarations import CLASSIFIERS
-from xmnist.config.resolution import option
+from xmnist.config.defaults import option
 from xmnist.models import decoders, layers
 from xmnist.models.layers import Encoder, freeze, place
 from xmnist.runtime.errors import InputError

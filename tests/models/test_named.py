@@ -8,7 +8,7 @@ from torch import nn
 
 from helpers import build
 from xmnist.config.declarations import CLASSIFIERS
-from xmnist.config.resolution import conf_dir, option
+from xmnist.config.defaults import conf_dir, option
 
 PAGE = Path(conf_dir()).parent / "docs" / "layers.md"
 

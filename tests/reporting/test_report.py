@@ -194,7 +194,7 @@ def test_the_command_as_a_user_types_it(xmnist: Xmnist, tmp_path: Path, drawn: M
     for words, message in (
         (["dataset=mnist"], "no finished run fits dataset=mnist (there: dataset=glyphs)"),
         (["experiment=montavon"], "no finished run fits experiment=montavon (there: experiment=smoke)"),
-        (["dataset=mnits"], "got 'mnits'; did you mean 'mnist'?"),
+        (["dataset=mnits"], "no only.dataset 'mnits'; did you mean 'mnist'?"),
         ([f"run={out}"], f"no run '{out}' (newest below {out}/: "),
         ([f"run={out / 'report'}"], f"run={out}/report is a report: {out}/report/index.html"),
         ([f"run={folder}", "model=refae"], "is one run, which needs no filter: leave model out"),

@@ -14,7 +14,7 @@ from torch import nn
 
 from helpers import composed
 from xmnist.cli import arguments
-from xmnist.config import derived, resolution
+from xmnist.config import derived, resolution, schema
 from xmnist.config.declarations import COMPONENTS
 from xmnist.config.derived import trained
 from xmnist.runs import claims, commands, store
@@ -302,5 +302,5 @@ def test_settings_can_be_said_again_in_words(settings: Settings, overrides: tupl
     for said in (own, derived.trained(own, "classifier"), *decoder):
         repeated = derived.trained(again, said.model.name, said.alpha) if said is not own else again
         assert store.run_id("train", repeated) == store.run_id("train", said)
-    assert {k: getattr(again, k) for k in resolution.COMMON} == {k: getattr(own, k) for k in resolution.COMMON}
+    assert {k: getattr(again, k) for k in schema.COMMON} == {k: getattr(own, k) for k in schema.COMMON}
     assert words(own)[0].startswith("dataset=") and len(words(settings("dataset=mnist"))) == 2

@@ -16,7 +16,7 @@ from PIL import Image
 
 from helpers import TINY
 from xmnist import data
-from xmnist.config import derived, resolution
+from xmnist.config import chosen, derived, resolution
 from xmnist.config.declarations import EXPLAINERS
 from xmnist.explainers import gradients
 from xmnist.plots import grids
@@ -183,7 +183,7 @@ def test_all_heatmap_explainers_from_one_command(settings: Settings) -> None:
     own = settings("+experiment=heatmaps", *short, stage="explain")
     explain.main(own, "xmnist explain ...")
     arrays = dict(np.load(Run("explain", own).path / "explanations.npz"))
-    maps = {name: array for name, array in arrays.items() if name not in resolution.RESERVED}
+    maps = {name: array for name, array in arrays.items() if name not in chosen.RESERVED}
     posthoc = {each.name for each in EXPLAINERS.values() if each.answer == "heatmap"}
     assert set(maps) == posthoc | {"simple_taylor"}
     assert all(array.shape == (8, 1, 28, 28) and np.isfinite(array).all() for array in maps.values())

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from helpers import TINY, composed
-from xmnist.config import resolution, sizing
+from xmnist.config import defaults, resolution, sizing
 from xmnist.data import own
 from xmnist.data.base import Data, Info, Split
 from xmnist.runs import claims
@@ -72,7 +72,7 @@ def test_a_warning_stands_at_the_run_that_it_is_about(settings: Any) -> None:
 def test_a_folder_of_any_size_makes_a_few_hundred_steps(count: int, size: int, epochs: int, lr: float) -> None:
     """The second example of its issue: 82 images were trained on in 6 steps."""
     images = int(count * 0.85 * 0.8)
-    trainer = resolution.option("trainer", "default") | {"joint": {}}
+    trainer = defaults.option("trainer", "default") | {"joint": {}}
     fitted = sizing.fitted_trainer(trainer, images)
     assert (fitted["batch_size"], fitted["epochs"], fitted["lr"]) == (size, epochs, lr)
     assert epochs * -(-images // size) >= 400 and fitted["decoder"]["epochs"] * -(-images // 32) >= 400

@@ -50,11 +50,11 @@ def _small(overrides: Sequence[str]) -> list[str]:
     """
     if not any(re.fullmatch(r"\+*experiment=smoke", word) for word in overrides):
         return []
-    from xmnist.config import resolution  # and OmegaConf
+    from xmnist.config import defaults  # and OmegaConf
 
     names = [word.partition("=")[2] for word in overrides if word.startswith("dataset=")]
     name = names[-1] if names else "glyphs"
-    return [f"+small@dataset={name}"] if Path(resolution.conf_dir(), "small", f"{name}.yaml").is_file() else []
+    return [f"+small@dataset={name}"] if Path(defaults.conf_dir(), "small", f"{name}.yaml").is_file() else []
 
 
 def refuse_bare(stage: str, flags: Sequence[str]) -> None:

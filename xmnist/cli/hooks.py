@@ -27,8 +27,8 @@ from xmnist import data
 from xmnist.cli import sweeps
 from xmnist.cli.basis import Basis
 from xmnist.cli.suggestions import meant
-from xmnist.config import components, plugins, resolution
-from xmnist.config.declarations import EXPLAINERS, METRICS, loss_weights, rules_of
+from xmnist.config import components, defaults, help, plugins, resolution
+from xmnist.config.declarations import EXPLAINERS, METRICS, MODELS, rules_of
 from xmnist.config.derived import foreign
 from xmnist.config.schema import OWN, STAGES
 from xmnist.data import files
@@ -54,6 +54,8 @@ def register(stage: str, argv: Sequence[str]) -> None:
         for kind in group.own():
             node = {"name": kind.name} | {key: own.default for key, own in kind.keys.items()}
             package = f"{group.word}s.{kind.name}" if group.word in ("explainer", "metric") else None
+            if group is MODELS:
+                node, package = {"model": node, "alpha": None}, "_global_"
             ConfigStore.instance().store(kind.name, node, group.word, package, "xmnist")
 
 
@@ -66,7 +68,7 @@ def _metric_help() -> str:
 def _key_help(stage: str, cfg: DictConfig) -> str:
     explainers = {str(k): v.name for k, v in (cfg.get("explainers") or {}).items() if v.get("name") in EXPLAINERS}
     metrics = [str(name) for name in (cfg.get("metrics") or {}) if name in METRICS]
-    return resolution.describe(stage, {group: cfg[group].name for group in STAGES[stage][0]}, explainers, metrics)
+    return help.describe(stage, {group: cfg[group].name for group in STAGES[stage][0]}, explainers, metrics)
 
 
 def typed(hydra: Any, run: store.Run) -> str:
@@ -104,7 +106,7 @@ def _default_dataset(argv: Sequence[str]) -> str:
     if named or {"--help", "-h", "-sc", "--shell-completion"} & set(argv):
         return "mnist"  # nothing is run, or the name that was typed replaces this one
     if "XMNIST_DEFAULT_DATASET" not in os.environ:
-        mnist = data.dataset_of(resolution.option("dataset", "mnist"))
+        mnist = data.dataset_of(defaults.option("dataset", "mnist"))
         there = mnist.present(_folder(argv)) or files.reachable("mnist")
         os.environ["XMNIST_DEFAULT_DATASET"] = "mnist" if there else "glyphs"
     return os.environ["XMNIST_DEFAULT_DATASET"]
@@ -238,10 +240,6 @@ def _of_another_stage(word: str, stage: str) -> str:
     return f"{key} belongs to {owners}, not to xmnist {stage}" if key in foreign(stage) else ""
 
 
-def _of_joint(key: str) -> str:
-    return f"{key} belongs to model=joint" if key in loss_weights() else ""
-
-
 def _of_another_option(key: str, words: Sequence[str]) -> str:
     """Return why a key is refused that another option of its group has, or that stands below another key."""
     group, _, rest = key.partition(".")
@@ -267,8 +265,9 @@ def explain(error: Exception, stage: str, words: Sequence[str]) -> str:
     text = (str(error) or type(error).__name__).strip()
     match = re.match(r"Could not override '([^'@]+)", text)
     if match:
-        refused = _of_another_stage(match[1], stage) or _of_joint(match[1]) or _of_another_option(match[1], words)
-        return refused or str(unknown("key", match[1], _siblings(match[1], stage, words), "keys"))
+        key = match[1]
+        refused = _of_another_stage(key, stage) or resolution.weight_of(key) or _of_another_option(key, words)
+        return refused or str(unknown("key", key, _siblings(key, stage, words), "keys"))
     line = text.splitlines()[0]
     ambiguous = re.match(r"Ambiguous value for argument '(.*?)=(.*)'", line)
     if ambiguous:
@@ -286,7 +285,7 @@ def _siblings(key: str, stage: str, words: Sequence[str]) -> list[str]:
     GlobalHydra.instance().clear()
     groups = (*STAGES[stage][0], "trainer", "explainer", "metric")
     chosen = [w for w in words if w.partition("=")[0] in groups and ("," not in w or "=[" in w)]
-    with initialize_config_dir(resolution.conf_dir(), version_base="1.3"):
+    with initialize_config_dir(defaults.conf_dir(), version_base="1.3"):
         try:
             cfg = compose(stage, chosen)
         except (HydraException, OmegaConfBaseException):

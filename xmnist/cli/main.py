@@ -113,7 +113,7 @@ def _main() -> None:
     from yaml import YAMLError
 
     from xmnist.cli import hooks, sweeps, trust
-    from xmnist.config import resolution
+    from xmnist.config import defaults
 
     parser = get_args_parser()
     # By default, argparse would print its own usage text and exit.
@@ -132,7 +132,7 @@ def _main() -> None:
         os.environ[TRACEBACK] = "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # without it, Hydra would print its own report and exit
     try:
-        hydra.main(version_base="1.3", config_path=resolution.conf_dir(), config_name=stage)(job)()
+        hydra.main(version_base="1.3", config_path=defaults.conf_dir(), config_name=stage)(job)()
         if asked.cfg:
             hooks.warn_of_glyphs(overrides)
     except sweeps.SweepFailed as error:

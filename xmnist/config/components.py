@@ -14,7 +14,7 @@ import dataclasses
 import inspect
 import pkgutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -260,6 +260,16 @@ class Group(Generic[C]):
     def known(self) -> list[type[C]]:
         """Return all components, including those that are only remembered."""
         return [*self.values(), *self._remembered.values()]
+
+    def check_known(self, key: str, words: Iterable[str]) -> None:
+        """Check that names are those of components, which may be only remembered.
+
+        Raises:
+            InputError: one is not; `key` is the word for it.
+        """
+        for word in words:
+            if self.get(word) is None:
+                raise unknown(key, word, [*self, *self._remembered])
 
     def values(self) -> list[type[C]]:
         """Return all components."""

@@ -1,6 +1,6 @@
 """Base classes of declarations: the facts about each kind of component that are known without computing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal, Self, get_args
 
@@ -167,6 +167,22 @@ class ModelDeclaration(Component):
     first: ClassVar[tuple[str, ...]] = ()
     named: ClassVar[tuple[str, ...]] = ()
 
+    @classmethod
+    def described(cls) -> Options:
+        facts = {key: getattr(cls, key) for key in ("decodes", "explained", "basis")} | {"part": cls.part or ""}
+        return super().described() | facts | {key: list(getattr(cls, key)) for key in ("main", "first", "named")}
+
+    @classmethod
+    def stand_in(cls, name: str, about: Options) -> type[Self]:
+        kind = super().stand_in(name, about)
+        for key, usual in cls.described().items():
+            told = about.get(key)
+            # A run directory may hold anything, so every value is checked.
+            if key != "title" and type(told) is type(usual):
+                setattr(kind, key, tuple(map(str, told)) if isinstance(told, list) else told)
+        kind.part = kind.part if kind.part in ("decoder", "joint") else None
+        return kind
+
     def turned(self, name: str) -> "ModelDeclaration":
         """Return the kind of that name, with the options that it shares with this one."""
         kind = MODELS[name]
@@ -238,6 +254,11 @@ def is_control(name: str) -> bool:
     """Return whether an explainer is a model-independent control."""
     declared = EXPLAINERS.get(name.split(",")[0])
     return declared is not None and declared.control
+
+
+def kinds_with(feature: Callable[[type[ModelDeclaration]], Any]) -> str:
+    """Return the kinds of models that have a feature, as a command names them: model=joint."""
+    return " or ".join(f"model={kind.name}" for kind in MODELS.values() if feature(kind))
 
 
 def decoder_names() -> list[str]:

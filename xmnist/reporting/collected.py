@@ -13,6 +13,7 @@ import pandas as pd
 
 from xmnist.config import derived
 from xmnist.config.components import listed
+from xmnist.config.declarations import COMPONENTS
 from xmnist.config.settings import OneOrMore, ReportSettings, Settings
 from xmnist.runs import index, inspection, store
 from xmnist.runs.index import Found
@@ -36,6 +37,9 @@ def chosen(settings: ReportSettings, log_left_out: bool = False) -> list[Found]:
         run = index.named(settings.run, out_dir, lambda path: path.parts[-4:][0] in ("train", "explain", "evaluate"))
         return _one(run, log_left_out)
     everything = index.below(out_dir)
+    for key, words in only.items():
+        if key in COMPONENTS:
+            COMPONENTS[key].check_known(f"only.{key}", listed(words))
     done = [run for run in everything if run.state == "done" and run.stage != "export"]
     left = [run for run in done if all(_fits(run, key, listed(words)) for key, words in only.items())]
     # The networks of an experiment's runs may come from other commands, and belong to them all the same.

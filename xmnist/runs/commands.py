@@ -10,8 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from xmnist.config.components import Options
 from xmnist.config.declarations import DATASETS, loss_weights
+from xmnist.config.defaults import conf_dir, option
 from xmnist.config.derived import plain
-from xmnist.config.resolution import conf_dir, option
 from xmnist.config.rules import quoted
 from xmnist.config.schema import COMMON, JOINT_TRAINING, TRAINING
 from xmnist.config.settings import Settings

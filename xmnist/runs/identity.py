@@ -41,7 +41,9 @@ def run_id(stage: str, settings: StageSettings) -> str:
 def identity(settings: StageSettings, stage: str = "train") -> Options:
     """Return every setting that can change the result of a run, and nothing else (no device, no paths)."""
     if isinstance(settings, ExportSettings):
-        return {"dataset": settings.dataset.plain()}
+        dataset = settings.dataset
+        # Names of exports hold every key, unlike those of other runs; of a plug-in they hold no path of this machine.
+        return {"dataset": dataset.identity() if dataset.plugin else dataset.plain()}
     assert isinstance(settings, Settings)
     if not isinstance(settings, ExplainingSettings):
         return _of_training(settings)
@@ -63,7 +65,7 @@ def identity(settings: StageSettings, stage: str = "train") -> Options:
 def _of_training(settings: Settings) -> Options:
     """Return the settings that can change a trained network."""
     trainer = {k: v for k, v in training(settings).items() if k != "precision"}  # recorded, like the device
-    out = {"model": settings.model.plain(), "seed": settings.seed, "trainer": trainer}
+    out = {"model": settings.model.identity(), "seed": settings.seed, "trainer": trainer}
     out |= {"classifier": settings.classifier.identity(), "dataset": settings.dataset.identity()}
     if decoder := judged(settings):
         return out | {"judges": identity(decoder)}

@@ -1,7 +1,7 @@
 """Filters of runs on a command line: `KEY=VALUE` words for any setting, the state and the age."""
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xmnist.config.declarations import COMPONENTS, explained_names, loss_weights
@@ -22,11 +22,6 @@ def words() -> tuple[str, ...]:
     return (*TOLD, *AGES, "out_dir", "explainer", "metric", "alpha", *COMPONENTS, *COMMON, *loss_weights())
 
 
-def closed() -> dict[str, Collection[str]]:
-    """Return the keys that have a closed list of values, with that list."""
-    return {"state": STATES, "stage": RUNS, **COMPONENTS}
-
-
 def check_value(key: str, text: str) -> None:
     """Refuse a value that no run can have.
 
@@ -35,7 +30,7 @@ def check_value(key: str, text: str) -> None:
     """
     if key in AGES:
         _seconds(key, text)
-    values = closed().get(key)
+    values = {"state": STATES, "stage": RUNS}.get(key)
     for word in _split(text):
         if values is not None and word not in values:
             raise unknown(key, word, values)
@@ -67,11 +62,14 @@ def flat(run: Found) -> dict[str, Any]:
 
 
 def check_keys(filters: Mapping[str, str], runs: Sequence[Found]) -> None:
-    """Refuse a filter whose key no run has.
+    """Refuse a filter whose key no run has, or a component that is not known; `runs` have told of those of plug-ins.
 
     Raises:
         InputError: there is such a filter; the message names its key, and the keys beside it.
     """
+    for key, text in filters.items():
+        if key in COMPONENTS:
+            COMPONENTS[key].check_known(key, _split(text))
     keys = {key for run in runs for key in flat(run)} | set(words())
     for key in filters:
         parent = key.rpartition(".")[0]
