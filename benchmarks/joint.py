@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks.timing import Ratio, side_by_side
-from benchmarks.train import CPU, OPTIONS, classifier
+from benchmarks.train import CPU, OPTIONS, classifier, learning
 from xmnist.data.base import Data, Info, Split
 from xmnist.models import joint
 from xmnist.models.layers import place
@@ -44,7 +44,7 @@ def _program(split: Split, frozen: tuple[str, ...]) -> float:
     task = objectives.joint.joint(model, data, frozen, 0.9, 0.9, 1.0, "unsupervised")
     task.prepare()
     rates = {"classifier": 1e-3, "explainer": 1e-3}
-    own = {**OPTIONS, "batch_size": BATCH, "precision": "fp32", "lr": rates, "figures": task.figures}
+    own = learning({**OPTIONS, "batch_size": BATCH, "precision": "fp32", "lr": rates, "figures": task.figures})
     return loop.fit(model, task.loss, task.rows(), lambda: task.watch(few), **own)[0]["seconds"]
 
 

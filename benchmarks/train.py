@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.timing import Ratio, side_by_side
+from xmnist.config.schema import TRAINING
+from xmnist.config.trainer import Training
 from xmnist.data.base import Data, Info, Split
 from xmnist.models import base, decoders
 from xmnist.models.layers import freeze, place
@@ -20,6 +22,13 @@ OPTIONS: dict[str, Any] = {
     **{"schedule": "one_cycle", "warmup": 0.3, "step_epochs": 1, "factor": 0.1, "patience": 2, "keep": "best"},
     **{"stop_patience": None, "stop_delta": 0.0, "min_lr": 0.0, "lr": 1e-3},
 }
+
+
+def learning(options: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of `loop.fit` from keys of `trainer`, with others beside them."""
+    return {key: value for key, value in options.items() if key not in TRAINING} | vars(Training.of(options))
+
+
 CODES = {"dense": (128,), "conv": (64, 7, 7)}
 
 
@@ -66,7 +75,7 @@ def program(name: str, data: Data, batch: int, precision: str, whole: bool) -> C
     task = _task(name, data, precision)
 
     def run() -> float | None:
-        own = {**OPTIONS, "batch_size": batch, "precision": precision, "figures": task.figures}
+        own = learning({**OPTIONS, "batch_size": batch, "precision": precision, "figures": task.figures})
         history = loop.fit(task.model, task.loss, task.rows(), lambda: task.watch(data.validation), **own)
         return None if whole else history[0]["seconds"]
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from xmnist.config.declarations import CLASSIFIERS, DATASETS, EXPLAINERS, METRICS, MODELS
+from xmnist.config.declarations import CLASSIFIERS, DATASETS, EXPLAINERS, METRICS
+from xmnist.config.kinds import MODELS
 
 DOCS = Path(__file__).parents[1] / "docs"
 

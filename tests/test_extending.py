@@ -134,6 +134,10 @@ WRONG = {
         HEAD + "@xmnist.explainer('lrp')\nclass A(xmnist.Heatmap):\n    pass\n",
         "plugins={file}: explainer 'lrp' is there already, declared in xmnist.explainers.lrp",
     ),
+    "closed": (
+        "from xmnist.training.schedules.base import schedule\n@schedule('mine')\nclass A:\n    pass\n",
+        "plugins={file}: schedule 'mine': a plug-in cannot declare one",
+    ),
     "no default": (
         HEAD + "@xmnist.explainer('mine')\nclass A(xmnist.Heatmap):\n    samples: int\n",
         "plugins={file}: explainer 'mine': key 'samples' needs a default",

@@ -104,7 +104,7 @@ def test_the_nearest_run_is_told_unless_its_difference_was_typed(classifier: Run
     """The first example of its issue: a classifier is there, and a command would train another for minutes."""
     other = settings(*TINY, "model=classifier", "seed=7", "dataset.train=null", "dataset=mnist")
     own = classifier.settings
-    trainer = replace(own.trainer, epochs=600)
+    trainer = replace(own.trainer, own=own.trainer.own | {"epochs": 600})
     other = replace(own, dataset=replace(own.dataset, train=60000), trainer=trainer)
     near = similar.alike(other)
     line = similar.told(other, 57_000, "xmnist evaluate metric=classification dataset=glyphs", near)

@@ -55,7 +55,7 @@ def test_numbers_are_normalised_so_that_0_and_0_point_0_are_one_run(settings: Se
         ("device=gpu", "device must be one of auto, cpu, cuda, cuda:N, mps, got 'gpu'"),
         ("trainer.epochs=0", "trainer.epochs must be a whole number of at least 1, at most a billion, or auto, got 0"),
         ("trainer.lr=0", "trainer.lr must be a number above 0, or auto, got 0"),
-        ("trainer.optimizer=adagrad", "trainer.optimizer must be one of sgd, adam, adamw, got 'adagrad'"),
+        ("trainer.optimizer=adagrad", "trainer.optimizer must be one of adam, adamw, sgd, got 'adagrad'"),
         ("+trainer.epoch=3", "no key 'trainer.epoch'; did you mean 'trainer.epochs'"),
         ("+trainer.decoder.rl=3", "no key 'trainer.decoder.rl'; did you mean 'trainer.decoder.lr'"),
         ("+foo=3", r"no key 'foo' \(keys: "),

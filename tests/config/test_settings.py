@@ -11,7 +11,8 @@ import pytest
 
 from helpers import composed
 from xmnist.config import resolution
-from xmnist.config.settings import KINDS, ReportSettings, StageSettings, Trainer, of_plain
+from xmnist.config.settings import KINDS, ReportSettings, StageSettings, of_plain
+from xmnist.config.trainer import Trainer
 from xmnist.runtime.errors import InputError
 
 COMMANDS = json.loads((Path(__file__).parents[1] / "golden" / "names.json").read_text())

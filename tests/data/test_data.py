@@ -166,7 +166,7 @@ def test_the_original_settings_train_on_cifar(
     small = ("dataset.train=60", "dataset.test=20", "dataset.validation=0.2", "trainer.epochs=1", "layer=conv6")
     words = ("+experiment=cladec_original", "dataset=cifar10", *small, "device=cpu", f"data_dir={tmp_path}")
     own = settings(*words)
-    assert (own.alpha, own.model.reconstruction, own.trainer.lr) == (0.001, "mse", 0.1)
+    assert (own.alpha, own.model.reconstruction, own.trainer.own["lr"]) == (0.001, "mse", 0.1)
     train.check(own)
     found = train.main(own)
     mse, sse = found["reconstruction_mse"], found["reconstruction_sse"]

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 import helpers
-from helpers import OPTIONS, ended, size_of, started
+from helpers import OPTIONS, ended, learning, size_of, started
 from networks import explainer
 from xmnist import data
 from xmnist.config import derived, resolution
@@ -215,7 +215,7 @@ def test_a_phase_freezes_what_it_should(frozen: tuple[str, ...], loss: str) -> N
         lambda module, args, out: modes.add((torch.is_grad_enabled(), module.training))
     )
     task.prepare()
-    options = {**OPTIONS, "epochs": 1, "lr": {"classifier": 0.01, "explainer": 0.01}, "figures": task.figures}
+    options = learning({**OPTIONS, "epochs": 1, "lr": {"classifier": 0.01, "explainer": 0.01}, "figures": task.figures})
     loop.fit(model, task.loss, task.rows(), lambda: task.watch(masked_data().validation), **options)
     for part in joint.PARTS:
         changed = moved(parts[part], state(model.get_submodule(part)))
@@ -289,9 +289,9 @@ def test_phases_are_read_from_the_config(settings: Settings) -> None:
         {"classifier": 0.1, "explainer": 0.2},
         {"classifier": 0.1, "explainer": 0.3},
     ]
-    assert {p.optimizer for p in found} == {"sgd"} and own.trainer.optimizer == "adamw"
+    assert {p.optimizer.name for p in found} == {"sgd"} and own.trainer.own["optimizer"] == "adamw"
     published = derived.phases(settings("model=joint", "dataset=polygons", "trainer=paper"))
-    assert [(p.epochs, p.batch_size, p.optimizer, p.momentum, p.weight_decay) for p in published] == [
+    assert [(p.epochs, p.batch_size, p.optimizer.name, p.optimizer.momentum, p.weight_decay) for p in published] == [
         *((10, 8, "sgd", 0.9, 1e-4), (10, 8, "sgd", 0.9, 1e-4), (100, 8, "sgd", 0.9, 1e-4)),
     ]
     assert [p.lr for p in published] == [

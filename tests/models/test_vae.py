@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Normal, kl_divergence
 from torch.nn import functional as F
 
-from helpers import OPTIONS, TINY, build, size_of
+from helpers import OPTIONS, TINY, build, learning, size_of
 from xmnist import data
 from xmnist.config import derived, resolution
 from xmnist.data.base import Data, Info, Split
@@ -197,7 +197,7 @@ def test_every_part_of_the_network_learns_and_the_classifier_does_not(
     task = build(tiny_data)
     assert task.explained is not None
     before, judge = state(task.model), state(task.explained)
-    options = {**OPTIONS, "epochs": 1, "lr": 1e-3}
+    options = learning({**OPTIONS, "epochs": 1, "lr": 1e-3})
     loop.fit(task.model, task.loss, task.rows(), lambda: task.watch(tiny_data.validation), **options)
     after = state(task.model)
     moved = {name for name in before if not torch.equal(before[name], after[name])}
@@ -242,7 +242,7 @@ def test_codes_made_once_give_what_codes_made_anew_give(
         monkeypatch.setattr(objectives.base, "CODES_AT_MOST", limit)
         task = cladec_vae(tiny_data, layer)
         assert len(task.rows().columns) == (3 if limit else 2)  # type: ignore[attr-defined]
-        options = {**OPTIONS, "epochs": 1, "lr": 1e-3, "eps": 1e-4}
+        options = learning({**OPTIONS, "epochs": 1, "lr": 1e-3, "eps": 1e-4})
         loop.fit(task.model, task.loss, task.rows(), lambda task=task: task.watch(tiny_data.validation), **options)  # type: ignore[misc]
         found.append(state(task.model))
     torch.testing.assert_close(found[0], found[1], rtol=1e-3, atol=1e-4)

@@ -70,7 +70,8 @@ def with_another(settings: Any, key: str, value: Any) -> Any:
     if first in COMPONENTS:
         return replace(settings, **{first: COMPONENTS[first].recorded(own.plain() | {rest: value})})
     part, _, leaf = rest.partition(".")
-    return replace(settings, trainer=replace(own, **{part: getattr(own, part) | {leaf: value} if leaf else value}))
+    changed = {part: getattr(own, part) | {leaf: value}} if leaf else {"own": own.own | {part: value}}
+    return replace(settings, trainer=replace(own, **changed))
 
 
 def test_the_name_follows_every_setting_that_can_change_the_result_and_no_other(settings: Settings) -> None:

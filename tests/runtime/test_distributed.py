@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.multiprocessing import start_processes
 
-from helpers import OPTIONS, TINY, build, ended, started, type_
+from helpers import OPTIONS, TINY, build, ended, learning, started, type_
 from xmnist.data.base import Columns, Data, Info, Split
 from xmnist.data.sets.folder import Folder
 from xmnist.models import joint
@@ -51,7 +51,7 @@ def fit(task: objectives.Task, held: Split, **options: Any) -> list[loop.Row]:
     task.prepare()
     watch = lambda: distributed.measured(task.watch, held)  # noqa: E731
     # Adam's usual eps would make steps of gradients that are nothing but rounding.
-    options = {**OPTIONS, "epochs": 2, "eps": 1e-4, "figures": task.figures, **options}
+    options = learning({**OPTIONS, "epochs": 2, "eps": 1e-4, "figures": task.figures, **options})
     rows = loop.fit(task.model, task.loss, task.rows(), watch, **options)
     return [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second")} for row in rows]
 
@@ -184,7 +184,7 @@ def not_finite(folder: Path) -> Found:
     values[torch.randperm(12)[7]] = torch.nan  # the last of the second batch
     model = nn.Linear(1, 1)
     model.requires_grad_()
-    source, options = Columns(values), {**OPTIONS, "batch_size": 4, "epochs": 1}
+    source, options = Columns(values), learning({**OPTIONS, "batch_size": 4, "epochs": 1})
     with pytest.raises(loop.NotFiniteError) as error:
         loop.fit(model, lambda x: model(x).square().mean(), source, lambda: {"loss": 0.0}, **options)
     return {"says": str(error.value)}

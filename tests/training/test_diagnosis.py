@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from helpers import TINY, composed
-from xmnist.config import defaults, resolution, sizing
+from xmnist.config import defaults, derived, resolution, sizing
 from xmnist.data import own
 from xmnist.data.base import Data, Info, Split
 from xmnist.runs import claims
@@ -81,8 +81,8 @@ def test_a_folder_of_any_size_makes_a_few_hundred_steps(count: int, size: int, e
 
 
 def test_published_data_are_trained_as_before(settings: Any) -> None:
-    trainer = settings("dataset=mnist", "dataset.train=300").trainer
-    assert (trainer.epochs, trainer.batch_size, trainer.lr) == (6, 128, 0.004)
+    (told,) = derived.phases(settings("model=classifier", "dataset=mnist", "dataset.train=300"))
+    assert (told.epochs, told.batch_size, told.lr) == (6, 128, 0.004)
 
 
 @pytest.mark.parametrize("invert", ["auto", True, False])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from helpers import OPTIONS
+from helpers import OPTIONS, learning
 from xmnist.data.base import Columns
 from xmnist.runtime import devices, machine
 from xmnist.runtime.errors import InputError
@@ -32,7 +32,9 @@ class Problem:
         return {"loss": self.loss(self.x, self.y).item()}
 
     def fit(self, **options: Any) -> list[loop.Row]:
-        return loop.fit(self.model, self.loss, Columns(self.x, self.y), self.validate, **{**OPTIONS, **options})
+        return loop.fit(
+            self.model, self.loss, Columns(self.x, self.y), self.validate, **learning({**OPTIONS, **options})
+        )
 
 
 def test_it_finds_the_least_squares_solution() -> None:
@@ -60,7 +62,7 @@ def test_every_epoch_visits_every_row_once_in_a_new_order() -> None:
         seen.extend(x[:, 0].tolist())
         return problem.loss(x, y)
 
-    loop.fit(problem.model, spy, Columns(problem.x, problem.y), problem.validate, **{**OPTIONS, "epochs": 2})
+    loop.fit(problem.model, spy, Columns(problem.x, problem.y), problem.validate, **learning({**OPTIONS, "epochs": 2}))
     first, second = seen[:30], seen[30:]
     assert sorted(first) == sorted(second) == sorted(problem.x[:, 0].tolist())
     assert first != second
@@ -73,7 +75,7 @@ def test_bf16_multiplies_in_bf16_and_keeps_weights_in_float32() -> None:
     problem.model[1].register_forward_hook(lambda module, args, output: seen.add((module.training, output.dtype)))
     x, y = problem.x.float(), problem.y.float()
     validate = lambda: {"loss": F.mse_loss(problem.model(x), y).item()}  # noqa: E731
-    options = {**OPTIONS, "precision": "bf16", "epochs": 30, "lr": 0.1}
+    options = learning({**OPTIONS, "precision": "bf16", "epochs": 30, "lr": 0.1})
     history = loop.fit(problem.model, problem.loss, Columns(x, y), validate, **options)
     assert seen == {(True, torch.bfloat16), (False, torch.float32)}
     assert {p.dtype for p in problem.model.parameters()} == {torch.float32}
@@ -165,7 +167,9 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_place(epoch: int) -> None
         return problem.loss(x, y) * (math.nan if next(calls) == bad else 1.0)
 
     with pytest.raises(loop.NotFiniteError, match=f"nan in epoch {epoch}, step 3"):
-        loop.fit(problem.model, loss, Columns(problem.x, problem.y), problem.validate, **OPTIONS, save=saved.append)
+        loop.fit(
+            problem.model, loss, Columns(problem.x, problem.y), problem.validate, **learning(OPTIONS), save=saved.append
+        )
     assert len(saved) == epoch - 1
 
 
@@ -206,7 +210,7 @@ def test_each_part_learns_at_its_own_rate() -> None:
         model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 1)).double()
         model[0].requires_grad_(bool(rates["0"]))
         start = copy.deepcopy(model.state_dict())
-        options = {**OPTIONS, "optimizer": "sgd", "momentum": 0.0, "epochs": 1, "batch_size": 12, "lr": rates}
+        options = learning({**OPTIONS, "optimizer": "sgd", "momentum": 0.0, "epochs": 1, "batch_size": 12, "lr": rates})
         loss = partial(lambda network, a, b: F.mse_loss(network(a), b), model)
         loop.fit(model, loss, Columns(x, y), lambda: {"loss": 0.0}, **options)
         moved[tuple(rates.values())] = [(model.state_dict()[f"{i}.weight"] - start[f"{i}.weight"]) for i in (0, 1)]

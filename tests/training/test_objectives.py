@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from helpers import OPTIONS, build
+from helpers import OPTIONS, build, learning
 from xmnist.data.base import Columns, Data
 from xmnist.models.layers import fit_normalisation, freeze
 from xmnist.training import loop, objectives
@@ -24,7 +24,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 
 def fit(task: objectives.Task, data: Data, epochs: int = 1) -> list[loop.Row]:
-    options = {**OPTIONS, "epochs": epochs, "figures": task.figures}
+    options = learning({**OPTIONS, "epochs": epochs, "figures": task.figures})
     task.prepare()
     return loop.fit(task.model, task.loss, task.rows(), lambda: task.watch(data.validation), **options)
 
@@ -71,7 +71,7 @@ def test_codes_in_bfloat16_are_what_a_training_in_it_rounds_them_to(tiny_data: D
         rows = task.rows()
         assert isinstance(rows, Columns)
         assert rows.columns[2].dtype == (torch.bfloat16 if precision == "bf16" else torch.float32)
-        options = {**OPTIONS, "precision": "bf16", "epochs": 2}
+        options = learning({**OPTIONS, "precision": "bf16", "epochs": 2})
         loop.fit(task.model, task.loss, rows, lambda task=task: task.watch(tiny_data.validation), **options)  # type: ignore[misc]
         results.append(state(task.model))
     assert same(*results)
@@ -122,7 +122,7 @@ def test_the_classifier_task_learns(tiny_data: Data) -> None:
     model = build("vgg_small", (1, 28, 28), 3, dropout=0.0)
     task = objectives.classifier.classifier(model, tiny_data)
     before = task.test(tiny_data.train)["loss"]
-    options = {**OPTIONS, "lr": 1e-3, "epochs": 12}
+    options = learning({**OPTIONS, "lr": 1e-3, "epochs": 12})
     loop.fit(model, task.loss, task.rows(), lambda: task.test(tiny_data.validation), **options)
     assert task.test(tiny_data.train)["loss"] < before / 2
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from xmnist.config import plugins
-from xmnist.config.declarations import MODELS, ModelDeclaration
 from xmnist.config.derived import explained, trained
+from xmnist.config.kinds import MODELS, ModelDeclaration
 from xmnist.config.schema import INCIDENTAL
 from xmnist.config.settings import Settings
 from xmnist.runs import commands, index, similar, store

@@ -27,9 +27,10 @@ from xmnist import data
 from xmnist.cli import sweeps
 from xmnist.cli.basis import Basis
 from xmnist.cli.suggestions import meant
-from xmnist.config import components, defaults, help, plugins, resolution
-from xmnist.config.declarations import EXPLAINERS, METRICS, MODELS, rules_of
+from xmnist.config import defaults, groups, help, plugins, resolution
+from xmnist.config.declarations import EXPLAINERS, METRICS, rules_of
 from xmnist.config.derived import foreign
+from xmnist.config.kinds import MODELS
 from xmnist.config.schema import OWN, STAGES
 from xmnist.data import files
 from xmnist.runs import commands, store
@@ -50,7 +51,7 @@ def register(stage: str, argv: Sequence[str]) -> None:
     }
     for name, function in resolvers.items():
         OmegaConf.register_new_resolver(name, function, replace=True)
-    for group in components.GROUPS.values() if plugins.loaded() else ():  # built-in ones have files
+    for group in groups.GROUPS.values() if plugins.loaded() else ():  # built-in ones have files
         for kind in group.own():
             node = {"name": kind.name} | {key: own.default for key, own in kind.keys.items()}
             package = f"{group.word}s.{kind.name}" if group.word in ("explainer", "metric") else None

@@ -1,6 +1,7 @@
 """Suggestions of the key that a user meant who typed something else. No torch."""
 
-from xmnist.config.declarations import COMPONENTS, EXPLAINERS, METRICS, loss_weights, rules_of
+from xmnist.config.declarations import COMPONENTS, EXPLAINERS, METRICS, rules_of
+from xmnist.config.kinds import loss_weights
 from xmnist.config.schema import COMMON, TRAINING
 from xmnist.runtime.errors import nearest
 

@@ -6,18 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from xmnist.config.components import Options, checked, listed
-from xmnist.config.declarations import (
-    EXPLAINERS,
-    METRICS,
-    ExplainerDeclaration,
-    MetricDeclaration,
-    ModelDeclaration,
-    controls,
-    decoder_names,
-    kinds_with,
-    reference_of,
-)
+from xmnist.config.declarations import EXPLAINERS, METRICS, ExplainerDeclaration, MetricDeclaration, controls
 from xmnist.config.defaults import option
+from xmnist.config.kinds import ModelDeclaration, decoder_names, kinds_with, reference_of
 from xmnist.config.schema import IMAGE_SUFFIXES, OWN_IMAGE
 from xmnist.config.settings import OwnImages
 from xmnist.runtime.errors import InputError

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from xmnist.config.components import Options, listed
-from xmnist.config.declarations import MODELS, reference_of
+from xmnist.config.kinds import MODELS, reference_of
 from xmnist.config.schema import OWN, PHASES
 from xmnist.config.settings import (
     EvaluateSettings,
@@ -13,9 +13,9 @@ from xmnist.config.settings import (
     OwnImages,
     Settings,
     StageSettings,
-    Training,
     training_settings,
 )
+from xmnist.config.trainer import Training
 from xmnist.runtime.errors import InputError
 
 
@@ -48,7 +48,7 @@ def phases(settings: Settings) -> list[Training]:
     """
     own = training(settings)
     if settings.model.phases == 1:
-        return [Training(**own)]
+        return [Training.of(own)]
     rate = own.pop("lr")
     lists = {"lr_classifier": [rate, 0.0, rate], "lr_explainer": [0.0, rate, rate]}
     lists |= {key: own.pop(key) for key in PHASES if isinstance(own.get(key), list)}
@@ -58,7 +58,7 @@ def phases(settings: Settings) -> list[Training]:
         lr = {"classifier": each.pop("lr_classifier"), "explainer": each.pop("lr_explainer")}
         if not any(lr.values()):
             raise InputError(f"trainer.joint.lr_classifier and lr_explainer are both 0 in phase {place + 1}")
-        out.append(Training(**(own | each | {"lr": lr})))
+        out.append(Training.of(own | each | {"lr": lr}))
     return out
 
 

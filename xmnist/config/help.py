@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from xmnist.config.declarations import EXPLAINERS, METRICS, MODELS, rules_of
+from xmnist.config.declarations import EXPLAINERS, METRICS, rules_of
+from xmnist.config.kinds import MODELS
 from xmnist.config.schema import COMMON, FEWER, PHASES, PLUGINS, STAGES, TRAINING, only
 
 

@@ -16,7 +16,7 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
-from xmnist.config import components
+from xmnist.config import groups
 from xmnist.config.components import Source, source_of
 from xmnist.runtime.errors import InputError
 
@@ -45,7 +45,7 @@ def begin(words: Iterable[str]) -> None:
     if named:
         os.environ[VARIABLE] = os.pathsep.join(dict.fromkeys([*known, *named]))
     if named or known or _announced():
-        for group in components.GROUPS.values():
+        for group in groups.GROUPS.values():
             group.own()
 
 
@@ -125,12 +125,12 @@ def _digest(path: Path) -> str:
 
 
 def _count() -> int:
-    return sum(len(group.own()) for group in components.GROUPS.values())
+    return sum(len(group.own()) for group in groups.GROUPS.values())
 
 
 def _import(word: str, module: Any, source: Source) -> None:
     """Import a module, by its name or its spec; `source` is recorded as the origin of its declarations."""
-    before, components.declaring = components.declaring, source
+    before, groups.declaring = groups.declaring, source
     try:
         if isinstance(module, str):
             import_module(module)
@@ -143,7 +143,7 @@ def _import(word: str, module: Any, source: Source) -> None:
     except Exception as error:  # it runs code that somebody wrote, which may raise anything
         raise InputError(f"plugins={word} cannot be imported: {type(error).__name__}: {_reason(error)}") from error
     finally:
-        components.declaring = before
+        groups.declaring = before
 
 
 def _reason(error: Exception) -> str:
@@ -160,7 +160,7 @@ def remember(settings: Mapping[str, Any]) -> None:
     for word, told in _told_of(settings):
         about, name = source_of(told), told.get("name")
         if about and isinstance(name, str) and name.isidentifier():
-            components.GROUPS[word].remember(name, about)
+            groups.GROUPS[word].remember(name, about)
 
 
 def missing(settings: Mapping[str, Any]) -> list[str]:
@@ -168,7 +168,7 @@ def missing(settings: Mapping[str, Any]) -> list[str]:
     out = []
     for word, told in _told_of(settings):
         if about := source_of(told):
-            kind = components.GROUPS[word].get(str(told.get("name")))
+            kind = groups.GROUPS[word].get(str(told.get("name")))
             if kind is None or kind.plugin is None or kind.plugin.digest != about["digest"]:
                 out.append(str(about.get("from")))
     return list(dict.fromkeys(out))
@@ -176,10 +176,10 @@ def missing(settings: Mapping[str, Any]) -> list[str]:
 
 def _told_of(settings: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     """Return the components that a run directory's settings record, with their groups."""
-    one = [(word, settings.get(word)) for word in components.GROUPS]
+    one = [(word, settings.get(word)) for word in groups.GROUPS]
     several = [(word, settings.get(f"{word}s")) for word in ("explainer", "metric")]
     found = one + [(word, told) for word, all_ in several if isinstance(all_, Mapping) for told in all_.values()]
     return [(word, told) for word, told in found if isinstance(told, Mapping)]
 
 
-components.others.append(load_chosen)
+groups.others.append(load_chosen)

@@ -14,19 +14,13 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from xmnist.config import chosen, sizing
 from xmnist.config.components import Options, checked, converted, listed
-from xmnist.config.declarations import (
-    COMPONENTS,
-    MODELS,
-    ClassifierDeclaration,
-    DatasetDeclaration,
-    ModelDeclaration,
-    kinds_with,
-    loss_weights,
-)
+from xmnist.config.declarations import COMPONENTS, ClassifierDeclaration, DatasetDeclaration
 from xmnist.config.derived import foreign, phases
+from xmnist.config.kinds import MODELS, ModelDeclaration, kinds_with, loss_weights
 from xmnist.config.rules import Rule
 from xmnist.config.schema import COMMON, FEWER, JOINT_TRAINING, OWN, PLUGINS, STAGES, TRAINING, only
-from xmnist.config.settings import KINDS, Only, Settings, Trainer
+from xmnist.config.settings import KINDS, Only, Settings
+from xmnist.config.trainer import Trainer
 from xmnist.runtime.errors import InputError, unknown
 
 

@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from xmnist.config.declarations import COMPONENTS
+from xmnist.config.optimizers import OPTIMIZERS, SCHEDULES, options_of
 from xmnist.config.rules import (
     LAYER,
     SEED,
@@ -47,21 +48,18 @@ TRAINING = {
     "epochs": or_auto(whole(1)),
     "batch_size": or_auto(whole(1)),
     "precision": choice("auto", "fp32", "bf16"),
-    "optimizer": choice("sgd", "adam", "adamw"),
+    "optimizer": choice(*OPTIMIZERS),
     "lr": or_auto(number(0, above=True)),
     "weight_decay": number(0),
-    "eps": number(0, above=True),
-    "momentum": number(0, 1),
-    "schedule": choice("constant", "one_cycle", "step", "plateau"),
-    "warmup": number(0, 1, above=True),
-    "step_epochs": whole(1),
-    "factor": number(0, 1, above=True),
-    "patience": whole(0),
+    **options_of(OPTIMIZERS),
+    "schedule": choice(*SCHEDULES),
+    **options_of(SCHEDULES),
     "keep": choice("best", "last"),
     "stop_patience": maybe(whole(0)),
     "stop_delta": number(0),
-    "min_lr": number(0),
 }
+"""The keys of `trainer`. Options of optimisers and schedules stand beside the others, whichever is chosen."""
+
 PHASES = {
     "epochs": three(whole(1), alike=True),
     "lr_classifier": three(number(0), alike=True),

@@ -13,16 +13,16 @@ from xmnist.config.declarations import (
     COMPONENTS,
     EXPLAINERS,
     METRICS,
-    MODELS,
     ClassifierDeclaration,
     DatasetDeclaration,
     ExplainerDeclaration,
     MetricDeclaration,
-    ModelDeclaration,
     SelectionDeclaration,
 )
+from xmnist.config.kinds import MODELS, ModelDeclaration
 from xmnist.config.rules import Rule, maybe, raise_unless
-from xmnist.config.schema import COMMON, FEWER, JOINT_TRAINING, OWN_IMAGE, STAGES, TRAINING, only
+from xmnist.config.schema import COMMON, FEWER, OWN_IMAGE, STAGES, only
+from xmnist.config.trainer import Trainer
 from xmnist.runtime.errors import InputError
 
 OneOrMore = str | list[str]
@@ -33,60 +33,6 @@ EARLIER: Options = {
     **{"image": {"path": None, "invert": "auto", "sha256": []}, "layout": "auto", "overlay": False, "unmeasured": []},
 }
 """Values of keys that run directories of earlier versions may lack."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Training:
-    """The training of one network: the keys of `schema.TRAINING`. For a joint model, `lr` is by its parts."""
-
-    epochs: int
-    batch_size: int
-    precision: str
-    optimizer: str
-    lr: float | dict[str, float]
-    weight_decay: float
-    eps: float
-    momentum: float
-    schedule: str
-    warmup: float
-    step_epochs: int
-    factor: float
-    patience: int
-    keep: str
-    stop_patience: int | None
-    stop_delta: float
-    min_lr: float
-
-    def plain(self) -> Options:
-        """As plain values."""
-        return dict(vars(self))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trainer(Training):
-    """The training of all networks; `decoder` and `joint` hold the differences for those kinds of models."""
-
-    decoder: Options
-    joint: Options
-
-    @classmethod
-    def of_plain(cls, given: Any) -> Self:
-        """Return a trainer of plain values.
-
-        Raises:
-            InputError: names the first key that is unknown, missing or not allowed.
-        """
-        own = dict(given) if isinstance(given, dict) else given
-        parts: dict[str, Any] = {
-            name: checked(f"trainer.{name}.", own.pop(name, {}) if isinstance(own, dict) else {}, rules, partial=True)
-            for name, rules in (("decoder", TRAINING), ("joint", JOINT_TRAINING))
-        }
-        return cls(**checked("trainer.", own, TRAINING), **parts)
-
-    def changed(self, part: str | None) -> Options:
-        """Return the training with the changes of a part of the trainer, as plain values; None for no changes."""
-        own = {key: getattr(self, key) for key in TRAINING}
-        return own | getattr(self, part) if part else own
 
 
 @dataclass(frozen=True, kw_only=True)

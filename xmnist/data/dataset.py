@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar, dataclass_transform
 
-from xmnist.config.components import Options, of_function
+from xmnist.config.components import Options
 from xmnist.config.declarations import DATASETS, DatasetDeclaration
+from xmnist.config.groups import of_function
 from xmnist.config.rules import SEED, choice, number
 from xmnist.data.base import Data, Info, Split, cut_validation
 

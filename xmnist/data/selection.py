@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Self, TypeVar, dataclass_transform
 
-from xmnist.config.components import of_function
 from xmnist.config.declarations import SELECTIONS, SelectionDeclaration
+from xmnist.config.groups import of_function
 from xmnist.config.rules import ANY_CLASS
 from xmnist.data.names import class_number
 from xmnist.runtime.errors import InputError

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from xmnist.config.components import of_function
 from xmnist.config.declarations import METRICS, Column, MetricDeclaration
+from xmnist.config.groups import of_function
 from xmnist.metrics import panels
 from xmnist.runtime.errors import InputError
 from xmnist.runtime.lazy import Tensor, nn, np, pd, torch

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
-from xmnist.config.components import Options, of_function
+from xmnist.config.components import Options
 from xmnist.config.declarations import CLASSIFIERS, ClassifierDeclaration
+from xmnist.config.groups import of_function
 from xmnist.config.rules import number
 from xmnist.runtime.errors import InputError
 from xmnist.runtime.lazy import nn

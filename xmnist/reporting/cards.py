@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from xmnist.config.components import Options
-from xmnist.config.declarations import explained_names
 from xmnist.config.derived import phases
+from xmnist.config.kinds import explained_names
 from xmnist.metrics.statistics import share_interval
 from xmnist.reporting.collected import apart, content, each, grid, stands_on
 from xmnist.runs import commands, store, titles
@@ -113,10 +113,18 @@ def _network(run: Found) -> dict[str, str]:
     return {name: text for name, text in out.items() if text}
 
 
+def _rate(phases: Sequence[float | dict[str, float]]) -> str:
+    """Return a training's learning rate; where the parts of a model have their own, each in every phase."""
+    parts = [each for each in phases if isinstance(each, dict)]
+    rates = {part: ", ".join(text_of(each[part]) for each in parts) for part in (parts[0] if parts else ())}
+    return "; ".join(f"{part} {told}" for part, told in rates.items()) or text_of(phases[0])
+
+
 def _trained(run: Found, scores: dict[str, Any]) -> dict[str, str]:
-    own, environment = phases(run.own)[0], content(run.path / "environment.json")
-    out = {"optimiser": f"{own.optimizer}, {own.schedule.replace('_', ' ')}, batches of {own.batch_size}"}
-    out["rate"] = f"{text_of(run.own.trainer.lr)}, weight decay {text_of(own.weight_decay)}"
+    several, environment = phases(run.own), content(run.path / "environment.json")
+    own = several[0]
+    out = {"optimiser": f"{own.optimizer.title}, {own.schedule.title}, batches of {own.batch_size}"}
+    out["rate"] = f"{_rate([each.lr for each in several])}, weight decay {text_of(own.weight_decay)}"
     out |= {"epochs": str(scores["epochs"])} if "epochs" in scores else {}
     out["seed"] = str(run.own.seed)
     if environment:

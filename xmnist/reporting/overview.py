@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from xmnist.config.declarations import explained_names, is_control
+from xmnist.config.declarations import is_control
+from xmnist.config.kinds import explained_names
 from xmnist.reporting.collected import apart, stands_on
 from xmnist.reporting.standings import Table
 from xmnist.runs import store, titles

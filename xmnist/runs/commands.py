@@ -9,9 +9,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from xmnist.config.components import Options
-from xmnist.config.declarations import DATASETS, loss_weights
+from xmnist.config.declarations import DATASETS
 from xmnist.config.defaults import conf_dir, option
 from xmnist.config.derived import plain
+from xmnist.config.kinds import loss_weights
 from xmnist.config.rules import quoted
 from xmnist.config.schema import COMMON, JOINT_TRAINING, TRAINING
 from xmnist.config.settings import Settings

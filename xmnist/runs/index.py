@@ -14,7 +14,8 @@ from filelock import FileLock
 
 from xmnist.config import plugins
 from xmnist.config.components import Options
-from xmnist.config.declarations import MODELS, columns, controls, reference_of
+from xmnist.config.declarations import columns, controls
+from xmnist.config.kinds import MODELS, reference_of
 from xmnist.config.schema import RUNS
 from xmnist.config.settings import of_plain
 from xmnist.runs import store

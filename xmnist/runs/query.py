@@ -4,8 +4,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from xmnist.config.declarations import COMPONENTS, explained_names, loss_weights
+from xmnist.config.declarations import COMPONENTS
 from xmnist.config.derived import dotted, plain
+from xmnist.config.kinds import explained_names, loss_weights
 from xmnist.config.schema import COMMON, RUNS
 from xmnist.runs.index import STATES, Found
 from xmnist.runtime.errors import InputError, report, unknown

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xmnist.config.components import Options
-from xmnist.config.declarations import DATASETS, MODELS, ModelDeclaration, loss_weights
+from xmnist.config.declarations import DATASETS
 from xmnist.config.derived import dotted, phases
+from xmnist.config.kinds import MODELS, ModelDeclaration, loss_weights
 from xmnist.config.schema import TRAINING
 from xmnist.config.settings import Settings
 from xmnist.runs.query import text_of

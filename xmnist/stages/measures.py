@@ -10,8 +10,8 @@ import pandas as pd
 from torch import Tensor
 
 from xmnist.config.components import listed
-from xmnist.config.declarations import decoder_names
 from xmnist.config.derived import evaluation, learned, variant
+from xmnist.config.kinds import decoder_names
 from xmnist.config.settings import EvaluateSettings, Settings
 from xmnist.explainers.configured import ConfiguredExplainer
 from xmnist.metrics.base import MapContext, MapMetric, Metric, Tables

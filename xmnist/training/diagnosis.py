@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from xmnist.config.declarations import ModelDeclaration
 from xmnist.config.derived import phases
+from xmnist.config.kinds import ModelDeclaration
 from xmnist.config.settings import Settings
 from xmnist.config.sizing import STEPS, fitting
 from xmnist.data.base import Data

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import ConstantLR, OneCycleLR, ReduceLROnPlateau, StepLR
 
+from xmnist.config.optimizers import OptimizerDeclaration, ScheduleDeclaration
 from xmnist.data.base import Source
 from xmnist.runtime import devices, distributed, processes, progress
 from xmnist.runtime.seeds import derive_seed
@@ -22,18 +22,6 @@ CHECKED = 50
 
 Row = dict[str, float]
 """One epoch: `epoch` (from 1), `lr` at its end, `train_...`, `val_...`, `seconds`, `images_per_second`."""
-
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "sgd": lambda p, lr, weight_decay, eps, momentum: torch.optim.SGD(
-        p, lr, momentum=momentum, weight_decay=weight_decay, fused=True
-    ),
-    "adam": lambda p, lr, weight_decay, eps, momentum: torch.optim.Adam(
-        p, lr, eps=eps, weight_decay=weight_decay, fused=True
-    ),
-    "adamw": lambda p, lr, weight_decay, eps, momentum: torch.optim.AdamW(
-        p, lr, eps=eps, weight_decay=weight_decay, fused=True
-    ),
-}
 
 
 class NotFiniteError(RuntimeError):
@@ -55,20 +43,13 @@ def fit(
     epochs: int,
     batch_size: int,
     precision: str,
-    optimizer: str,
+    optimizer: OptimizerDeclaration,
     lr: float | Mapping[str, float],
     weight_decay: float,
-    eps: float,
-    momentum: float,
-    schedule: str,
-    warmup: float,
-    step_epochs: int,
-    factor: float,
-    patience: int,
+    schedule: ScheduleDeclaration,
     keep: str,
     stop_patience: int | None,
     stop_delta: float,
-    min_lr: float,
     state: dict[str, Any] | None = None,
     save: Callable[[dict[str, Any]], None] = lambda state: None,
 ) -> list[Row]:
@@ -84,9 +65,6 @@ def fit(
         figures: names of what `loss` returns beside the loss; the history has their means over an epoch.
         precision: `fp32`, or `bf16`: bfloat16 where that is safe (autocast), while weights and figures stay float32.
         lr: learning rate, or one for each child of the model, by its name; parameters without gradient stay.
-        warmup: share of the steps in which the one-cycle schedule goes up.
-        step_epochs, factor, patience: `step` multiplies the learning rate by `factor` every `step_epochs` epochs,
-            `plateau` once the validation loss has not fallen for more than `patience` epochs, never below `min_lr`.
         keep: `best` (lowest validation loss) or `last`.
         stop_patience: stop once the validation loss has not fallen by `stop_delta` for more epochs than this.
         state: what `save` was given last, to resume from there.
@@ -96,11 +74,10 @@ def fit(
         NotFiniteError: the training or validation loss is NaN or infinite.
         StateError: `state` belongs to another network or optimiser.
     """
-    steps = math.ceil(len(data) / batch_size)
     groups = _groups(model, lr)
     highest = [group["lr"] for group in groups]
-    descent = OPTIMIZERS[optimizer](groups, lr=highest[0], weight_decay=weight_decay, eps=eps, momentum=momentum)
-    scheduler = _scheduler(schedule, descent, highest, steps * epochs, warmup, step_epochs, factor, patience, min_lr)
+    descent = optimizer.build(groups, highest[0], weight_decay)
+    scheduler = schedule.build(descent, highest, math.ceil(len(data) / batch_size) * epochs)
     parts = {"model": model, "optimizer": descent, "scheduler": scheduler}
     history, best = _restore(parts, state) if state is not None else ([], {})
     lowered = distributed.parallel(model, devices.autocast(precision, data.device)(loss))
@@ -110,7 +87,7 @@ def fit(
         own_seed = derive_seed(seed, f"epoch {epoch}")
         torch.manual_seed(own_seed)
         start = time.perf_counter()
-        per_step = scheduler if schedule == "one_cycle" else None
+        per_step = scheduler if schedule.steps == "step" else None
         means = _epoch(model, lowered, data, batch_size, descent, per_step, epoch, epochs, own_seed)
         seconds = time.perf_counter() - start
         model.eval()
@@ -118,10 +95,8 @@ def fit(
             seen = validate()
         if not math.isfinite(seen["loss"]):
             raise NotFiniteError(f"the validation loss is {seen['loss']} after epoch {epoch}")
-        if isinstance(scheduler, ReduceLROnPlateau):
-            scheduler.step(seen["loss"])
-        elif schedule != "one_cycle":
-            scheduler.step()
+        if per_step is None:
+            scheduler.step(*([seen["loss"]] if schedule.steps == "loss" else []))
         row = {"epoch": epoch, "lr": descent.param_groups[0]["lr"]}
         row |= {f"train_{name}": value for name, value in zip(("loss", *figures), means, strict=True)}
         row |= {f"val_{name}": value for name, value in seen.items()}
@@ -234,33 +209,6 @@ def _check_finite(losses: Tensor, epoch: int, first: int) -> None:
         raise NotFiniteError(
             f"the loss is {losses[bad[0]].item()} in epoch {epoch}, step {step}: try a smaller trainer.lr"
         )
-
-
-def _scheduler(
-    name: str,
-    optimizer: torch.optim.Optimizer,
-    lr: Sequence[float],
-    steps: int,
-    warmup: float,
-    step_epochs: int,
-    factor: float,
-    patience: int,
-    min_lr: float,
-) -> Any:
-    # Functions, since each scheduler changes the optimiser as soon as it is built.
-    build: dict[str, Callable[[], Any]] = {
-        "constant": lambda: ConstantLR(optimizer, factor=1.0),
-        "one_cycle": lambda: OneCycleLR(
-            optimizer,
-            list(lr),
-            total_steps=steps,
-            pct_start=warmup * 0.999 if warmup * steps == 1 else warmup,  # torch divides by warmup * steps - 1
-            cycle_momentum="betas" in optimizer.defaults,  # SGD keeps the momentum that it was given
-        ),
-        "step": lambda: StepLR(optimizer, step_epochs, factor),
-        "plateau": lambda: ReduceLROnPlateau(optimizer, factor=factor, patience=patience, threshold=0, min_lr=min_lr),
-    }
-    return build[name]()
 
 
 def _stopped(history: Sequence[Row], patience: int | None, delta: float) -> bool:

@@ -7,7 +7,8 @@ from typing import Any
 from torch import nn
 
 from xmnist.config.derived import phases
-from xmnist.config.settings import Settings, Training
+from xmnist.config.settings import Settings
+from xmnist.config.trainer import Training
 from xmnist.data.base import Data
 from xmnist.models import base
 from xmnist.plots import pictures
@@ -111,7 +112,7 @@ def _fit_phase(
     precision = devices.find_precision(options.precision, images.train.labels.device)
     own = {"precision": precision, "seed": seed, "figures": task.figures, "state": state, "save": save}
     try:
-        rows = loop.fit(task.model, task.loss, task.rows(), watch, **(options.plain() | own))
+        rows = loop.fit(task.model, task.loss, task.rows(), watch, **(vars(options) | own))
     except loop.StateError as error:
         raise run.refused("last.pt", str(error)) from None
     return numbered(rows)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, TypeVar, dataclass_transform
 
-from xmnist.config.declarations import MODELS, ModelDeclaration
+from xmnist.config.kinds import MODELS, ModelDeclaration
 
 M = TypeVar("M", bound=ModelDeclaration)
 

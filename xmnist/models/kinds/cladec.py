@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from xmnist.config.declarations import ModelDeclaration
+from xmnist.config.kinds import ModelDeclaration
 from xmnist.config.rules import choice, number, one_or_more
 from xmnist.models.kinds.base import HEATMAPS, model
 

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from xmnist.config.components import Options
-from xmnist.config.declarations import MODELS, ModelDeclaration
+from xmnist.config.kinds import MODELS, ModelDeclaration
 from xmnist.config.rules import choice, maybe, number
 from xmnist.models.kinds.base import model
 from xmnist.models.kinds.cladec import DecoderName, Reconstruction

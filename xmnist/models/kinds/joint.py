@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from xmnist.config.declarations import ModelDeclaration
+from xmnist.config.kinds import ModelDeclaration
 from xmnist.config.rules import choice, list_of, maybe, number, text, three, whole
 from xmnist.models.kinds.base import HEATMAPS, model
 

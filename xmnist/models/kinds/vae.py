@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from xmnist.config.declarations import ModelDeclaration
+from xmnist.config.kinds import ModelDeclaration
 from xmnist.config.rules import number, one_or_more, whole
 from xmnist.models.kinds.base import HEATMAPS, model
 from xmnist.models.kinds.cladec import MAIN

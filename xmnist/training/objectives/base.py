@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
-from xmnist.config.declarations import ModelDeclaration
 from xmnist.config.derived import phases
+from xmnist.config.kinds import ModelDeclaration
 from xmnist.config.settings import Settings
 from xmnist.data.base import Data, Source, Split
 from xmnist.models.base import new_classifier

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from xmnist.config.declarations import ModelDeclaration
+from xmnist.config.kinds import ModelDeclaration
 from xmnist.data.base import Data, Split
 from xmnist.metrics.classification import classification
 from xmnist.models.kinds import classifier as kinds
