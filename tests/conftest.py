@@ -27,6 +27,7 @@ from hydra.core.global_hydra import GlobalHydra
 from helpers import TINY, UNREACHABLE, composed, typed
 from xmnist.config import resolution
 from xmnist.data.base import Data, Info, Split
+from xmnist.runs.store import Run
 from xmnist.stages import train
 
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="xmnist-tests-")
@@ -60,6 +61,12 @@ def settings(tmp_path: Path) -> Callable[..., Any]:
         return replace(resolution.resolve(composed(*overrides, stage=stage), stage), out_dir=str(tmp_path / "out"))
 
     return resolved
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No run draws pictures, which take half of the time of a tiny one: for tests of anything else."""
+    monkeypatch.setattr(Run, "draw", lambda *_: None)
 
 
 @pytest.fixture(scope="session")

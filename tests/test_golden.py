@@ -94,7 +94,7 @@ def test_every_command_names_the_run_that_it_named() -> None:
     assert len(found) >= 50 and found == golden("names", found)
 
 
-@pytest.mark.usefixtures("one_thread")
+@pytest.mark.usefixtures("one_thread", "undrawn")
 def test_every_kind_of_model_has_the_weights_that_it_had(settings: Settings) -> None:
     found = weights(settings)
     known = golden("weights", {hardware(): found})
@@ -103,7 +103,7 @@ def test_every_kind_of_model_has_the_weights_that_it_had(settings: Settings) -> 
         assert found == known[hardware()]
 
 
-@pytest.mark.usefixtures("one_thread")
+@pytest.mark.usefixtures("one_thread", "undrawn")
 def test_an_evaluation_measures_what_it_measured(settings: Settings) -> None:
     """To the last bit where the weights are; elsewhere rounding makes the trainings part."""
     found = scores(settings)

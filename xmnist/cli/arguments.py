@@ -23,11 +23,11 @@ def trusted(argv: list[str]) -> tuple[bool, list[str]]:
     Raises:
         InputError: `trust` is neither true nor false.
     """
-    given = [word for word in argv if re.match(r"\+*trust=", word)]
-    for word in given:
+    trust_words = [word for word in argv if re.match(r"\+*trust=", word)]
+    for word in trust_words:
         if word not in ("trust=true", "trust=false"):
             raise InputError(f"trust must be true or false, got '{word.partition('=')[2]}'")
-    return "trust=true" in given, [word for word in argv if word not in given]
+    return "trust=true" in trust_words, [word for word in argv if word not in trust_words]
 
 
 SWEPT = re.compile(r"(dataset|classifier|model|select)=(?!\[).*[,(]")
@@ -38,8 +38,8 @@ def divided(argv: list[str]) -> tuple[list[str], list[str]]:
     """Return the overrides and the flags of a command line; Hydra needs the overrides first, in one block."""
     overrides, flags = list[str](), list[str]()
     for before, word in zip(["", *argv], argv, strict=False):
-        given = before not in VALUED and (word.startswith("~") or ("=" in word and not word.startswith("-")))
-        (overrides if given else flags).append(word)
+        is_override = before not in VALUED and (word.startswith("~") or ("=" in word and not word.startswith("-")))
+        (overrides if is_override else flags).append(word)
     return overrides, flags
 
 
@@ -91,8 +91,8 @@ def of_flag(message: str, argv: Sequence[str]) -> str:
 def of_stage(stage: str, overrides: Sequence[str]) -> list[str]:
     """Return the overrides in the form of a stage's config, with those that an experiment needs in addition."""
     write = {"report": _of_report, "explain": _of_image}.get(stage, str)
-    own = [write(word) for word in overrides]
-    return own + _small(own)
+    words = [write(word) for word in overrides]
+    return words + _small(words)
 
 
 def freed(overrides: Sequence[str], flags: Sequence[str]) -> list[str]:

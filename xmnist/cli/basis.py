@@ -45,21 +45,21 @@ class Basis:
         if key == "dataset.fingerprint":
             return InputError(f"{self.word} was trained on other files than those in dataset.path now: train it again")
         key = key.removesuffix(".name")
-        other = ""
+        hint = ""
         if self.kind.decodes and not similar.decides("classifier", key):
             base = store.run_id("train", explained(self.run.own))[-8:]
-            other = f" for another decoder of the same classifier: run={base}, or"
+            hint = f" for another decoder of the same classifier: run={base}, or"
         return InputError(
-            f"{self.word} has {key}={text_of(before)}, but this command says {key}={text_of(after)}:{other} leave one "
+            f"{self.word} has {key}={text_of(before)}, but this command says {key}={text_of(after)}:{hint} leave one "
             f"of them out"
         )
 
 
 def suits(stage: str, path: Path) -> bool:
     """Return whether a stage can work on the run in a folder: a trained network; for a new decoder, a classifier."""
-    *_, own, _, model, _ = ("", "", "", "", *path.absolute().parts)
+    *_, run_stage, _, model, _ = ("", "", "", "", *path.absolute().parts)
     kind = _kind(model)
-    return own == "train" and (kind.decodable if stage == "train" else kind.explained or kind.decodes)
+    return run_stage == "train" and (kind.decodable if stage == "train" else kind.explained or kind.decodes)
 
 
 def _kind(model: str | None) -> type[ModelDeclaration]:
@@ -67,23 +67,23 @@ def _kind(model: str | None) -> type[ModelDeclaration]:
     return MODELS.get(model or "") or ModelDeclaration
 
 
-def taken_up(stage: str, given: Sequence[str]) -> tuple[list[str], Basis | None]:
+def taken_up(stage: str, overrides: Sequence[str]) -> tuple[list[str], Basis | None]:
     """Return a command's words with those of the run that it names with `run=`, and that run.
 
     Raises:
         InputError: there is no such run, or the stage cannot work on it; `run` is given twice or swept over.
     """
-    named = [word for word in given if re.match(r"\+*run=", word)]
+    named = [word for word in overrides if re.match(r"\+*run=", word)]
     if not named:
-        return _with_explainers(stage, given), None
+        return _with_explainers(stage, overrides), None
     word = named[-1].partition("=")[2].strip("'\"")
     if len(named) > 1 or not word or word == "null":
         raise InputError("run= takes one run: the first digits of its hash, its folder, or last")
-    out_dirs = [each.partition("=")[2].strip("'\"") for each in given if each.startswith("out_dir=")]
+    out_dirs = [override.partition("=")[2].strip("'\"") for override in overrides if override.startswith("out_dir=")]
     run = index.named(word, Path(out_dirs[-1] if out_dirs else "outputs"), lambda path: suits(stage, path))
     _check(stage, word, run)
-    basis, own = Basis(word, run), [each for each in given if each not in named]
-    words = [each for each in basis.words() if each not in own]
+    basis, typed = Basis(word, run), [override for override in overrides if override not in named]
+    words = [override for override in basis.words() if override not in typed]
     folder = str(run.path.parents[3])
     if not out_dirs and folder != str(Path("outputs").resolve()):
         words.append(f"out_dir={commands.spelled(folder)}")
@@ -91,16 +91,16 @@ def taken_up(stage: str, given: Sequence[str]) -> tuple[list[str], Basis | None]
         raise InputError(f"{basis.word} lies in {folder}, but this command says out_dir={out_dirs[-1]}")
     # The recorded folder may be gone, or on another machine: then the default applies.
     data = run.own.data_dir
-    if Path(data).is_dir() and not any(each.startswith("data_dir=") for each in own):
+    if Path(data).is_dir() and not any(override.startswith("data_dir=") for override in typed):
         words.append(f"data_dir={commands.spelled(data)}")
     for group in ("dataset", "classifier", "model"):  # Hydra accepts one option of a group
-        chosen = [each for each in words if each.startswith(f"{group}=")]
-        mine = [each for each in own if each.startswith(f"{group}=")]
+        chosen = [override for override in words if override.startswith(f"{group}=")]
+        mine = [override for override in typed if override.startswith(f"{group}=")]
         usual = getattr(run.own, group).name
         if mine and mine[-1] != f"{group}={usual}" and (group != "model" or not basis.kind.decodable):
             raise basis._contradiction(f"{group}.name", usual, mine[-1].partition("=")[2])
-        words = [each for each in words if each not in chosen or not mine]
-    return _with_explainers(stage, [*words, *own]), basis
+        words = [override for override in words if override not in chosen or not mine]
+    return _with_explainers(stage, [*words, *typed]), basis
 
 
 def _check(stage: str, word: str, run: Found) -> None:

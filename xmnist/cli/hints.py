@@ -59,7 +59,7 @@ def _after(run: Run) -> Iterator[list[str]]:
     if run.stage == "train":
         yield from _after_training(run, this)
     elif isinstance(settings, ExplainSettings):
-        maps = [name for name, each in settings.explainers.items() if each.answer == "heatmap"]
+        maps = [name for name, explainer in settings.explainers.items() if explainer.answer == "heatmap"]
         if maps and not settings.model.own_map:
             chosen = f"explainer=[{','.join(maps)}]" if len(maps) > 1 else f"explainer={maps[0]}"
             yield ["evaluate", this, chosen, "metric=aopc"]

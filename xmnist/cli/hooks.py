@@ -53,7 +53,7 @@ def register(stage: str, argv: Sequence[str]) -> None:
         OmegaConf.register_new_resolver(name, function, replace=True)
     for group in groups.GROUPS.values() if plugins.loaded() else ():  # built-in ones have files
         for kind in group.own():
-            node = {"name": kind.name} | {key: own.default for key, own in kind.keys.items()}
+            node = {"name": kind.name} | {key: declaration.default for key, declaration in kind.keys.items()}
             package = f"{group.word}s.{kind.name}" if group.word in ("explainer", "metric") else None
             if group is MODELS:
                 node, package = {"model": node, "alpha": None}, "_global_"
@@ -63,7 +63,7 @@ def register(stage: str, argv: Sequence[str]) -> None:
 def _metric_help() -> str:
     """Return one line for each metric, as the help text of stage `evaluate` shows them."""
     width = max(map(len, METRICS))
-    return "\n    ".join(f"{each.name:<{width}}  {each.help}".rstrip() for each in METRICS.values())
+    return "\n    ".join(f"{metric.name:<{width}}  {metric.help}".rstrip() for metric in METRICS.values())
 
 
 def _key_help(stage: str, cfg: DictConfig) -> str:
@@ -74,12 +74,12 @@ def _key_help(stage: str, cfg: DictConfig) -> str:
 
 def typed(hydra: Any, run: store.Run) -> str:
     """Return the command that makes a job's run, from its `hydra` config: the typed words, and the data set."""
-    own = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
+    folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
     words = [word for word in hydra.overrides.task if not word.startswith("+small@")]
     dataset = getattr(run.settings, "dataset", None)  # a report has none
     if dataset is not None and not any(word.startswith("dataset=") for word in words):
         words.insert(0, f"dataset={dataset.name}")
-    return commands.command(run.stage, [*words, *(word for path in own for word in ("--config-dir", path))])
+    return commands.command(run.stage, [*words, *(word for path in folders for word in ("--config-dir", path))])
 
 
 def _parsed(words: Sequence[str]) -> list[Override]:
@@ -94,8 +94,8 @@ def _parsed(words: Sequence[str]) -> list[Override]:
 
 
 def _folder(argv: Sequence[str]) -> str:
-    given = [str(o.value()) for o in _parsed(argv) if o.key_or_group == "data_dir" and not o.is_sweep_override()]
-    return given[-1] if given else os.environ.get("XMNIST_DATA", "data")
+    data_dirs = [str(o.value()) for o in _parsed(argv) if o.key_or_group == "data_dir" and not o.is_sweep_override()]
+    return data_dirs[-1] if data_dirs else os.environ.get("XMNIST_DATA", "data")
 
 
 def _default_dataset(argv: Sequence[str]) -> str:
@@ -108,8 +108,8 @@ def _default_dataset(argv: Sequence[str]) -> str:
         return "mnist"  # nothing is run, or the name that was typed replaces this one
     if "XMNIST_DEFAULT_DATASET" not in os.environ:
         mnist = data.dataset_of(defaults.option("dataset", "mnist"))
-        there = mnist.present(_folder(argv)) or files.reachable("mnist")
-        os.environ["XMNIST_DEFAULT_DATASET"] = "mnist" if there else "glyphs"
+        available = mnist.present(_folder(argv)) or files.reachable("mnist")
+        os.environ["XMNIST_DEFAULT_DATASET"] = "mnist" if available else "glyphs"
     return os.environ["XMNIST_DEFAULT_DATASET"]
 
 
@@ -164,17 +164,17 @@ class Check(Callback):
             report("fail_fast=true needs hydra/sweeper=xmnist, which is the default")
             sys.exit(2)
         loader = GlobalHydra.instance().config_loader()
-        given = list(config.hydra.overrides.task)
+        overrides = list(config.hydra.overrides.task)
         try:
-            given = [f"{k}={v}" for k, v in (config.hydra.sweeper.get("params") or {}).items()] + given
-            parsed = OverridesParser.create(config_loader=loader).parse_overrides(given)
+            overrides = [f"{k}={v}" for k, v in (config.hydra.sweeper.get("params") or {}).items()] + overrides
+            parsed = OverridesParser.create(config_loader=loader).parse_overrides(overrides)
             grid = BasicSweeper.split_arguments(parsed, None)[0]
         except (HydraException, AttributeError, TypeError):
             return  # no grid: each job is checked when it starts, if Hydra can use this at all
         try:
             composed = [(loader.load_sweep_config(config, list(job)), list(job)) for job in grid]
         except Exception as error:  # Hydra turns an exception in a callback into a warning; only leaving stops it
-            report(explain(error, config.hydra.job.name, given))
+            report(explain(error, config.hydra.job.name, overrides))
             sys.exit(2)
         self._check(config, composed)
 
@@ -247,8 +247,8 @@ def _of_another_option(key: str, words: Sequence[str]) -> str:
     owners = [name for name, rules in rules_of(group).items() if rest in rules]
     if owners:
         chosen = [word.partition("=")[2] for word in words if word.startswith(f"{group}=")]
-        here = f", not to {group}={chosen[-1]}" if chosen else ""
-        return f"{key} belongs to {' or '.join(f'{group}={name}' for name in owners)}{here}"
+        suffix = f", not to {group}={chosen[-1]}" if chosen else ""
+        return f"{key} belongs to {' or '.join(f'{group}={name}' for name in owners)}{suffix}"
     known = meant(key) if not rest else None
     return f"no key '{key}'; did you mean '{known}'?" if known and known != key else ""
 
@@ -295,4 +295,4 @@ def _siblings(key: str, stage: str, words: Sequence[str]) -> list[str]:
     node = OmegaConf.select(cfg, parent) if parent else cfg
     if not isinstance(node, DictConfig) or not len(node):
         node, parent, dot = cfg, "", ""
-    return [parent + dot + str(own) for own in node if own != "hydra"]
+    return [parent + dot + str(name) for name in node if name != "hydra"]

@@ -71,16 +71,16 @@ def main(argv: Sequence[str]) -> None:
     """
     if argv and argv[0] in COMMANDS and not {"--help", "-h"} & set(argv):
         return COMMANDS[argv[0]](argv[1:])
-    flags, given = _parsed([word for word in argv if word not in COMMANDS])
+    flags, filters = _parsed([word for word in argv if word not in COMMANDS])
     if {"--help", "-h"} & set(flags):
         sys.stdout.write(USAGE)
         return
-    out_dir = Path(given.pop("out_dir", "outputs"))
+    out_dir = Path(filters.pop("out_dir", "outputs"))
     runs = index.below(out_dir)
-    query.check_keys(given, runs)
+    query.check_keys(filters, runs)
     if not runs:
         report(f"no runs below {out_dir}{os.sep} yet")
-    runs = query.chosen(runs, given)
+    runs = query.chosen(runs, filters)
     if "--remove" in flags:
         _remove(runs, asking="--yes" not in flags)
     elif "--json" in flags:
@@ -91,8 +91,8 @@ def main(argv: Sequence[str]) -> None:
 
 def _split(argv: Sequence[str]) -> tuple[list[str], Path]:
     """Return the words of a command line that name runs, and the folder where the runs are."""
-    given = [word.partition("=")[2] for word in argv if word.startswith("out_dir=")]
-    out_dir = Path(given[-1] if given else "outputs")
+    out_dirs = [word.partition("=")[2] for word in argv if word.startswith("out_dir=")]
+    out_dir = Path(out_dirs[-1] if out_dirs else "outputs")
     if not out_dir.is_dir():
         raise InputError(f"out_dir={out_dir}: there is no such folder")
     return [word for word in argv if not word.startswith("out_dir=")], out_dir
@@ -100,8 +100,8 @@ def _split(argv: Sequence[str]) -> tuple[list[str], Path]:
 
 def _verify(argv: Sequence[str]) -> None:
     words, out_dir = _split(argv)
-    told, sound = verify.report(verify.chosen(words, out_dir), out_dir)
-    _write(told)
+    text, sound = verify.report(verify.chosen(words, out_dir), out_dir)
+    _write(text)
     if not sound:
         sys.exit(1)
 
@@ -122,8 +122,8 @@ def _pack(argv: Sequence[str]) -> None:
     words, out_dir = _split(argv)
     if len(words) != 3 or "-o" not in words[:2] or "all" in words:
         raise InputError("xmnist runs pack RUN -o FILE.zip: it takes one run, and the file to write")
-    place = words.index("-o")
-    target, named = Path(words[place + 1]), [word for word in words if word not in words[place : place + 2]]
+    position = words.index("-o")
+    target, named = Path(words[position + 1]), [word for word in words if word not in words[position : position + 2]]
     (about,) = verify.chosen(named, out_dir)
     packed = pack.pack(about, target)
     _write("\n".join([f"{target}: {size_text(target.stat().st_size)}", *(f"  {key}" for key in packed)]) + "\n")
@@ -150,14 +150,14 @@ def _parsed(argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     for flag in flags:
         if flag not in FLAGS:
             raise unknown("flag", flag, FLAGS, "flags")
-    given: dict[str, str] = {}
+    filters: dict[str, str] = {}
     for word in (word for word in argv if word not in flags):
         key, _, text = word.partition("=")
         if not key or not text:
             raise InputError(f"cannot read '{word}': a filter is KEY=VALUE, such as state=failed")
-        if key in given:
-            raise InputError(f"{key} is given twice; several values are separated by commas: {key}={given[key]},...")
-        given[key] = text
+        if key in filters:
+            raise InputError(f"{key} is given twice; several values are separated by commas: {key}={filters[key]},...")
+        filters[key] = text
         query.check_value(key, text)
         if key == "out_dir" and not Path(text).is_dir():
             raise InputError(f"out_dir={text}: there is no such folder")
@@ -165,11 +165,11 @@ def _parsed(argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
         raise InputError("--json lists and --remove removes: give one of them")
     if "--yes" in flags and "--remove" not in flags:
         raise InputError("--yes belongs to --remove")
-    if "--remove" in flags and not set(given) - {"out_dir"}:
+    if "--remove" in flags and not set(filters) - {"out_dir"}:
         raise InputError("--remove needs a filter that says which runs, such as state=failed")
     if "--remove" in flags and "--yes" not in flags and not sys.stdin.isatty():
         raise InputError("--remove asks first, and there is no terminal to ask at: add --yes to remove without")
-    return flags, given
+    return flags, filters
 
 
 HEADS = ("hash", "state", "stage", "dataset", "model", "age", "size", "settings", "result")
@@ -186,11 +186,11 @@ def table(runs: Sequence[Found], width: int | None) -> str:
         rows = [head]
         for run, name in zip(runs, names, strict=True):
             cells = {"age": age_text(run.age_seconds), "size": size_text(run.bytes)}
-            told = [cells[word] for word in cells if word not in left_out]
-            own = (run.id, run.state, run.stage, run.dataset, run.model or "")
-            rows.append([*own, *told, name, _result(run, brief)])
+            age_and_size = [cells[word] for word in cells if word not in left_out]
+            identity = (run.id, run.state, run.stage, run.dataset, run.model or "")
+            rows.append([*identity, *age_and_size, name, _result(run, brief)])
         *fixed, settings, result = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        room = (width or sys.maxsize) - sum(each + 2 for each in fixed) - 2
+        room = (width or sys.maxsize) - sum(length + 2 for length in fixed) - 2
         if settings + result <= room:
             break
     else:
@@ -201,11 +201,11 @@ def table(runs: Sequence[Found], width: int | None) -> str:
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     out = []
-    for place, (cell, width) in enumerate(zip(cells, widths, strict=True)):
+    for column, (cell, width) in enumerate(zip(cells, widths, strict=True)):
         text = "".join(letter if letter.isprintable() else "?" for letter in cell)  # no cursor movement
         text = SAID.sub("", text) if len(text) > width else text
         text = f"{text[: width - 1]}…" if len(text) > width else text
-        number = len(cells) == len(HEADS) and HEADS[place] in ("age", "size")
+        number = len(cells) == len(HEADS) and HEADS[column] in ("age", "size")
         out.append(text.rjust(width) if number else text.ljust(width))
     return "  ".join(out).rstrip() + "\n"
 
@@ -213,11 +213,11 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 def _result(run: Found, brief: bool) -> str:
     """Return a run's scores and its problems; the more important part is first, because the end may be cut off."""
     figures = [f"{value:.4g} {SHORT.get(name, name)}" for name, value in run.figures.items()]
-    told = [
+    parts = [
         ", ".join(figures[:1] if brief else figures),
         run.error or ("; ".join(run.warnings) if run.warnings else None),
     ]
-    return "; ".join(each for each in (told if run.state == "done" else told[::-1]) if each)
+    return "; ".join(part for part in (parts if run.state == "done" else parts[::-1]) if part)
 
 
 def age_text(seconds: float) -> str:

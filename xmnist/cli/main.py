@@ -206,17 +206,17 @@ def job(cfg: "DictConfig") -> Any:
     from xmnist.runs import store
 
     streams.last()  # a launcher's process has its own streams
-    own = HydraConfig.get()
+    hydra_config = HydraConfig.get()
     try:
-        run = store.Run(own.job.name, resolution.resolve(cfg, own.job.name))
+        run = store.Run(hydra_config.job.name, resolution.resolve(cfg, hydra_config.job.name))
         if not run.reusable() or not run.drawn() or processes.count() > 1:  # several must agree on it
-            scores = hooks.module(run.stage).main(run.settings, hooks.typed(own, run))
+            scores = hooks.module(run.stage).main(run.settings, hooks.typed(hydra_config, run))
         else:
             run.log_summary("already done")  # without the seconds that importing torch takes
             if run.stage == "evaluate":
                 across_seeds.summarise(run)
             scores = run.metrics()
-        if own.mode != RunMode.MULTIRUN:
+        if hydra_config.mode != RunMode.MULTIRUN:
             hints.show(run)
         return scores
     except Exception as error:
@@ -224,8 +224,8 @@ def job(cfg: "DictConfig") -> Any:
             raise KeyboardInterrupt from error
         if os.environ.get(TRACEBACK):
             raise
-        if own.mode == RunMode.MULTIRUN:  # the other jobs go on
-            report(f"{one_line(error)} (in the job {' '.join(own.overrides.task)})")
+        if hydra_config.mode == RunMode.MULTIRUN:  # the other jobs go on
+            report(f"{one_line(error)} (in the job {' '.join(hydra_config.overrides.task)})")
             raise JobFailed(one_line(error)) from None  # a process elsewhere may not know the error's own class
         fail(error, exit_code(error))
 

@@ -29,6 +29,6 @@ def meant(word: str) -> str | None:
     ):
         known = {key: f"{where}.{key}" for key in rules} | known
     for where, declared in (("metrics", METRICS.values()), ("explainers", EXPLAINERS.values())):
-        known = {key: f"{where}.{each.name}.{key}" for each in declared for key in each.keys} | known
+        known = {key: f"{where}.{component.name}.{key}" for component in declared for key in component.keys} | known
     near = nearest(word, known)
     return ALIASES.get(word) or known.get(word) or (known[near] if near else None)

@@ -54,11 +54,11 @@ def check_launcher(launcher: Mapping[str, Any]) -> None:
     """
     module = str(launcher["_target_"]).rpartition(".")[0]
     try:
-        there = importlib.util.find_spec(module) is not None
+        installed = importlib.util.find_spec(module) is not None
     # find_spec imports the parent packages, and raises if one of them is missing.
     except ModuleNotFoundError:
-        there = False
-    if not there:
+        installed = False
+    if not installed:
         way = install(module)
         raise InputError(f"hydra/launcher: {module} is not installed" + (f": {way}" if way else ""))
 
@@ -124,7 +124,7 @@ def run(
     if failed:
         raise SweepFailed(f"{failed} of {len(jobs)} jobs failed")
     hints.show(*(job.run for job in jobs))
-    return [outcomes[place].value for place in range(len(jobs))]
+    return [outcomes[number].value for number in range(len(jobs))]
 
 
 def _run(
@@ -140,15 +140,15 @@ def _run(
     waiting, suspects, died, stuck = list(range(len(jobs))), list[int](), Counter[int](), 0
     while waiting:
         batch = suspects[:1] or waiting[:at_a_time]
-        before = [jobs[place].run.status() for place in batch]
+        before = [jobs[number].run.status() for number in batch]
         try:
-            outcomes |= zip(batch, launch([jobs[place] for place in batch]), strict=True)
+            outcomes |= zip(batch, launch([jobs[number] for number in batch]), strict=True)
             stuck = 0
         except Exception as error:  # raised by the launcher: the error of a job is that job's outcome
             if interrupts.asked():  # the launcher has turned the interrupt into an error
                 raise KeyboardInterrupt from error
             begun = _settle(jobs, batch, before, outcomes)
-            stuck = 0 if begun or any(place in outcomes for place in batch) else stuck + 1
+            stuck = 0 if begun or any(number in outcomes for number in batch) else stuck + 1
             if stuck > 2 or (stuck and len(jobs) == 1):
                 raise  # repeated breakdowns without any progress
             log.warning("the launcher broke down and is started again: %s", one_line(error))
@@ -158,8 +158,8 @@ def _run(
                 died[batch[0]] += 1
                 if not begun or died[batch[0]] >= ATTEMPTS:
                     outcomes[batch[0]] = Outcome(f"its process died: {one_line(error)}" if begun else error, True)
-        waiting = [place for place in waiting if place not in outcomes]
-        suspects = [place for place in suspects if place not in outcomes]
+        waiting = [number for number in waiting if number not in outcomes]
+        suspects = [number for number in suspects if number not in outcomes]
         if at_a_time and waiting and any(outcome.failed for outcome in outcomes.values()):
             log.warning("a job failed, and fail_fast=true: %d were not begun", len(waiting))
             return
@@ -170,25 +170,25 @@ def _settle(
 ) -> list[int]:
     """Record the outcomes of a batch whose launcher broke, and return the jobs that were still running."""
     begun = []
-    for place, earlier in zip(batch, before, strict=True):
-        run = jobs[place].run
+    for number, earlier in zip(batch, before, strict=True):
+        run = jobs[number].run
         status = run.status()
         # With force=true, a status from before the sweep does not count: the job was to be done again.
         if status.get("state") == "done" and (status != earlier or not run.settings.force):
-            outcomes[place] = Outcome(run.metrics())
+            outcomes[number] = Outcome(run.metrics())
         elif status != earlier and status.get("state") == "failed":
-            outcomes[place] = Outcome(str(status.get("error")), failed=True)
+            outcomes[number] = Outcome(str(status.get("error")), failed=True)
         elif status != earlier:
-            begun.append(place)
+            begun.append(number)
     return begun
 
 
 def _log_summary(jobs: Sequence[Job], outcomes: Mapping[int, Outcome], before: Sequence[dict[str, Any]]) -> int:
     """Log and write the table of a sweep, and return the number of failed jobs."""
-    rows = [_row(job, outcomes.get(place), before[place]) for place, job in enumerate(jobs)]
+    rows = [_row(job, outcomes.get(number), before[number]) for number, job in enumerate(jobs)]
     counts = Counter(row["state"] for row in rows)
     folder = Path(jobs[0].run.settings.out_dir, jobs[0].run.stage)
-    told = f"{len(jobs)} jobs: " + ", ".join(f"{count} {state}" for state, count in counts.items())
+    summary = f"{len(jobs)} jobs: " + ", ".join(f"{count} {state}" for state, count in counts.items())
     wrong = [f"  {row['state']}: {row['job']}: {row['error']}" for row in rows if row["error"]]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -196,17 +196,17 @@ def _log_summary(jobs: Sequence[Job], outcomes: Mapping[int, Outcome], before: S
             writer = csv.DictWriter(out, list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)
-        told += f" (the table is in {folder / 'sweep.csv'})"
+        summary += f" (the table is in {folder / 'sweep.csv'})"
     except OSError as error:  # a full disk, say
-        told += f" (the table could not be written: {error.strerror})"
-    log.info("\n%s\n\n%s", _aligned(rows, [job.words for job in jobs]), "\n".join([told, *wrong]))
+        summary += f" (the table could not be written: {error.strerror})"
+    log.info("\n%s\n\n%s", _aligned(rows, [job.words for job in jobs]), "\n".join([summary, *wrong]))
     return counts["failed"]
 
 
 def _row(job: Job, outcome: Outcome | None, before: dict[str, Any]) -> dict[str, Any]:
     """Return a job's row of the sweep's table, from its outcome and the status of its run."""
-    status, place = job.run.status(), store.place(job.run.stage, job.run.settings)
-    row = {"job": " ".join(job.words), "run": place, "state": "not begun", "reused": "", "figure": "", "value": ""}
+    status, path = job.run.status(), store.place(job.run.stage, job.run.settings)
+    row = {"job": " ".join(job.words), "run": path, "state": "not begun", "reused": "", "figure": "", "value": ""}
     row |= {"seconds": "", "error": ""}
     new = status != before
     if outcome is None and not new:
@@ -224,8 +224,8 @@ def _aligned(rows: Sequence[Mapping[str, Any]], words: Sequence[Sequence[str]]) 
     """Return the table for the log; each job shows only those of its words that not all jobs have."""
     common = set(words[0]).intersection(*words) if len(words) > 1 else set[str]()
     lines = [("job", "state", "figure", "seconds", "run")]
-    for row, own in zip(rows, words, strict=True):
-        job = " ".join(word for word in own if word not in common)
+    for row, overrides in zip(rows, words, strict=True):
+        job = " ".join(word for word in overrides if word not in common)
         state = "done before" if row["reused"] else row["state"]
         figure = f"{row['figure']} {row['value']:.4g}" if row["figure"] else ""
         seconds = f"{row['seconds']:.1f}" if row["seconds"] != "" else ""

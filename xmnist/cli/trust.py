@@ -83,8 +83,8 @@ def guard() -> None:
     if compose.__name__ == "checked":  # by an earlier command of this process
         return
 
-    def checked(self: ConfigLoaderImpl, *given: Any, **named: Any) -> DictConfig:
-        cfg = compose(self, *given, **named)
+    def checked(self: ConfigLoaderImpl, *args: Any, **named: Any) -> DictConfig:
+        cfg = compose(self, *args, **named)
         check(cfg)
         return cfg
 

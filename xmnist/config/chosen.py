@@ -21,13 +21,13 @@ RESERVED = (
 """Names that explainers cannot have: `explanations.npz` uses them for other arrays, or cannot hold them."""
 
 
-def images(given: Any) -> OwnImages:
+def images(values: Any) -> OwnImages:
     """Return the user's own images as a list of files, with the digest of each, which identifies the run.
 
     Raises:
         InputError: there is no such file, or no image in a folder.
     """
-    image = checked("image.", given, OWN_IMAGE)
+    image = checked("image.", values, OWN_IMAGE)
     paths = [] if image["path"] is None else own_files(listed(image["path"]))
     try:
         return OwnImages(path=paths or None, invert=image["invert"], sha256=[digest(Path(path)) for path in paths])
@@ -35,14 +35,14 @@ def images(given: Any) -> OwnImages:
         raise InputError(f"image={error.filename} cannot be read: {error.strerror}") from None
 
 
-def own_files(given: Sequence[str]) -> list[str]:
+def own_files(words: Sequence[str]) -> list[str]:
     """Return the files that names of files and folders stand for.
 
     Raises:
         InputError: there is no such file, or no image in a folder.
     """
     out = []
-    for word in given:
+    for word in words:
         path = Path(word).expanduser()
         if path.is_dir():
             inside = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
@@ -56,14 +56,14 @@ def own_files(given: Sequence[str]) -> list[str]:
     return out
 
 
-def explainers(given: Any, model: ModelDeclaration) -> dict[str, ExplainerDeclaration]:
+def explainers(components: Any, model: ModelDeclaration) -> dict[str, ExplainerDeclaration]:
     """Return the chosen explainers, by name.
 
     Raises:
         InputError: there is no such explainer, an option is wrong, or it does not fit the model.
     """
     out = {}
-    for name, options in _chosen("explainer", given, EXPLAINERS).items():
+    for name, options in _chosen("explainer", components, EXPLAINERS).items():
         if not re.fullmatch(r"[A-Za-z]\w*", str(name)) or name in RESERVED:
             reserved = ", ".join(RESERVED)
             raise InputError(f"an explainer cannot be called '{name}': letters, digits and _ only, and not {reserved}")
@@ -77,31 +77,31 @@ def explainers(given: Any, model: ModelDeclaration) -> dict[str, ExplainerDeclar
     return out
 
 
-def metrics(given: Any) -> dict[str, MetricDeclaration]:
+def metrics(components: Any) -> dict[str, MetricDeclaration]:
     """Return the chosen metrics, by name.
 
     Raises:
         InputError: there is no such metric, or an option is wrong.
     """
     out = {}
-    for name, options in _chosen("metric", given, METRICS).items():
+    for name, options in _chosen("metric", components, METRICS).items():
         out[name] = METRICS.made(f"metrics.{name}", options)
         if out[name].name != name:
             raise InputError(f"metrics.{name}.name must be {name}, got '{out[name].name}'")
     return out
 
 
-def _chosen(group: str, given: Any, known: Collection[str]) -> Options:
+def _chosen(group: str, components: Any, known: Collection[str]) -> Options:
     """Return the components with a name: an experiment may hold options for others, which were not chosen."""
-    given = given if isinstance(given, dict) else {}
-    chosen = {k: v for k, v in given.items() if k not in known or not isinstance(v, dict) or "name" in v}
+    components = components if isinstance(components, dict) else {}
+    chosen = {k: v for k, v in components.items() if k not in known or not isinstance(v, dict) or "name" in v}
     if not chosen:
         raise InputError(f"{group} must name one or more of {', '.join(known)}")
     return chosen
 
 
 def measured(
-    given: Mapping[str, ExplainerDeclaration], metrics: Collection[MetricDeclaration], several: bool, control: bool
+    candidates: Mapping[str, ExplainerDeclaration], metrics: Collection[MetricDeclaration], several: bool, control: bool
 ) -> dict[str, ExplainerDeclaration]:
     """Return the explainers that metrics measure, by name.
 
@@ -112,12 +112,16 @@ def measured(
     Raises:
         InputError: a metric has nothing to measure.
     """
-    maps = {name: each for name, each in given.items() if each.answer != "image"}
-    decoded = {name: each for name, each in given.items() if each.name in decoder_names()}
-    images = {name: each for name, each in given.items() if name in decoded or (several and each.models)}
-    of_maps, of_decoders = ([each.name for each in metrics if each.measures == what] for what in ("maps", "decoders"))
+    maps = {name: explainer for name, explainer in candidates.items() if explainer.answer != "image"}
+    decoded = {name: explainer for name, explainer in candidates.items() if explainer.name in decoder_names()}
+    images = {
+        name: explainer for name, explainer in candidates.items() if name in decoded or (several and explainer.models)
+    }
+    of_maps, of_decoders = (
+        [metric.name for metric in metrics if metric.measures == kind] for kind in ("maps", "decoders")
+    )
     if of_maps and not maps:
-        raise InputError(f"metric={of_maps[0]} measures maps, but no explainer here gives one: {', '.join(given)}")
+        raise InputError(f"metric={of_maps[0]} measures maps, but no explainer here gives one: {', '.join(candidates)}")
     if of_decoders and not decoded:
         needs = f"it needs explainer={' or '.join(decoder_names())}"
         raise InputError(f"metric={of_decoders[0]} measures decoders: {needs}")
@@ -134,7 +138,7 @@ def needed_model(explainers: Collection[ExplainerDeclaration], model: ModelDecla
     """
     if map != "recomputed" and not model.own_map:
         raise InputError(f"map={map} needs {kinds_with(lambda kind: kind.own_map)}, but this is model={model.name}")
-    if model.own_map or {used for each in explainers for used in each.models} & {*reference_of()}:
+    if model.own_map or {used for explainer in explainers for used in explainer.models} & {*reference_of()}:
         return model
-    methods = {each.name for each in explainers}
+    methods = {explainer.name for explainer in explainers}
     return model.turned(next((name for name in reference_of().values() if name in methods), model.basis))

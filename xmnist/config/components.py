@@ -79,10 +79,10 @@ class Component:
             InputError: names the first option that is unknown, missing or not allowed.
         """
         usual = {name: key.default for name, key in cls.keys.items() if key.default is not dataclasses.MISSING}
-        given = usual | options if isinstance(options, dict) else options
-        if cls.plugin is not None and isinstance(given, dict):
-            given.pop(PLUGIN, None)  # what `plain` says of it
-        return cls(**checked(where, given, {name: key.rule for name, key in cls.keys.items()}))
+        values = usual | options if isinstance(options, dict) else options
+        if cls.plugin is not None and isinstance(values, dict):
+            values.pop(PLUGIN, None)  # what `plain` says of it
+        return cls(**checked(where, values, {name: key.rule for name, key in cls.keys.items()}))
 
     @classmethod
     def described(cls) -> Options:
@@ -100,18 +100,19 @@ class Component:
 
     def plain(self) -> Options:
         """Return name and options as configs and run directories hold them, with the plug-in if it is from one."""
-        own = {"name": self.name, **self.options()}
-        return own if self.plugin is None else own | {PLUGIN: self.plugin.plain() | self.described()}
+        record = {"name": self.name, **self.options()}
+        return record if self.plugin is None else record | {PLUGIN: self.plugin.plain() | self.described()}
 
     def identity(self) -> Options:
         """Return name and options as the names of runs hold them: all that can change a result; names stay stable."""
-        untold = {key: self.keys[key].default for key in self.later}
-        own = {
+        defaults = {key: self.keys[key].default for key in self.later}
+        record = {
             key: value
             for key, value in self.plain().items()
-            if key not in self.unseen and not (key in untold and untold[key] == value)
+            if key not in self.unseen and not (key in defaults and defaults[key] == value)
         }
-        return own | ({PLUGIN: own[PLUGIN]["digest"]} if PLUGIN in own else {})  # another source is another run
+        # another source is another run
+        return record | ({PLUGIN: record[PLUGIN]["digest"]} if PLUGIN in record else {})
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in self.options().items())})"
@@ -123,9 +124,9 @@ class Component:
         return hash(repr(self.plain()))
 
 
-def source_of(told: Any) -> Options:
+def source_of(record: Any) -> Options:
     """Return the plug-in of a component as its run directory records it; empty for a built-in component."""
-    about = told.get(PLUGIN) if isinstance(told, dict) else None
+    about = record.get(PLUGIN) if isinstance(record, dict) else None
     return {str(key): value for key, value in about.items()} if isinstance(about, dict) and "digest" in about else {}
 
 
@@ -134,7 +135,7 @@ def listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def checked(where: str, given: Any, rules: Mapping[str, Rule], partial: bool = False) -> Options:
+def checked(where: str, values: Any, rules: Mapping[str, Rule], partial: bool = False) -> Options:
     """Check values by their rules and return them in normal form, in the order of the rules.
 
     Args:
@@ -143,15 +144,15 @@ def checked(where: str, given: Any, rules: Mapping[str, Rule], partial: bool = F
     Raises:
         InputError: names the first key that is unknown, missing or not allowed.
     """
-    if not isinstance(given, dict):
-        raise InputError(f"{where.rstrip('.')} must be a group of keys, got {given!r}")
-    for key in given:
+    if not isinstance(values, dict):
+        raise InputError(f"{where.rstrip('.')} must be a group of keys, got {values!r}")
+    for key in values:
         if key not in rules:
             raise unknown("key", f"{where}{key}", [f"{where}{k}" for k in rules], "keys")
     out = {}
     for key, rule in rules.items():
-        if key in given:
-            out[key] = converted(f"{where}{key}", given[key], rule)
+        if key in values:
+            out[key] = converted(f"{where}{key}", values[key], rule)
         elif not partial:
             raise InputError(f"{where}{key} is missing: it must be {rule.text}")
     return out

@@ -54,7 +54,7 @@ EXPLAINERS = Group(ExplainerDeclaration, "explainer", "xmnist.explainers")
 
 def controls() -> list[str]:
     """Return the names of the model-independent controls."""
-    return [each.name for each in EXPLAINERS.values() if each.control]
+    return [explainer.name for explainer in EXPLAINERS.values() if explainer.control]
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ class Column:
     @property
     def meaning(self) -> str:
         """Return the note below a table."""
-        told = self.best or (f"{self.better} is better" if self.better else "")
-        return "; ".join(part for part in (self.help, told) if part)
+        best = self.best or (f"{self.better} is better" if self.better else "")
+        return "; ".join(part for part in (self.help, best) if part)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -103,22 +103,22 @@ class MetricDeclaration(Component):
 
     @classmethod
     def described(cls) -> Options:
-        return super().described() | {"measures": cls.measures, "columns": [asdict(each) for each in cls.columns]}
+        return super().described() | {"measures": cls.measures, "columns": [asdict(column) for column in cls.columns]}
 
     @classmethod
     def stand_in(cls, name: str, about: Options) -> type[Self]:
-        kind, given = super().stand_in(name, about), about.get("columns")
+        kind, entries = super().stand_in(name, about), about.get("columns")
         kind.measures = "maps" if about.get("measures") not in ("decoders", "classifier") else about["measures"]
         # A run directory may hold anything, so every value is checked and cut.
-        rows = [each for each in given if isinstance(each, dict)] if isinstance(given, list) else []
+        rows = [row for row in entries if isinstance(row, dict)] if isinstance(entries, list) else []
         kind.columns = tuple(
             Column(
-                str(each.get("name"))[:80],
-                str(each.get("help") or "")[:300],
-                each["better"] if each.get("better") in ("higher", "lower") else None,
-                str(each.get("best") or "")[:80],
+                str(row.get("name"))[:80],
+                str(row.get("help") or "")[:300],
+                row["better"] if row.get("better") in ("higher", "lower") else None,
+                str(row.get("best") or "")[:80],
             )
-            for each in rows
+            for row in rows
         )
         return kind
 
@@ -133,7 +133,7 @@ def columns() -> dict[str, Column]:
 
 def row_title(name: str) -> str:
     """Return the title of an explainer in the rows of pictures, in one or two lines."""
-    titles = {preset: title for each in EXPLAINERS.values() for preset, title in each.presets.items()}
+    titles = {preset: title for explainer in EXPLAINERS.values() for preset, title in explainer.presets.items()}
     declared = EXPLAINERS.get(name) or MODELS.get(name)
     return declared.title if declared else titles.get(name, name.replace("_", " "))
 
@@ -249,4 +249,4 @@ COMPONENTS: dict[str, Group[Any]] = {group.word: group for group in (DATASETS, C
 def rules_of(group: str) -> Mapping[str, Mapping[str, Rule]]:
     """Return the rules of the options of every component of a group, by its name."""
     declared = COMPONENTS[group].values() if group in COMPONENTS else []
-    return {each.name: {name: key.rule for name, key in each.keys.items()} for each in declared}
+    return {component.name: {name: key.rule for name, key in component.keys.items()} for component in declared}

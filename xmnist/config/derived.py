@@ -46,19 +46,19 @@ def phases(settings: Settings) -> list[Training]:
     Raises:
         InputError: in one of them nothing learns.
     """
-    own = training(settings)
+    options = training(settings)
     if settings.model.phases == 1:
-        return [Training.of(own)]
-    rate = own.pop("lr")
+        return [Training.of(options)]
+    rate = options.pop("lr")
     lists = {"lr_classifier": [rate, 0.0, rate], "lr_explainer": [0.0, rate, rate]}
-    lists |= {key: own.pop(key) for key in PHASES if isinstance(own.get(key), list)}
+    lists |= {key: options.pop(key) for key in PHASES if isinstance(options.get(key), list)}
     out = []
-    for place in range(settings.model.phases):
-        each = {key: values[place] for key, values in lists.items()}
-        lr = {"classifier": each.pop("lr_classifier"), "explainer": each.pop("lr_explainer")}
+    for phase in range(settings.model.phases):
+        changes = {key: values[phase] for key, values in lists.items()}
+        lr = {"classifier": changes.pop("lr_classifier"), "explainer": changes.pop("lr_explainer")}
         if not any(lr.values()):
-            raise InputError(f"trainer.joint.lr_classifier and lr_explainer are both 0 in phase {place + 1}")
-        out.append(Training.of(own | each | {"lr": lr}))
+            raise InputError(f"trainer.joint.lr_classifier and lr_explainer are both 0 in phase {phase + 1}")
+        out.append(Training.of(options | changes | {"lr": lr}))
     return out
 
 
@@ -68,8 +68,8 @@ def trained(
     """Return the settings of the `train` run of a model that a run of any stage depends on."""
     kind = settings.model.turned(model)
     weights = {key: value for key, value in settings.weights.items() if key in kind.weights}
-    own = {"layer": layer or listed(settings.layer)[0], "alpha": alpha, "weights": weights}
-    return training_settings(settings, model=kind, force=False, **own)
+    changes = {"layer": layer or listed(settings.layer)[0], "alpha": alpha, "weights": weights}
+    return training_settings(settings, model=kind, force=False, **changes)
 
 
 def explained(settings: Settings) -> Settings:
@@ -84,8 +84,8 @@ def alphas(settings: Settings) -> list[float]:
 
 def learned(settings: Settings, model: str) -> list[Settings]:
     """Return the `train` runs of a kind of model that a learned explainer uses: one for each layer and alpha."""
-    each = alphas(settings) if MODELS[model].reference else [None]
-    return [trained(settings, model, alpha, layer) for layer in listed(settings.layer) for alpha in each]
+    alpha_values = alphas(settings) if MODELS[model].reference else [None]
+    return [trained(settings, model, alpha, layer) for layer in listed(settings.layer) for alpha in alpha_values]
 
 
 def variant(settings: Settings, run: Settings) -> list[str]:
@@ -99,13 +99,16 @@ def variant(settings: Settings, run: Settings) -> list[str]:
 def needed(settings: ExplainingSettings) -> list[Settings]:
     """Return the `train` runs that a run of another stage depends on, the explained network first."""
     explainers = settings.explainers.values()
-    made, methods = {model for each in explainers for model in each.models}, {each.name for each in explainers}
-    others = [run for model, reference in reference_of().items() for each in (model, reference) if each in made
-              for run in learned(settings, each)]  # fmt: skip
+    models, methods = (
+        {model for explainer in explainers for model in explainer.models},
+        {explainer.name for explainer in explainers},
+    )
+    decoders = [run for model, reference in reference_of().items() for name in (model, reference) if name in models
+              for run in learned(settings, name)]  # fmt: skip
     metrics = settings.metrics.values() if isinstance(settings, EvaluateSettings) else ()
     judges = any(metric.judges for metric in metrics)
-    judged = [run for run in others if judges and run.model.name in methods]
-    return [explained(settings), *others, *map(evaluation, judged)]
+    judged = [run for run in decoders if judges and run.model.name in methods]
+    return [explained(settings), *decoders, *map(evaluation, judged)]
 
 
 def stands_on(settings: StageSettings) -> list[Settings]:

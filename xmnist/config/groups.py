@@ -86,10 +86,10 @@ class Group(Generic[C]):
         Raises:
             InputError: there is none; names the nearest.
         """
-        found = self._find(name)
-        if found is None:
+        kind = self._find(name)
+        if kind is None:
             raise unknown(self.word, name, self)
-        return found
+        return kind
 
     def __len__(self) -> int:
         return len(self._all)
@@ -125,22 +125,22 @@ class Group(Generic[C]):
         options = dict(chosen) if isinstance(chosen, dict) else {"name": chosen}
         return self[str(options.pop("name", None))].made(f"{where}.", options)
 
-    def recorded(self, told: Any) -> C:
+    def recorded(self, record: Any) -> C:
         """Return the component that a run directory records; a stand-in if it is unknown here, or had other options.
 
         Raises:
             InputError: the record has no name.
         """
-        name = told.get("name") if isinstance(told, dict) else None
+        name = record.get("name") if isinstance(record, dict) else None
         if not isinstance(name, str):
             raise InputError(f"{self.word}.name must be a name, got {name!r}")
-        about = source_of(told)
+        about = source_of(record)
         with suppress(InputError):
-            made = self.made(self.word, told)
-            if (made.plugin.digest if made.plugin else "") == about.get("digest", ""):
-                return made
+            component = self.made(self.word, record)
+            if (component.plugin.digest if component.plugin else "") == about.get("digest", ""):
+                return component
         kind = self.base.stand_in(name, about)
-        kind.plain = lambda _: dict(told)  # type: ignore[assignment]
+        kind.plain = lambda _: dict(record)  # type: ignore[assignment]
         return kind()
 
     def declare(self, kind: type[C], name: str, **about: Any) -> type[C]:
@@ -159,15 +159,15 @@ class Group(Generic[C]):
         if name in known:
             raise InputError(f"{self.word} '{name}' is there already, declared in {known[name].__module__}")
         frozen = "__dataclass_fields__" in vars(kind)  # one that was made of a function is
-        made = kind if frozen else dataclass(frozen=True, kw_only=True, eq=False, repr=False)(kind)
+        declared = kind if frozen else dataclass(frozen=True, kw_only=True, eq=False, repr=False)(kind)
         for key, value in ({"name": name, "title": name.replace("_", " ")} | about).items():
-            setattr(made, key, value)
-        made.keys, made.plugin = keys_of(made), declaring
-        for key, own in made.keys.items():
-            if declaring and own.default is dataclasses.MISSING:
+            setattr(declared, key, value)
+        declared.keys, declared.plugin = keys_of(declared), declaring
+        for key, option in declared.keys.items():
+            if declaring and option.default is dataclasses.MISSING:
                 raise InputError(f"{self.word} '{name}': key '{key}' needs a default, such as {key}: int = 10")
-        self._declared[name] = made
-        return made
+        self._declared[name] = declared
+        return declared
 
 
 def keys_of(kind: type) -> dict[str, Key]:
@@ -176,27 +176,27 @@ def keys_of(kind: type) -> dict[str, Key]:
     Raises:
         InputError: a field has no type that a rule is known for.
     """
-    own = [each for each in dataclasses.fields(kind) if each.init and not each.metadata.get("given")]
-    return {each.name: _key(kind, each.name, _annotation(kind, each), each.default) for each in own}
+    options = [option for option in dataclasses.fields(kind) if option.init and not option.metadata.get("given")]
+    return {option.name: _key(kind, option.name, _annotation(kind, option), option.default) for option in options}
 
 
-def _annotation(kind: type, own: dataclasses.Field[Any]) -> Any:
+def _annotation(kind: type, option: dataclasses.Field[Any]) -> Any:
     """Return a field's type, also where the module that declares it has its annotations as texts."""
-    if not isinstance(own.type, str):
-        return own.type
-    declaring = next(base for base in kind.__mro__ if own.name in vars(base).get("__annotations__", {}))
-    return eval(own.type, vars(sys.modules[declaring.__module__]))  # what Python itself would have made of it
+    if not isinstance(option.type, str):
+        return option.type
+    declaring = next(base for base in kind.__mro__ if option.name in vars(base).get("__annotations__", {}))
+    return eval(option.type, vars(sys.modules[declaring.__module__]))  # what Python itself would have made of it
 
 
 def _key(kind: type, name: str, annotation: Any, default: Any) -> Key:
-    told = get_args(annotation) if get_origin(annotation) is Annotated else (annotation,)
-    rule = next((each for each in told if isinstance(each, Rule)), None) or _rule(told[0])
+    parts = get_args(annotation) if get_origin(annotation) is Annotated else (annotation,)
+    rule = next((part for part in parts if isinstance(part, Rule)), None) or _rule(parts[0])
     if rule is None:
         raise InputError(
             f"{kind.__module__}.{kind.__qualname__}: key '{name}' needs a type: bool, int, float, str, Literal[...] or "
             f"Annotated[type, rule]"
         )
-    return Key(rule, next((each for each in told[1:] if isinstance(each, str)), ""), default)
+    return Key(rule, next((part for part in parts[1:] if isinstance(part, str)), ""), default)
 
 
 def _rule(annotation: Any) -> Rule | None:
@@ -220,17 +220,19 @@ def of_function(base: type[C], function: Callable[..., Any]) -> type[C]:
     Raises:
         InputError: a parameter has no type.
     """
-    own, called = [], function.__init__ if isinstance(function, type) else function  # type: ignore[misc]
+    fields, called = [], function.__init__ if isinstance(function, type) else function  # type: ignore[misc]
     known = getattr(called, "__globals__", {})
-    for each in inspect.signature(function).parameters.values():
-        if each.kind is inspect.Parameter.KEYWORD_ONLY:
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
             # Only these annotations are evaluated: those of tensors and networks would import torch.
-            told = eval(each.annotation, known) if isinstance(each.annotation, str) else each.annotation
-            default = {} if each.default is inspect.Parameter.empty else {"default": each.default}
-            own.append((each.name, told, field(**default)))
+            annotation = (
+                eval(parameter.annotation, known) if isinstance(parameter.annotation, str) else parameter.annotation
+            )
+            default = {} if parameter.default is inspect.Parameter.empty else {"default": parameter.default}
+            fields.append((parameter.name, annotation, field(**default)))
     about = {"function": staticmethod(function), "__doc__": function.__doc__, "__module__": function.__module__}
-    made = dataclasses.make_dataclass(
-        function.__name__, own, bases=(base,), namespace=about, kw_only=True, frozen=True, eq=False, repr=False
+    kind = dataclasses.make_dataclass(
+        function.__name__, fields, bases=(base,), namespace=about, kw_only=True, frozen=True, eq=False, repr=False
     )
-    made.__module__ = function.__module__
-    return made
+    kind.__module__ = function.__module__
+    return kind

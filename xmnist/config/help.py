@@ -23,9 +23,11 @@ def describe(stage: str, chosen: Mapping[str, str], explainers: Mapping[str, str
     for group, name in chosen.items():
         lines |= {f"{group}.{key}": rule.text for key, rule in rules_of(group)[name].items()}
     lines |= _described(chosen["model"], explainers) if "model" in chosen else {}
-    lines |= {f"metrics.{name}.{key}": own.rule.text for name in metrics for key, own in METRICS[name].keys.items()}
+    lines |= {
+        f"metrics.{name}.{key}": option.rule.text for name in metrics for key, option in METRICS[name].keys.items()
+    }
     width = max(map(len, lines))
-    return "\n".join(f"{key:<{width}}  {what}" for key, what in lines.items())
+    return "\n".join(f"{key:<{width}}  {text}" for key, text in lines.items())
 
 
 def _described(model: str, explainers: Mapping[str, str]) -> dict[str, str]:
@@ -33,7 +35,7 @@ def _described(model: str, explainers: Mapping[str, str]) -> dict[str, str]:
     lines = {"alpha": MODELS[model].alpha.text}
     lines |= {key: rule.text for key, rule in MODELS[model].weights.items()}
     for name, method in explainers.items():
-        lines |= {f"explainers.{name}.{key}": own.rule.text for key, own in EXPLAINERS[method].keys.items()}
+        lines |= {f"explainers.{name}.{key}": option.rule.text for key, option in EXPLAINERS[method].keys.items()}
     lines |= {f"trainer.{key}": rule.text for key, rule in TRAINING.items()}
     lines["trainer.decoder.*"] = "any key of trainer, for ClaDec, RefAE and their VAEs only"
     lines["trainer.joint.*"] = "any key of trainer but lr, for the joint model only; of these some for each phase:"

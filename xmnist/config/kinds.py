@@ -57,10 +57,10 @@ class ModelDeclaration(Component):
     def stand_in(cls, name: str, about: Options) -> type[Self]:
         kind = super().stand_in(name, about)
         for key, usual in cls.described().items():
-            told = about.get(key)
+            value = about.get(key)
             # A run directory may hold anything, so every value is checked.
-            if key != "title" and type(told) is type(usual):
-                setattr(kind, key, tuple(map(str, told)) if isinstance(told, list) else told)
+            if key != "title" and type(value) is type(usual):
+                setattr(kind, key, tuple(map(str, value)) if isinstance(value, list) else value)
         kind.part = kind.part if kind.part in ("decoder", "joint") else None
         return kind
 
@@ -125,8 +125,8 @@ def kinds_with(feature: Callable[[type[ModelDeclaration]], Any]) -> str:
 
 def decoder_names() -> list[str]:
     """Return the kinds of models that reconstruct images from a classifier's layer, those with an alpha first."""
-    own = reference_of()
-    return [*own, *own.values()]
+    references = reference_of()
+    return [*references, *references.values()]
 
 
 def explained_names() -> list[str]:

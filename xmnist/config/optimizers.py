@@ -50,4 +50,4 @@ SCHEDULES = Group(ScheduleDeclaration, "schedule", "xmnist.training.schedules", 
 
 def options_of(group: Group[Any]) -> dict[str, Rule]:
     """Return the rules of the options of all components of a group."""
-    return {key: own.rule for each in group.values() for key, own in each.keys.items()}
+    return {key: option.rule for component in group.values() for key, option in component.keys.items()}

@@ -29,8 +29,8 @@ _begun = False
 
 def typed(words: Sequence[str]) -> list[str]:
     """Return the plug-ins that the words of a command line name, by `plugins=FILE` or `plugins=[FILE,MODULE]`."""
-    given = [word.partition("=")[2] for word in words if re.match(r"\+*plugins=", word)]
-    inside = re.sub(r"^\[(.*)\]$", r"\1", given[-1].strip()) if given else ""
+    values = [word.partition("=")[2] for word in words if re.match(r"\+*plugins=", word)]
+    inside = re.sub(r"^\[(.*)\]$", r"\1", values[-1].strip()) if values else ""
     return [word.strip(" '\"") for word in inside.split(",") if word.strip(" '\"") not in ("", "null")]
 
 
@@ -96,19 +96,19 @@ def load(word: str) -> None:
         if not path.is_file():
             raise InputError(f"plugins={word}: there is no such file")
         # Named by its content, so that a file cannot hide a module of the same name.
-        found = importlib.util.spec_from_file_location(f"xmnist_plugin_{_digest(path)[:12]}", path)
+        spec = importlib.util.spec_from_file_location(f"xmnist_plugin_{_digest(path)[:12]}", path)
     else:
         try:
-            found = importlib.util.find_spec(word)
+            spec = importlib.util.find_spec(word)
         except (ImportError, ValueError):
-            found = None
-        if found is None or not found.origin:
+            spec = None
+        if spec is None or not spec.origin:
             raise InputError(f"plugins={word}: there is no such module (a file ends in .py)")
-        path = Path(found.origin)
-    assert found is not None
+        path = Path(spec.origin)
+    assert spec is not None
     _loaded[word] = source = Source(path.name if _is_file(word) else word, _digest(path))
     before = _count()
-    _import(word, found, source)
+    _import(word, spec, source)
     if _count() == before:
         raise InputError(
             f"plugins={word} declares nothing: it needs @xmnist.explainer, @xmnist.metric, @xmnist.classifier or "
@@ -135,9 +135,9 @@ def _import(word: str, module: Any, source: Source) -> None:
         if isinstance(module, str):
             import_module(module)
             return
-        made = importlib.util.module_from_spec(module)
-        sys.modules[module.name] = made  # fields whose annotations are texts are looked up there
-        module.loader.exec_module(made)
+        imported = importlib.util.module_from_spec(module)
+        sys.modules[module.name] = imported  # fields whose annotations are texts are looked up there
+        module.loader.exec_module(imported)
     except InputError as error:
         raise InputError(f"plugins={word}: {error}") from None
     except Exception as error:  # it runs code that somebody wrote, which may raise anything
@@ -157,8 +157,8 @@ def _reason(error: Exception) -> str:
 
 def remember(settings: Mapping[str, Any]) -> None:
     """Store titles and columns of the components of a finished run, without importing anything."""
-    for word, told in _told_of(settings):
-        about, name = source_of(told), told.get("name")
+    for word, record in _recorded(settings):
+        about, name = source_of(record), record.get("name")
         if about and isinstance(name, str) and name.isidentifier():
             groups.GROUPS[word].remember(name, about)
 
@@ -166,20 +166,20 @@ def remember(settings: Mapping[str, Any]) -> None:
 def missing(settings: Mapping[str, Any]) -> list[str]:
     """Return the plug-ins of a run that are not loaded here, or have changed since."""
     out = []
-    for word, told in _told_of(settings):
-        if about := source_of(told):
-            kind = groups.GROUPS[word].get(str(told.get("name")))
+    for word, record in _recorded(settings):
+        if about := source_of(record):
+            kind = groups.GROUPS[word].get(str(record.get("name")))
             if kind is None or kind.plugin is None or kind.plugin.digest != about["digest"]:
                 out.append(str(about.get("from")))
     return list(dict.fromkeys(out))
 
 
-def _told_of(settings: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+def _recorded(settings: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     """Return the components that a run directory's settings record, with their groups."""
     one = [(word, settings.get(word)) for word in groups.GROUPS]
     several = [(word, settings.get(f"{word}s")) for word in ("explainer", "metric")]
-    found = one + [(word, told) for word, all_ in several if isinstance(all_, Mapping) for told in all_.values()]
-    return [(word, told) for word, told in found if isinstance(told, Mapping)]
+    records = one + [(word, record) for word, all_ in several if isinstance(all_, Mapping) for record in all_.values()]
+    return [(word, record) for word, record in records if isinstance(record, Mapping)]
 
 
 groups.others.append(load_chosen)

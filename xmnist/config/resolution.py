@@ -48,16 +48,16 @@ def resolve(cfg: DictConfig, stage: str = "train") -> Any:
 
 def _without_training(top: Options, stage: str) -> dict[str, Any]:
     """Return the settings of a stage that neither trains nor explains."""
-    groups, own = STAGES[stage]
-    rules, report = {key: COMMON[key] for key in FEWER[stage]} | own, stage == "report"
-    found = _check_all(top, groups, rules, ["only"] if report else [])
+    groups, stage_rules = STAGES[stage]
+    rules, report = {key: COMMON[key] for key in FEWER[stage]} | stage_rules, stage == "report"
+    settings = _check_all(top, groups, rules, ["only"] if report else [])
     # A report is of whatever there is, and so is never done.
-    return found | ({"only": Only(**checked("", top["only"], only())), "force": True} if report else {})
+    return settings | ({"only": Only(**checked("", top["only"], only())), "force": True} if report else {})
 
 
 def _resolved(top: Options, stage: str) -> dict[str, Any]:
     """Return the settings of a stage that trains or explains networks."""
-    groups, own = STAGES[stage]
+    groups, stage_rules = STAGES[stage]
     top = {key: value for key, value in top.items() if key not in foreign(stage)}
     weights = _weights(top)
     for group in ("explainer", "metric"):
@@ -65,7 +65,10 @@ def _resolved(top: Options, stage: str) -> dict[str, Any]:
             raise InputError(f"a file of group {group} must begin with the line # @package {group}s.NAME")
     inner = [key for key in ("explainers", "metrics") if key in OWN.get(stage, ())]
     out = _check_all(
-        top, groups, COMMON | own | weights, ["alpha", "trainer", *(["image"] if stage == "explain" else []), *inner]
+        top,
+        groups,
+        COMMON | stage_rules | weights,
+        ["alpha", "trainer", *(["image"] if stage == "explain" else []), *inner],
     )
     out["weights"] = {key: out.pop(key) for key in weights}
     model: ModelDeclaration = out["model"]
@@ -88,19 +91,19 @@ def _resolved(top: Options, stage: str) -> dict[str, Any]:
     return out | _explaining(top, out)
 
 
-def _explaining(top: Options, own: Mapping[str, Any]) -> dict[str, Any]:
+def _explaining(top: Options, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the explainers of a stage that explains networks, with the model reduced to the kind that they use."""
-    given = chosen.explainers(top.get("explainers"), own["model"])
-    out: dict[str, Any] = {"explainers": given}
-    if "metrics" in own:
-        several = isinstance(own["layer"], list)
-        kept = chosen.measured(given, own["metrics"].values(), several, own["controls"])
-        out = {"explainers": kept, "unmeasured": [name for name in given if name not in kept]}
-    out["model"] = chosen.needed_model(out["explainers"].values(), own["model"], own["map"])
+    explainers = chosen.explainers(top.get("explainers"), settings["model"])
+    out: dict[str, Any] = {"explainers": explainers}
+    if "metrics" in settings:
+        several = isinstance(settings["layer"], list)
+        kept = chosen.measured(explainers, settings["metrics"].values(), several, settings["controls"])
+        out = {"explainers": kept, "unmeasured": [name for name in explainers if name not in kept]}
+    out["model"] = chosen.needed_model(out["explainers"].values(), settings["model"], settings["map"])
     # A list of one and its only value are the same run.
-    target = own["target"]
+    target = settings["target"]
     out["target"] = target[0] if isinstance(target, list) and len(target) == 1 else target
-    return out | ({"alpha": None} if out["model"] is not own["model"] else {})
+    return out | ({"alpha": None} if out["model"] is not settings["model"] else {})
 
 
 def _weights(top: Options) -> dict[str, Rule]:
@@ -114,8 +117,8 @@ def _weights(top: Options) -> dict[str, Rule]:
     weights = kind.weights if kind else {}
     for key in loss_weights():
         if key in top and key not in weights:
-            here = f"; here it is model.{key}" if isinstance(model, dict) and key in model else ""
-            raise InputError(f"{weight_of(key)}{here}")
+            hint = f"; here it is model.{key}" if isinstance(model, dict) and key in model else ""
+            raise InputError(f"{weight_of(key)}{hint}")
     return weights
 
 
@@ -124,40 +127,40 @@ def weight_of(key: str) -> str:
     return f"{key} belongs to {kinds_with(lambda kind: key in kind.weights)}" if key in loss_weights() else ""
 
 
-def _trainer(given: Any) -> Options:
+def _trainer(trainer: Any) -> Options:
     """Return the checked keys of a trainer, `auto` among their values."""
-    own = dict(given) if isinstance(given, dict) else {"name": given}
+    options = dict(trainer) if isinstance(trainer, dict) else {"name": trainer}
     parts = {
-        "decoder": checked("trainer.decoder.", own.pop("decoder", None) or {}, TRAINING, partial=True),
-        "joint": checked("trainer.joint.", own.pop("joint", None) or {}, JOINT_TRAINING, partial=True),
+        "decoder": checked("trainer.decoder.", options.pop("decoder", None) or {}, TRAINING, partial=True),
+        "joint": checked("trainer.joint.", options.pop("joint", None) or {}, JOINT_TRAINING, partial=True),
     }
-    return checked("trainer.", own, TRAINING) | parts
+    return checked("trainer.", options, TRAINING) | parts
 
 
-def _alpha_of_judged(decoder: ModelDeclaration, own: Mapping[str, Any]) -> float | None:
+def _alpha_of_judged(decoder: ModelDeclaration, settings: Mapping[str, Any]) -> float | None:
     """Return the alpha of the decoder that is judged; None for one that has none."""
-    if isinstance(own["layer"], list):
-        each = ",".join(own["layer"])
-        raise InputError(f"model={own['model'].name} judges one layer's decoder; for each: -m layer={each}")
-    if decoder.reference and own["alpha"] is None:
+    if isinstance(settings["layer"], list):
+        layers = ",".join(settings["layer"])
+        raise InputError(f"model={settings['model'].name} judges one layer's decoder; for each: -m layer={layers}")
+    if decoder.reference and settings["alpha"] is None:
         raise InputError(f"alpha must be {decoder.alpha.text} with model.of={decoder.name}, got null")
-    return own["alpha"] if decoder.reference else None
+    return settings["alpha"] if decoder.reference else None
 
 
-def _layers(given: str | list[str], classifier: ClassifierDeclaration) -> str | list[str]:
+def _layers(layer: str | list[str], classifier: ClassifierDeclaration) -> str | list[str]:
     """Return one layer, or a list of several; named layers are sorted from the image on."""
     named = classifier.layers
-    if "all" in listed(given) and not named:
+    if "all" in listed(layer) and not named:
         raise InputError(
             f"layer=all needs named layers, and classifier={classifier.name} declares none: name modules by their "
             f"dotted paths, such as layer=[features.0,head]"
         )
-    found = list(named) if given in ("all", ["all"]) else listed(given)
-    if "all" in found:
+    layers = list(named) if layer in ("all", ["all"]) else listed(layer)
+    if "all" in layers:
         raise InputError(f"layer=all stands for {', '.join(named)}, and is given alone")
-    if set(found) <= set(named):
-        found = [name for name in named if name in found]
-    return found if len(found) > 1 else found[0]
+    if set(layers) <= set(named):
+        layers = [name for name in named if name in layers]
+    return layers if len(layers) > 1 else layers[0]
 
 
 def _check_all(top: Options, groups: Sequence[str], rules: Mapping[str, Rule], more: Sequence[str] = ()) -> Options:
@@ -169,8 +172,8 @@ def _check_all(top: Options, groups: Sequence[str], rules: Mapping[str, Rule], m
     for key in keys:
         if key not in top and key not in ("explainers", "metrics"):
             raise InputError(f"{key} is missing")
-    made = {group: COMPONENTS[group].made(group, top[group]) for group in groups}
-    return made | checked("", {key: top[key] for key in rules}, rules)
+    components = {group: COMPONENTS[group].made(group, top[group]) for group in groups}
+    return components | checked("", {key: top[key] for key in rules}, rules)
 
 
 def _plain(cfg: DictConfig) -> Options:

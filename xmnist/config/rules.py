@@ -110,12 +110,12 @@ def list_of(rule: Rule) -> Rule:
 
 def pair(low: int, high: int | None = None) -> Rule:
     """Two whole numbers of at least `low`."""
-    each = whole(low, high)
+    rule = whole(low, high)
 
     def convert(value: Any) -> list[int]:
-        return [each.convert(v) for v in raise_unless(isinstance(value, list) and len(value) == 2, value)]
+        return [rule.convert(v) for v in raise_unless(isinstance(value, list) and len(value) == 2, value)]
 
-    return Rule(f"two of these in brackets, [a,b]: {each.text}", convert)
+    return Rule(f"two of these in brackets, [a,b]: {rule.text}", convert)
 
 
 def three(rule: Rule, *, alike: bool = False) -> Rule:
@@ -142,9 +142,9 @@ def nothing() -> Rule:
 SEED = whole(0, 2**31 - 1)
 
 
-def text(what: str) -> Rule:
-    """A text that is not empty; `what` names its kind."""
-    return Rule(what, lambda value: raise_unless(isinstance(value, str) and bool(value), value))
+def text(description: str) -> Rule:
+    """A text that is not empty; `description` names its kind."""
+    return Rule(description, lambda value: raise_unless(isinstance(value, str) and bool(value), value))
 
 
 def sha256(of: str) -> Rule:

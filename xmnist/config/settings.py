@@ -78,12 +78,12 @@ class StageSettings:
 
     def plain(self) -> Options:
         """Return them as plain values, in the order in which run directories hold them."""
-        groups, own = STAGES[self.stage]
-        keys = (*FEWER.get(self.stage, COMMON), *own)
+        groups, stage_rules = STAGES[self.stage]
+        keys = (*FEWER.get(self.stage, COMMON), *stage_rules)
         return {group: getattr(self, group).plain() for group in groups} | {key: getattr(self, key) for key in keys}
 
     @classmethod
-    def of_plain(cls, given: Any) -> Self:
+    def of_plain(cls, values: Any) -> Self:
         """Return the settings that a run directory holds as plain values; further keys are ignored.
 
         Stand-ins replace components that are not known here, or had other options.
@@ -91,19 +91,19 @@ class StageSettings:
         Raises:
             InputError: names the first key that is missing, or holds what it must not.
         """
-        if not isinstance(given, dict):
-            raise InputError(f"settings must be a group of keys, got {given!r}")
-        return cls(**cls._read(EARLIER | given))
+        if not isinstance(values, dict):
+            raise InputError(f"settings must be a group of keys, got {values!r}")
+        return cls(**cls._read(EARLIER | values))
 
     @classmethod
-    def _read(cls, given: Options) -> dict[str, Any]:
-        groups, own = STAGES[cls.stage]
+    def _read(cls, values: Options) -> dict[str, Any]:
+        groups, stage_rules = STAGES[cls.stage]
         for group in groups:
-            if group not in given:
+            if group not in values:
                 raise InputError(f"{group} is missing")
-        rules = {key: COMMON[key] for key in FEWER.get(cls.stage, COMMON)} | own
-        components = {group: COMPONENTS[group].recorded(given[group]) for group in groups}
-        return components | _checked(given, rules)
+        rules = {key: COMMON[key] for key in FEWER.get(cls.stage, COMMON)} | stage_rules
+        components = {group: COMPONENTS[group].recorded(values[group]) for group in groups}
+        return components | _checked(values, rules)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # By name: classes of components that are made of functions cannot be found in their modules.
@@ -136,9 +136,9 @@ class ReportSettings(StageSettings):
         return super().plain() | {"only": self.only.plain(), "force": self.force}
 
     @classmethod
-    def _read(cls, given: Options) -> dict[str, Any]:
-        chosen = Only(**checked("", given.get("only"), only()))
-        return super()._read(given) | {"only": chosen, "force": True}
+    def _read(cls, values: Options) -> dict[str, Any]:
+        chosen = Only(**checked("", values.get("only"), only()))
+        return super()._read(values) | {"only": chosen, "force": True}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,14 +171,14 @@ class Settings(StageSettings):
         return super().plain() | dict(self.weights) | {"alpha": self.alpha, "trainer": self.trainer.plain()}
 
     @classmethod
-    def _read(cls, given: Options) -> dict[str, Any]:
-        own = super()._read(given)
-        model: ModelDeclaration = own["model"]
-        alpha = given.get("alpha")
+    def _read(cls, values: Options) -> dict[str, Any]:
+        settings = super()._read(values)
+        model: ModelDeclaration = settings["model"]
+        alpha = values.get("alpha")
         if model.name in MODELS:  # a stand-in has no rule for its alpha
             alpha = converted("alpha", alpha, model.alpha, f" with model={model.name}")
-        weights = _checked(given, model.weights)
-        return own | {"weights": weights, "alpha": alpha, "trainer": Trainer.of_plain(given.get("trainer"))}
+        weights = _checked(values, model.weights)
+        return settings | {"weights": weights, "alpha": alpha, "trainer": Trainer.of_plain(values.get("trainer"))}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,10 +191,10 @@ class ExplainingSettings(Settings):
     map: str
 
     @classmethod
-    def _read(cls, given: Options) -> dict[str, Any]:
-        explainers = _named("explainers", given.get("explainers"))
-        made = {name: EXPLAINERS.recorded(options) for name, options in explainers.items()}
-        return super()._read(given) | {"explainers": made}
+    def _read(cls, values: Options) -> dict[str, Any]:
+        explainers = _named("explainers", values.get("explainers"))
+        components = {name: EXPLAINERS.recorded(options) for name, options in explainers.items()}
+        return super()._read(values) | {"explainers": components}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,13 +208,13 @@ class ExplainSettings(ExplainingSettings):
     overlay: bool
 
     def plain(self) -> Options:
-        explainers = {name: each.plain() for name, each in self.explainers.items()}
+        explainers = {name: explainer.plain() for name, explainer in self.explainers.items()}
         return super().plain() | {"image": self.image.plain(), "explainers": explainers}
 
     @classmethod
-    def _read(cls, given: Options) -> dict[str, Any]:
+    def _read(cls, values: Options) -> dict[str, Any]:
         rules = {"path": maybe(_TEXTS), "invert": OWN_IMAGE["invert"], "sha256": _TEXTS}
-        return super()._read(given) | {"image": OwnImages(**checked("image.", given["image"], rules))}
+        return super()._read(values) | {"image": OwnImages(**checked("image.", values["image"], rules))}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,34 +228,34 @@ class EvaluateSettings(ExplainingSettings):
     unmeasured: list[str]
 
     def plain(self) -> Options:
-        metrics = {name: each.plain() for name, each in self.metrics.items()}
-        explainers = {name: each.plain() for name, each in self.explainers.items()}
+        metrics = {name: metric.plain() for name, metric in self.metrics.items()}
+        explainers = {name: explainer.plain() for name, explainer in self.explainers.items()}
         return super().plain() | {"metrics": metrics, "explainers": explainers, "unmeasured": self.unmeasured}
 
     @classmethod
-    def _read(cls, given: Options) -> dict[str, Any]:
-        metrics = _named("metrics", given.get("metrics"))
-        made = {name: METRICS.recorded(options) for name, options in metrics.items()}
-        return super()._read(given) | {
-            "metrics": made,
-            "unmeasured": converted("unmeasured", given["unmeasured"], _TEXTS),
+    def _read(cls, values: Options) -> dict[str, Any]:
+        metrics = _named("metrics", values.get("metrics"))
+        components = {name: METRICS.recorded(options) for name, options in metrics.items()}
+        return super()._read(values) | {
+            "metrics": components,
+            "unmeasured": converted("unmeasured", values["unmeasured"], _TEXTS),
         }
 
 
 _TEXTS = Rule(
     "a list of texts",
-    lambda value: raise_unless(isinstance(value, list) and all(isinstance(each, str) for each in value), value),
+    lambda value: raise_unless(isinstance(value, list) and all(isinstance(text, str) for text in value), value),
 )
 
 
-def _checked(given: Options, rules: Mapping[str, Rule]) -> Options:
-    return checked("", {key: given[key] for key in rules if key in given}, rules)
+def _checked(values: Options, rules: Mapping[str, Rule]) -> Options:
+    return checked("", {key: values[key] for key in rules if key in values}, rules)
 
 
-def _named(key: str, given: Any) -> dict[str, Any]:
-    if not isinstance(given, dict):
-        raise InputError(f"{key} must be a group of keys, got {given!r}")
-    return given
+def _named(key: str, values: Any) -> dict[str, Any]:
+    if not isinstance(values, dict):
+        raise InputError(f"{key} must be a group of keys, got {values!r}")
+    return values
 
 
 KINDS: dict[str, type[StageSettings]] = {
@@ -265,14 +265,14 @@ KINDS: dict[str, type[StageSettings]] = {
 
 
 @overload
-def of_plain(stage: Literal["train"], given: Any) -> Settings: ...
+def of_plain(stage: Literal["train"], values: Any) -> Settings: ...
 
 
 @overload
-def of_plain(stage: str, given: Any) -> Any: ...
+def of_plain(stage: str, values: Any) -> Any: ...
 
 
-def of_plain(stage: str, given: Any) -> Any:
+def of_plain(stage: str, values: Any) -> Any:
     """Return the settings that a run directory of a stage holds as plain values.
 
     Raises:
@@ -280,10 +280,10 @@ def of_plain(stage: str, given: Any) -> Any:
     """
     if stage not in KINDS:
         raise InputError(f"no stage '{stage}'")
-    return KINDS[stage].of_plain(given)
+    return KINDS[stage].of_plain(values)
 
 
 def training_settings(settings: Settings, **changed: Any) -> Settings:
     """Return the settings of stage `train` among those of a stage that trains networks, with some changed."""
-    own = {each.name: getattr(settings, each.name) for each in fields(Settings)}
-    return Settings(**(own | changed))
+    values = {setting.name: getattr(settings, setting.name) for setting in fields(Settings)}
+    return Settings(**(values | changed))

@@ -18,7 +18,7 @@ def fitting(count: int, size: int | None = None) -> Options:
     Measured: docs/results.md, "Folders of any size".
     """
     if size is None:
-        size = next((each for each in (128, 64, 32, 16) if count >= BATCHES * each), 8)
+        size = next((candidate for candidate in (128, 64, 32, 16) if count >= BATCHES * candidate), 8)
     rate = float(f"{0.004 * min(size, 128) / 128:.2g}")
     return {"epochs": max(6, math.ceil(STEPS / math.ceil(count / size))), "batch_size": size, "lr": rate}
 
@@ -26,10 +26,10 @@ def fitting(count: int, size: int | None = None) -> Options:
 def fitted_trainer(trainer: Options, count: int) -> Options:
     """Replace `auto` in a trainer by numbers; `count` is the number of the user's own images, else 0."""
 
-    def fitted(own: Options, part: Options) -> Options:
-        size = part.get("batch_size", own["batch_size"])
-        found = fitting(count, None if size == "auto" else size) if count else USUAL
-        return {key: found[key] if value == "auto" and key in found else value for key, value in part.items()}
+    def fitted(base: Options, part: Options) -> Options:
+        size = part.get("batch_size", base["batch_size"])
+        values = fitting(count, None if size == "auto" else size) if count else USUAL
+        return {key: values[key] if value == "auto" and key in values else value for key, value in part.items()}
 
     whole = fitted(trainer, {key: value for key, value in trainer.items() if key in TRAINING})
     decoder = trainer["decoder"]

@@ -26,9 +26,9 @@ class Training:
     @classmethod
     def of(cls, trainer: Options) -> Self:
         """Return the training of the checked keys of a trainer."""
-        own = {key: trainer[key] for key in cls.__dataclass_fields__}
-        chosen = OPTIMIZERS[own["optimizer"]].of(trainer), SCHEDULES[own["schedule"]].of(trainer)
-        return cls(**(own | dict(zip(("optimizer", "schedule"), chosen, strict=True))))
+        options = {key: trainer[key] for key in cls.__dataclass_fields__}
+        chosen = OPTIMIZERS[options["optimizer"]].of(trainer), SCHEDULES[options["schedule"]].of(trainer)
+        return cls(**(options | dict(zip(("optimizer", "schedule"), chosen, strict=True))))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,18 +40,20 @@ class Trainer:
     joint: Options
 
     @classmethod
-    def of_plain(cls, given: Any) -> Self:
+    def of_plain(cls, values: Any) -> Self:
         """Return a trainer of plain values.
 
         Raises:
             InputError: names the first key that is unknown, missing or not allowed.
         """
-        own = dict(given) if isinstance(given, dict) else given
+        options = dict(values) if isinstance(values, dict) else values
         parts: dict[str, Any] = {
-            name: checked(f"trainer.{name}.", own.pop(name, {}) if isinstance(own, dict) else {}, rules, partial=True)
+            name: checked(
+                f"trainer.{name}.", options.pop(name, {}) if isinstance(options, dict) else {}, rules, partial=True
+            )
             for name, rules in (("decoder", TRAINING), ("joint", JOINT_TRAINING))
         }
-        return cls(own=checked("trainer.", own, TRAINING), **parts)
+        return cls(own=checked("trainer.", options, TRAINING), **parts)
 
     def plain(self) -> Options:
         """Return it as plain values."""

@@ -23,9 +23,9 @@ def dataset_of(chosen: Chosen) -> Dataset:
     Raises:
         InputError: it is not known here, or has other options.
     """
-    made = chosen if isinstance(chosen, Dataset) else DATASETS.made("dataset", _plain(chosen))
-    assert isinstance(made, Dataset)
-    return made
+    dataset = chosen if isinstance(chosen, Dataset) else DATASETS.made("dataset", _plain(chosen))
+    assert isinstance(dataset, Dataset)
+    return dataset
 
 
 def _plain(chosen: Component | Mapping[str, Any]) -> dict[str, Any]:
@@ -45,8 +45,8 @@ def public(chosen: Chosen) -> dict[str, Any]:
     if known is not None:
         return known.public()
     options = _plain(chosen)
-    here = {key: value for key, value in options.items() if isinstance(value, str) and os.path.isabs(value)}
-    return options | {key: os.path.basename(value) for key, value in here.items()}
+    paths = {key: value for key, value in options.items() if isinstance(value, str) and os.path.isabs(value)}
+    return options | {key: os.path.basename(value) for key, value in paths.items()}
 
 
 def selection_of(chosen: SelectionDeclaration | Mapping[str, Any]) -> Selection:
@@ -55,9 +55,9 @@ def selection_of(chosen: SelectionDeclaration | Mapping[str, Any]) -> Selection:
     Raises:
         InputError: it is not known here, or has other options.
     """
-    made = chosen if isinstance(chosen, Selection) else SELECTIONS.made("select", _plain(chosen))
-    assert isinstance(made, Selection)
-    return made
+    selection = chosen if isinstance(chosen, Selection) else SELECTIONS.made("select", _plain(chosen))
+    assert isinstance(selection, Selection)
+    return selection
 
 
 def info(dataset: Chosen) -> Info:

@@ -131,10 +131,10 @@ class Data:
     def mapped(self, function: Callable[[Tensor], Tensor]) -> Data:
         """Return the same data with `function` applied to the images, in memory, and without masks."""
 
-        def made(split: Split) -> Split:
+        def mapped(split: Split) -> Split:
             return Split(torch.cat([function(part.images) for part in split.parts()]), split.labels)
 
-        return replace(self, train=made(self.train), validation=made(self.validation), test=made(self.test))
+        return replace(self, train=mapped(self.train), validation=mapped(self.validation), test=mapped(self.test))
 
     def to(self, device: torch.device) -> Data:
         """Return the same data on another device."""

@@ -15,9 +15,9 @@ MIRRORS = {"mnist": "https://ossci-datasets.s3.amazonaws.com/mnist/t10k-labels-i
 
 def alike(path: Path, data_dir: str) -> Path | None:
     """Return a file that is likely the missing one: packed, with a dot in its name, or in another folder."""
-    places = {Path(data_dir), *path.parents[: len(path.parents) - len(Path(data_dir).parents)]}
-    there = [each for place in sorted(places) if place.is_dir() for each in sorted(place.iterdir()) if each != path]
-    return next((each for each in there if each.name.removesuffix(".gz").replace(".", "-") == path.name), None)
+    folders = {Path(data_dir), *path.parents[: len(path.parents) - len(Path(data_dir).parents)]}
+    files = [file for folder in sorted(folders) if folder.is_dir() for file in sorted(folder.iterdir()) if file != path]
+    return next((file for file in files if file.name.removesuffix(".gz").replace(".", "-") == path.name), None)
 
 
 def reachable(name: str, seconds: float = 3.0) -> bool:
@@ -53,11 +53,11 @@ def check_idx(path: Path) -> tuple[int, ...]:
     if not dims or len(sizes) < 4 * dims:
         raise InputError(f"{path} is damaged: it does not begin like an IDX file; remove it, or fetch it again")
     shape = tuple(int.from_bytes(sizes[4 * i : 4 * i + 4], "big") for i in range(dims))
-    wanted, found = 4 + 4 * dims + math.prod(shape), path.stat().st_size
-    if wanted != found:
-        state = "truncated" if found < wanted else "too long"
+    wanted, actual = 4 + 4 * dims + math.prod(shape), path.stat().st_size
+    if wanted != actual:
+        state = "truncated" if actual < wanted else "too long"
         raise InputError(
-            f"{path} is {state}: {found} bytes where its header says {wanted}; remove it, or fetch it again"
+            f"{path} is {state}: {actual} bytes where its header says {wanted}; remove it, or fetch it again"
         )
     return shape
 

@@ -28,13 +28,13 @@ def of_files(root: Path, paths: Sequence[Path]) -> str:
         OSError: one of them cannot be read.
     """
     about = [(unicodedata.normalize("NFC", path.relative_to(root).as_posix()), path, path.stat()) for path in paths]
-    about.sort(key=lambda each: each[0])
+    about.sort(key=lambda entry: entry[0])
     states = [[name, at.st_size, at.st_mtime_ns, at.st_ctime_ns] for name, _, at in about]
     stamp = hashlib.sha256(json.dumps([str(root.resolve()), states]).encode()).hexdigest()
     kept = _cache() / stamp
     with suppress(OSError, UnicodeDecodeError):
-        if len(found := kept.read_text(encoding="ascii")) == 64:
-            return found
+        if len(cached := kept.read_text(encoding="ascii")) == 64:
+            return cached
     whole = sum(at.st_size for *_, at in about) <= WHOLE
     digest = hashlib.sha256()
     for name, path, at in about:

@@ -59,17 +59,17 @@ class Listing:
 
     def read(self) -> list[Path]:
         """Return all files that are read, each once."""
-        own = (path for e in self.entries for path in (e.image, *e.masks, *([e.boxes] if e.boxes else [])))
-        return sorted({*self.tables, *own})
+        paths = (path for e in self.entries for path in (e.image, *e.masks, *([e.boxes] if e.boxes else [])))
+        return sorted({*self.tables, *paths})
 
     def line(self, kind: str) -> str:
         """Return a line on the files read, with masks of this kind (`images`, `boxes`, `none`), and those left out."""
         counts = Counter(entry.label for entry in self.entries)
-        each = ", ".join(f"{name} {counts[name]}" for name in self.classes[:12])
+        per_class = ", ".join(f"{name} {counts[name]}" for name in self.classes[:12])
         more = f", ... ({len(self.classes)} classes)" if len(self.classes) > 12 else ""
-        parts = [f"{len(self.entries)} images: {each}{more}", *self._truth(kind), *self.told]
-        left = [f"{len(paths)} {_counted(reason, len(paths))}" for reason, paths in self.left_out.items()]
-        return "; ".join([*parts, *([f"left out: {', '.join(left)}"] if left else [])])
+        parts = [f"{len(self.entries)} images: {per_class}{more}", *self._truth(kind), *self.told]
+        omitted = [f"{len(paths)} {_counted(reason, len(paths))}" for reason, paths in self.left_out.items()]
+        return "; ".join([*parts, *([f"left out: {', '.join(omitted)}"] if omitted else [])])
 
     def _truth(self, kind: str) -> Iterator[str]:
         for name in ("masks", "boxes"):
@@ -106,130 +106,130 @@ def listed(path: str) -> Listing:
     root = Path(path).expanduser()
     if not root.is_dir():
         raise InputError(f"dataset.path={path}: there is no such folder")
-    found = _Listed(root)
+    tree = _Listed(root)
     inner = root
-    while not found[inner].files and len(found.folders(inner)) == 1 and not _parts(found, inner):
-        inner = found.folders(inner)[0]  # a single folder in the folder, as an archive leaves it
-        if found[inner].images:
+    while not tree[inner].files and len(tree.folders(inner)) == 1 and not _parts(tree, inner):
+        inner = tree.folders(inner)[0]  # a single folder in the folder, as an archive leaves it
+        if tree[inner].images:
             raise InputError(f"{inner.parent} has images of one class only: {inner.name}")
     if inner != root:
-        found.told.append(f"read from {inner.relative_to(root)}{os.sep}")
-    parts, split = _parts(found, inner), None
+        tree.told.append(f"read from {inner.relative_to(root)}{os.sep}")
+    parts, split = _parts(tree, inner), None
     if not parts:
-        entries = _entries(found, inner)
-        classes = _classes(found, inner, entries)
+        entries = _entries(tree, inner)
+        classes = _classes(tree, inner, entries)
     else:
-        both = [[entry for part in several for entry in _entries(found, part)] for several in parts]
+        both = [[entry for part in several for entry in _entries(tree, part)] for several in parts]
         entries, split = [*both[0], *both[1]], len(both[0])
-        classes = _classes(found, parts[0][0], both[0], inner)
+        classes = _classes(tree, parts[0][0], both[0], inner)
         for entry in both[1]:
             if entry.label not in classes:
                 raise InputError(
                     f"{entry.image}: the test split has class '{entry.label}', the training split only "
                     f"{', '.join(classes)}"
                 )
-    listing = Listing(inner, tuple(entries), classes, split, tuple(found.tables), {}, tuple(found.told))
-    return _with_the_rest(found, listing)
+    listing = Listing(inner, tuple(entries), classes, split, tuple(tree.tables), {}, tuple(tree.told))
+    return _with_the_rest(tree, listing)
 
 
-def _parts(found: _Listed, root: Path) -> tuple[list[Path], list[Path]] | None:
+def _parts(tree: _Listed, root: Path) -> tuple[list[Path], list[Path]] | None:
     """Return the training folders and the test folders, where the folder has both."""
-    train, validation, test = (found.named(root, names) for names in (TRAIN, VALIDATION, TEST))
+    train, validation, test = (tree.named(root, names) for names in (TRAIN, VALIDATION, TEST))
     if train is None or not (test or validation):
         return None
     if test is None and validation is not None:
-        told = f"{validation.name}{os.sep} is tested on: there is no test{os.sep}"
+        note = f"{validation.name}{os.sep} is tested on: there is no test{os.sep}"
     elif validation is not None:
-        told = f"{validation.name}{os.sep} is trained on: dataset.validation is drawn from both"
+        note = f"{validation.name}{os.sep} is trained on: dataset.validation is drawn from both"
     else:
-        told = ""
-    if told and told not in found.told:
-        found.told.append(told)
+        note = ""
+    if note and note not in tree.told:
+        tree.told.append(note)
     if test is None:
         return [train], [validation] if validation else []
     return [train, *([validation] if validation else [])], [test]
 
 
-def _entries(found: _Listed, root: Path) -> list[Entry]:
+def _entries(tree: _Listed, root: Path) -> list[Entry]:
     """Return the images of one split."""
-    table = next((path for path in found[root].files if path.name.lower() == "data.csv"), None)
+    table = next((path for path in tree[root].files if path.name.lower() == "data.csv"), None)
     if table is not None:
-        found.tables.append(table)
-        return _from_table(found, root, table)
-    images = found.named(root, IMAGES)
-    if images is not None and not found.folders(images) and (len(found.folders(root)) == 1 or found.named(root, MASKS)):
+        tree.tables.append(table)
+        return _from_table(tree, root, table)
+    images = tree.named(root, IMAGES)
+    if images is not None and not tree.folders(images) and (len(tree.folders(root)) == 1 or tree.named(root, MASKS)):
         raise InputError(
-            f"{images} holds {len(found[images].images)} images without a class: dataset=folder needs one folder of "
+            f"{images} holds {len(tree[images].images)} images without a class: dataset=folder needs one folder of "
             f"images for each class, or {root / 'data.csv'} with a line imageID,label for each"
         )
-    apart = images is not None and images.name.lower() == "images" and bool(found.folders(images))
+    apart = images is not None and images.name.lower() == "images" and bool(tree.folders(images))
     base = images if apart and images is not None else root
     entries: list[Entry] = []
-    paired = _paired(found, base)
-    for folder in found.folders(base):
-        own = found[folder]
-        for file in own.images:
+    paired = _paired(tree, base)
+    for folder in tree.folders(base):
+        contents = tree[folder]
+        for file in contents.images:
             named, name = MASK.fullmatch(file.stem), tables.key(file.stem)
-            if named and (paired or tables.key(named["image"]) in own.by_name):
+            if named and (paired or tables.key(named["image"]) in contents.by_name):
                 continue  # a mask, be it of no image
             label = tables.key(folder.name)
             if apart:
-                entries.append(_apart(found, root, file, label))
+                entries.append(_apart(tree, root, file, label))
             else:
-                entries.append(Entry(file, label, tuple(own.masks.get(name, ())), own.boxes.get(name)))
+                entries.append(Entry(file, label, tuple(contents.masks.get(name, ())), contents.boxes.get(name)))
     if not entries:
-        raise InputError(_nothing(found, root))
+        raise InputError(_nothing(tree, root))
     labels = {entry.label.lower() for entry in entries}
     if labels & {*TRAIN} and all(re.match("|".join((*TRAIN, *VALIDATION, *TEST)), label) for label in labels):
         first = next(entry.image.parent for entry in entries if entry.label.lower() in TRAIN)
-        raise InputError(_nothing(found, first))
+        raise InputError(_nothing(tree, first))
     return entries
 
 
-def _paired(found: _Listed, base: Path) -> bool:
+def _paired(tree: _Listed, base: Path) -> bool:
     """Return whether some file is the mask of an image beside it; if not, images may have any name."""
-    return any(found[folder].masks.keys() & found[folder].by_name.keys() for folder in found.folders(base))
+    return any(tree[folder].masks.keys() & tree[folder].by_name.keys() for folder in tree.folders(base))
 
 
-def _apart(found: _Listed, root: Path, image: Path, label: str) -> Entry:
+def _apart(tree: _Listed, root: Path, image: Path, label: str) -> Entry:
     """Return an image in images/CLASS/, whose masks and boxes lie in masks/CLASS/ and annotations/CLASS/."""
     name, flat = tables.key(image.stem), image.parent.name.lower() == "images"
     masks, notes = (
-        found[each if flat else each / image.parent.name] if (each := found.named(root, [part])) else None
+        tree[folder if flat else folder / image.parent.name] if (folder := tree.named(root, [part])) else None
         for part in ("masks", "annotations")
     )
-    own: list[Path] = []
+    mask_paths: list[Path] = []
     if masks:  # where they lie apart, they may have their images' names
-        own = masks.masks.get(name) or masks.by_name.get(name, [])
-    return Entry(image, label, tuple(own), notes.boxes.get(name) if notes else None)
+        mask_paths = masks.masks.get(name) or masks.by_name.get(name, [])
+    return Entry(image, label, tuple(mask_paths), notes.boxes.get(name) if notes else None)
 
 
-def _nothing(found: _Listed, root: Path) -> str:
+def _nothing(tree: _Listed, root: Path) -> str:
     """Return the reason that a folder has no images of any class, and the remedy."""
     wanted = "one folder of images for each class"
-    there = found[root].files
-    if found[root].images:
-        tables = [path.name for path in there if path.suffix.lower() in (".csv", ".tsv", ".json", ".txt")]
+    files = tree[root].files
+    if tree[root].images:
+        tables = [path.name for path in files if path.suffix.lower() in (".csv", ".tsv", ".json", ".txt")]
         beside = f"; {tables[0]} is not read: a table is data.csv, with lines imageID,label" if tables else ""
-        return f"{root} holds {len(found[root].images)} images in no folder of a class: it needs {wanted}{beside}"
-    if deeper := found.below(root):
+        return f"{root} holds {len(tree[root].images)} images in no folder of a class: it needs {wanted}{beside}"
+    if deeper := tree.below(root):
         return (
             f"{root} holds images deeper than in {wanted}, such as {deeper[0].relative_to(root)}: give the folder "
             f"whose own folders are the classes, as dataset.path={deeper[0].parent.parent}"
         )
-    kinds = Counter(path.suffix.lower() for _, own in found.all() for path in own.files)
-    seen = ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in kinds.most_common(3))
-    return f"{root} holds neither data.csv nor {wanted}{f' (there are: {seen})' if seen else ''}"
+    kinds = Counter(path.suffix.lower() for _, contents in tree.all() for path in contents.files)
+    summary = ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in kinds.most_common(3))
+    return f"{root} holds neither data.csv nor {wanted}{f' (there are: {summary})' if summary else ''}"
 
 
-def _classes(found: _Listed, root: Path, entries: list[Entry], above: Path | None = None) -> tuple[str, ...]:
+def _classes(tree: _Listed, root: Path, entries: list[Entry], above: Path | None = None) -> tuple[str, ...]:
     """Return the classes of images, in the order of classes.txt if there is one."""
     labels = {entry.label for entry in entries}
-    orders = (place / "classes.txt" for place in (root, above) if place)
-    order = next((path for path in orders if path in found[path.parent].files), None)
+    orders = (folder / "classes.txt" for folder in (root, above) if folder)
+    order = next((path for path in orders if path in tree[path.parent].files), None)
     names = sorted(labels)
     if order is not None:
-        found.tables.append(order)
+        tree.tables.append(order)
         names = [tables.key(name.strip()) for name in tables.text(order).split("\n")]
         if not labels & set(names):  # as CUB-200 has it, with a number before each name
             names = [name.partition(" ")[2] if name.partition(" ")[0].isdecimal() else name for name in names]
@@ -242,26 +242,26 @@ def _classes(found: _Listed, root: Path, entries: list[Entry], above: Path | Non
     return classes
 
 
-def _from_table(found: _Listed, root: Path, table: Path) -> list[Entry]:
+def _from_table(tree: _Listed, root: Path, table: Path) -> list[Entry]:
     rows = list(tables.rows(table))
-    images = found.named(root, ["images"]) or root
+    images = tree.named(root, ["images"]) or root
     files: dict[Path, dict[str, Path]] = {}
     entries, missing = [], []
-    seen: set[tuple[str, str]] = set()
+    pairs: set[tuple[str, str]] = set()
     for stem, label in rows:
-        if (label, stem) in seen:
+        if (label, stem) in pairs:
             raise InputError(f"{table} names {stem} of class {label} more than once")
-        seen.add((label, stem))
+        pairs.add((label, stem))
         image = None
         # macOS may store the name of a class folder decomposed.
-        for folder in (*(f for f in (images / label, images / _decomposed(label)) if found[f].files), images):
+        for folder in (*(f for f in (images / label, images / _decomposed(label)) if tree[f].files), images):
             if folder not in files:
-                files[folder] = {tables.key(name): p for p in found[folder].images for name in (p.stem, p.name)}
+                files[folder] = {tables.key(name): p for p in tree[folder].images for name in (p.stem, p.name)}
             image = image or files[folder].get(stem)
         if image is None:
             missing.append(images / label / stem)
             continue
-        entries.append(_apart(found, root, image, label) if image.parent != root else Entry(image, label, (), None))
+        entries.append(_apart(tree, root, image, label) if image.parent != root else Entry(image, label, (), None))
     if missing:
         raise InputError(f"{table} names {len(missing)} of {len(rows)} images that are not there, first {missing[0]}")
     return entries
@@ -271,27 +271,27 @@ def _decomposed(name: str) -> str:
     return unicodedata.normalize("NFD", name)
 
 
-def _with_the_rest(found: _Listed, listing: Listing) -> Listing:
+def _with_the_rest(tree: _Listed, listing: Listing) -> Listing:
     """Return a listing with all other files of its folder, by the reason that they are not read."""
-    left: dict[str, list[Path]] = defaultdict(list)
+    left_out: dict[str, list[Path]] = defaultdict(list)
     read, folders = set(listing.read()), {entry.image.parent for entry in listing.entries}
     stems = {tables.key(entry.image.stem) for entry in listing.entries}
-    for folder, own in found.all():
-        for path in own.files:
+    for folder, contents in tree.all():
+        for path in contents.files:
             if path in read:
                 continue
             suffix, named = path.suffix.lower(), MASK.fullmatch(path.stem)
             if suffix in SUFFIXES and named and tables.key(named["image"]) not in stems:
-                left["masks of no image"].append(path)
+                left_out["masks of no image"].append(path)
             elif suffix in SUFFIXES and any(part in folders for part in folder.parents):
-                left["in subfolders"].append(path)
+                left_out["in subfolders"].append(path)
             elif suffix in SUFFIXES and folder in folders and any(t.name.lower() == "data.csv" for t in listing.tables):
-                left["not in data.csv"].append(path)
+                left_out["not in data.csv"].append(path)
             elif suffix in SUFFIXES:
-                left["in no folder of a class"].append(path)
+                left_out["in no folder of a class"].append(path)
             elif suffix in UNREAD:
-                left[suffix].append(path)
+                left_out[suffix].append(path)
             else:
-                left["boxes of no image" if suffix == ".xml" else "other files"].append(path)
-    left |= {"hidden": found.hidden} if found.hidden else {}
-    return Listing(**{**vars(listing), "left_out": {reason: tuple(paths) for reason, paths in left.items()}})
+                left_out["boxes of no image" if suffix == ".xml" else "other files"].append(path)
+    left_out |= {"hidden": tree.hidden} if tree.hidden else {}
+    return Listing(**{**vars(listing), "left_out": {reason: tuple(paths) for reason, paths in left_out.items()}})

@@ -42,12 +42,12 @@ def read(paths: Sequence[str], train: Tensor, invert: Invert) -> Own:
         InputError: a file cannot be read as an image, or is larger than what is read.
     """
     ground = _border(train[:SAMPLE]).mean().item() if train.shape[1] == 1 else 0.5
-    made, lines = [], []
+    images, lines = [], []
     for path in paths:
         image, line = _fitted(Path(path), train.shape[1:], ground, invert)
-        made.append(image)
+        images.append(image)
         lines.append(line)
-    return Own(torch.stack(made), tuple(Path(path).name for path in paths), tuple(lines))
+    return Own(torch.stack(images), tuple(Path(path).name for path in paths), tuple(lines))
 
 
 def _fitted(path: Path, shape: Sequence[int], ground: float, invert: Invert) -> tuple[Tensor, str]:

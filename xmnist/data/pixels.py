@@ -28,7 +28,7 @@ Size = tuple[int, int]
 
 
 @contextmanager
-def named(path: Path, what: str) -> Iterator[None]:
+def named(path: Path, kind: str) -> Iterator[None]:
     """Turn errors of reading a file into an `InputError` that names it, in one line."""
     try:
         with warnings.catch_warnings():
@@ -38,7 +38,7 @@ def named(path: Path, what: str) -> Iterator[None]:
         limit = f"{Image.MAX_IMAGE_PIXELS:,} pixels"
         raise InputError(f"{path} is larger than {limit}, as which no image is read: make it smaller first") from None
     except (OSError, ValueError, SyntaxError, OverflowError) as error:
-        raise InputError(f"{path} cannot be read as {what}: {error}") from None
+        raise InputError(f"{path} cannot be read as {kind}: {error}") from None
 
 
 def sizes(path: Path) -> tuple[Size, Size]:
@@ -54,8 +54,8 @@ def sizes(path: Path) -> tuple[Size, Size]:
 
 def _orientation(image: Image.Image) -> int:
     """Return EXIF's orientation, 1 (upright) to 8; from 5 on, width and height are exchanged."""
-    found = image.getexif().get(ExifTags.Base.Orientation, 1)
-    return found if isinstance(found, int) and 1 <= found <= 8 else 1
+    value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def orientation(path: Path) -> int:
@@ -141,8 +141,8 @@ def read_mask(path: Path, image: Path) -> Image.Image:
     """
     with named(path, "a mask"):
         opened = Image.open(path)
-        there = _object(ImageOps.exif_transpose(opened), opened.format == "JPEG")
-    mask = Image.fromarray(np.where(there, 255, 0).astype(np.uint8))
+        pixels = _object(ImageOps.exif_transpose(opened), opened.format == "JPEG")
+    mask = Image.fromarray(np.where(pixels, 255, 0).astype(np.uint8))
     upright, stored = sizes(image)
     if mask.size == upright:
         return mask
@@ -178,9 +178,9 @@ def _of_palette(mask: Image.Image) -> np.ndarray:
     indices = np.asarray(mask)
     used, table = np.unique(indices), np.asarray(mask.convert("RGB")).astype(int)
     colour = {index: tuple(table[indices == index][0].tolist()) for index in used.tolist()}
-    if all(len(set(each)) == 1 for each in colour.values()) and any(each[0] >= HALF for each in colour.values()):
+    if all(len(set(rgb)) == 1 for rgb in colour.values()) and any(rgb[0] >= HALF for rgb in colour.values()):
         return _of_gray(table[:, :, 0], lossy=False)  # black and white by colour, whatever their indices
-    black = [index for index, each in colour.items() if each == (0, 0, 0)]
+    black = [index for index, rgb in colour.items() if rgb == (0, 0, 0)]
     background = black[0] if len(black) == 1 else 0 if 0 in colour else None
     if background is None:
         raise ValueError("none of its colours is black, nor the palette's first: which is the background?")

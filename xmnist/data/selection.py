@@ -50,12 +50,12 @@ class Selection(SelectionDeclaration):
             InputError: there is no such image, or no such class.
         """
         self.check(len(labels))
-        own = self.numbered(classes)
-        rows = own.rows(labels.cpu(), predicted.cpu())
+        resolved = self.numbered(classes)
+        rows = resolved.rows(labels.cpu(), predicted.cpu())
         if not len(rows):
             # The options of built-in selections are called so; another one says what its own are called.
             said = {"label": "true class", "true": "true class", "predicted": "predicted class"}
-            asked = ", ".join(f"{said.get(o, o)} {classes[int(number)]}" for o, number in own.classes().items())
+            asked = ", ".join(f"{said.get(o, o)} {classes[int(number)]}" for o, number in resolved.classes().items())
             asked = f" ({asked})" if asked else ""
             raise InputError(f"select={self.name}: there is no such test image{asked}")
         return rows
@@ -69,7 +69,7 @@ class _OfFunction(Selection):
 
     def rows(self, labels: Tensor, predicted: Tensor) -> Tensor:
         taken = inspect.signature(self.function).parameters
-        return self.function(labels, predicted, **{key: own for key, own in self.options().items() if key in taken})
+        return self.function(labels, predicted, **{key: value for key, value in self.options().items() if key in taken})
 
 
 S = TypeVar("S", bound=Selection)
@@ -88,14 +88,14 @@ def selection(name: str, *, title: str = "", **about: Any) -> Callable[[type[S] 
     """
 
     def declared(kind: Any) -> Any:
-        made = kind if isinstance(kind, type) else of_function(_OfFunction, kind)
-        return SELECTIONS.declare(made, name, **({"title": title} if title else {}), **about)
+        component = kind if isinstance(kind, type) else of_function(_OfFunction, kind)
+        return SELECTIONS.declare(component, name, **({"title": title} if title else {}), **about)
 
     return declared
 
 
-def counted(rows: Tensor, wanted: int, what: str) -> Tensor:
+def counted(rows: Tensor, wanted: int, description: str) -> Tensor:
     """Return the rows; log a warning if they are fewer than wanted."""
     if 0 < len(rows) < wanted:  # none at all is an error
-        log.warning("%d test images were asked for (%s), there are %d", wanted, what, len(rows))
+        log.warning("%d test images were asked for (%s), there are %d", wanted, description, len(rows))
     return rows

@@ -50,22 +50,22 @@ class Files:
     objects: tuple[str, ...] | None = None
     largest: int = 2**16 - 1
 
-    def read(self, place: int) -> Item:
+    def read(self, index: int) -> Item:
         """Return one image and its mask.
 
         Raises:
             InputError: names the file that cannot be read or does not fit.
         """
-        image, mask = self.decoded(place)
+        image, mask = self.decoded(index)
         return image.float() / 255, mask
 
-    def decoded(self, place: int) -> Item:
+    def decoded(self, index: int) -> Item:
         """Return one image as it was decoded, with values from 0 to 255 in 8 bits, and its mask.
 
         Raises:
             InputError: names the file that cannot be read or does not fit.
         """
-        entry, (channels, height, width) = self.entries[place], self.shape
+        entry, (channels, height, width) = self.entries[index], self.shape
         image = pixels.read_image(entry.image, channels, self.background, self.largest)
         if self.exact and image.size != (width, height):
             raise InputError(
@@ -92,11 +92,11 @@ class Files:
         Raises:
             InputError: names the first file that is damaged, or does not fit.
         """
-        told: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
         deepest = 0
         for entry in self.entries:
             notes, largest = pixels.facts(entry.image)
-            told, deepest = told + notes, max(deepest, largest)
+            counts, deepest = counts + notes, max(deepest, largest)
             upright, stored = pixels.sizes(entry.image)
             if self.masks == "boxes":
                 self._mask(entry)
@@ -106,14 +106,14 @@ class Files:
                     if pixels.sizes(path)[0] not in (upright, stored):
                         pixels.read_mask(path, entry.image)
             if self.masks != "none" and notes[pixels.TURNED] and upright == stored:
-                told["whose ground truth is taken as drawn on the upright image"] += 1
-            told["with 16 bits"] += largest > 0
-        if told[pixels.TRANSPARENT]:
-            told[f"laid on {self.background}"] = told.pop(pixels.TRANSPARENT)
+                counts["whose ground truth is taken as drawn on the upright image"] += 1
+            counts["with 16 bits"] += largest > 0
+        if counts[pixels.TRANSPARENT]:
+            counts[f"laid on {self.background}"] = counts.pop(pixels.TRANSPARENT)
         if 0 < deepest < 2**12:
-            told["with 12 of 16 bits, 4095 being white"] = told.pop("with 16 bits")
+            counts["with 12 of 16 bits, 4095 being white"] = counts.pop("with 16 bits")
         largest = 2**12 - 1 if 0 < deepest < 2**12 else self.largest
-        return replace(self, largest=largest), dict(+told)
+        return replace(self, largest=largest), dict(+counts)
 
 
 def _values(image: Image.Image) -> Tensor:
@@ -129,11 +129,11 @@ class _Reader(Dataset):
         self.files, self.aug_prob = files, aug_prob
 
     def __getitem__(self, wanted: tuple[int, int]) -> Item | InputError:
-        place, seed = wanted
+        index, seed = wanted
         try:
             if not self.aug_prob:
-                return self.files.decoded(place)
-            item = self.files.read(place)
+                return self.files.decoded(index)
+            item = self.files.read(index)
         except InputError as error:
             return error
         return augmented(item, self.aug_prob, seed)
@@ -213,10 +213,10 @@ class Column:
         return len(self.places)
 
     def __getitem__(self, rows: Tensor | slice) -> Tensor:
-        places = self.places[_here(rows)]
-        if not len(places):
+        indices = self.places[_on_cpu(rows)]
+        if not len(indices):
             return torch.empty(0, *self.shape[1:], dtype=torch.float if self.name == "images" else torch.bool)
-        return torch.cat([getattr(part, self.name) for part in self._read(places.split(250))])
+        return torch.cat([getattr(part, self.name) for part in self._read(indices.split(250))])
 
     def to(self, device: torch.device) -> "Column":
         """Return the same images, moved to another device when they are read."""
@@ -234,12 +234,12 @@ class Column:
     def moments(self) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation (C,) of each channel, in one pass."""
         sums, squares = torch.zeros(2, self.shape[1], dtype=torch.float64)
-        own = distributed.share(len(self))
-        for part in replace(self, places=self.places[own.rows]).split(250):
+        share = distributed.share(len(self))
+        for part in replace(self, places=self.places[share.rows]).split(250):
             pixels = part.cpu().double()
             sums += pixels.sum((0, 2, 3))
             squares += pixels.square().sum((0, 2, 3))
-        sums, squares = distributed.total(torch.stack([sums, squares]), own)
+        sums, squares = distributed.total(torch.stack([sums, squares]), share)
         count = len(self) * self.shape[2] * self.shape[3]
         variance = (squares - sums.square() / count) / (count - 1)
         return (sums / count).float(), variance.clamp_min(0).sqrt().float()
@@ -250,28 +250,28 @@ class Column:
         Raises:
             InputError: names a file that cannot be read.
         """
-        wanted = [[(place, derive_seed(seed, str(place))) for place in batch.tolist()] for batch in batches]
+        wanted = [[(index, derive_seed(seed, str(index))) for index in batch.tolist()] for batch in batches]
         workers = min(self.workers, len(wanted) - 1)  # a single batch is not worth a process
         workers = workers if workers > 0 and workers_work() else 0
         reader: Any = _Reader(self.files, aug_prob)
-        own = torch.Generator().manual_seed(seed)  # else it draws from the global one, which dropout needs
+        generator = torch.Generator().manual_seed(seed)  # else it draws from the global one, which dropout needs
         loader = DataLoader(
             reader,
             batch_sampler=wanted,
             num_workers=workers,
             collate_fn=_stacked,
-            generator=own,
+            generator=generator,
         )
-        for places, answer in zip(batches, loader, strict=True):
+        for indices, answer in zip(batches, loader, strict=True):
             if isinstance(answer, InputError):
                 raise answer
-            images, masks = (None if each is None else torch.from_numpy(each) for each in answer)
+            images, masks = (None if array is None else torch.from_numpy(array) for array in answer)
             assert images is not None
             images = images.float().div_(255) if images.dtype == torch.uint8 else images
-            yield Split(images, places, masks).to(self.device)
+            yield Split(images, indices, masks).to(self.device)
 
 
-def _here(rows: Tensor | slice) -> Tensor | slice:
+def _on_cpu(rows: Tensor | slice) -> Tensor | slice:
     return rows.cpu() if isinstance(rows, Tensor) else rows
 
 
@@ -296,14 +296,14 @@ class Streamed(Split):
 
     def __getitem__(self, rows: Tensor | slice) -> Split:
         """Return these rows, in memory."""
-        parts = list(self.column._read(self.column.places[_here(rows)].split(250)))
+        parts = list(self.column._read(self.column.places[_on_cpu(rows)].split(250)))
         masks = None if self.masks is None else torch.cat([part.masks for part in parts if part.masks is not None])
         return Split(torch.cat([part.images for part in parts]), self.labels[rows], masks)
 
     def subset(self, rows: Tensor) -> "Streamed":
-        places = self.column.places[_here(rows)]
+        indices = self.column.places[_on_cpu(rows)]
         both: dict[str, Any] = dict(self._columns())
-        columns = {name: replace(both[name], places=places) for name in ("images", "masks") if name in both}
+        columns = {name: replace(both[name], places=indices) for name in ("images", "masks") if name in both}
         return replace(self, labels=self.labels[rows], **columns)
 
     def source(self, *names: str) -> Source:
@@ -311,7 +311,7 @@ class Streamed(Split):
 
     def parts(self, size: int = 250) -> Iterator[Split]:
         parts = self.column._read(self.column.places.split(size))
-        return (replace(part, labels=own) for part, own in zip(parts, self.labels.split(size), strict=True))
+        return (replace(part, labels=labels) for part, labels in zip(parts, self.labels.split(size), strict=True))
 
 
 class _Stream(Source):
@@ -326,7 +326,7 @@ class _Stream(Source):
 
     def batches(self, rows: Sequence[Tensor], seed: int) -> Iterator[tuple[Tensor, ...]]:
         column = self.split.column
-        places = [column.places[part.cpu()] for part in rows]
-        for part, own in zip(rows, column._read(places, self.split.aug_prob, seed), strict=True):
-            batch = replace(own, labels=self.split.labels[part])
+        indices = [column.places[part.cpu()] for part in rows]
+        for part, split in zip(rows, column._read(indices, self.split.aug_prob, seed), strict=True):
+            batch = replace(split, labels=self.split.labels[part])
             yield tuple(getattr(batch, name) for name in self.names)

@@ -18,13 +18,13 @@ def rows(table: Path) -> Iterator[tuple[str, str]]:
     head = lines[0] if lines else ""
     mark = max(",;\t", key=head.count)
     names = [re.sub(r"[_\s]", "", name.strip().strip('"')).lower() for name in head.split(mark)]
-    places = [next((names.index(own) for own in known if own in names), None) for known in KEYS.values()]
+    columns = [next((names.index(name) for name in known if name in names), None) for known in KEYS.values()]
     cells_of = list(csv.reader(lines[1:], delimiter=mark, skipinitialspace=True))
-    if None in places or not cells_of:
+    if None in columns or not cells_of:
         wanted = f"{table} must have a line for each image, under a first line imageID,label"
         raise InputError(f"{wanted}; its first line is {head[:80]!r}")
     for number, row in enumerate(cells_of, 2):
-        cells = [key(row[place].strip()) if place is not None and place < len(row) else "" for place in places]
+        cells = [key(row[column].strip()) if column is not None and column < len(row) else "" for column in columns]
         if not all(cells):
             if not any(cell.strip() for cell in row):
                 continue

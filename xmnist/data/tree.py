@@ -64,20 +64,20 @@ class Tree:
                 folder = folder.parent
 
     def _walk(self, folder: Path, above: frozenset[str], hidden: bool = False) -> None:
-        own = os.path.realpath(folder)
-        if own in above:  # a link that leads back
+        real_path = os.path.realpath(folder)
+        if real_path in above:  # a link that leads back
             return
         try:
-            found = sorted(os.scandir(folder), key=lambda each: each.name)
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError as error:
             raise InputError(f"{folder} cannot be read: {error.strerror}") from None
         files: list[Path] = []
-        for each in found:
-            unseen = hidden or each.name.startswith(".") or each.name == "__MACOSX"
-            if each.is_dir():
-                self._walk(Path(each.path), above | {own}, unseen)
+        for entry in entries:
+            unseen = hidden or entry.name.startswith(".") or entry.name == "__MACOSX"
+            if entry.is_dir():
+                self._walk(Path(entry.path), above | {real_path}, unseen)
             else:
-                (self.hidden if unseen else files).append(Path(each.path))
+                (self.hidden if unseen else files).append(Path(entry.path))
         if files:
             self._folders[folder] = Folder(files)
 
@@ -95,10 +95,10 @@ class Tree:
 
     def below(self, root: Path) -> list[Path]:
         """Return the images anywhere below a folder, but not in it."""
-        inside = (own.images for folder, own in self.all() if folder != root and folder.is_relative_to(root))
+        inside = (contents.images for folder, contents in self.all() if folder != root and folder.is_relative_to(root))
         return [path for images in inside for path in images]
 
     def named(self, root: Path, names: Iterable[str]) -> Path | None:
         """Return the folder in a folder that has one of these names, in any case."""
-        by_name = {each.name.lower(): each for each in reversed(self.folders(root))}
+        by_name = {folder.name.lower(): folder for folder in reversed(self.folders(root))}
         return next((by_name[name] for name in names if name in by_name), None)

@@ -22,16 +22,16 @@ def write(split: Split, classes: Sequence[str], folder: Path) -> None:
     rows: list[tuple[str, str]] = []
     classes = [name.replace("/", "-") for name in classes]  # they name folders
     for part in split.parts():
-        for place, label in enumerate(part.labels.tolist()):
-            name, own = f"{len(rows):06}", classes[label]
-            rows.append((name, own))
-            _save(part.images[place], folder / "images" / own / f"{name}.png")
+        for index, label in enumerate(part.labels.tolist()):
+            name, class_name = f"{len(rows):06}", classes[label]
+            rows.append((name, class_name))
+            _save(part.images[index], folder / "images" / class_name / f"{name}.png")
             if part.masks is not None:
-                _save(part.masks[place].float(), folder / "masks" / own / f"{name}_mask.png")
+                _save(part.masks[index].float(), folder / "masks" / class_name / f"{name}_mask.png")
             if part.boxes is not None:
-                path = folder / "annotations" / own / f"{name}.xml"
+                path = folder / "annotations" / class_name / f"{name}.xml"
                 path.parent.mkdir(parents=True, exist_ok=True)
-                _annotation(f"{name}.png", own, part.images.shape[1:], part.boxes[place]).write(path)
+                _annotation(f"{name}.png", class_name, part.images.shape[1:], part.boxes[index]).write(path)
     with (folder / "data.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("imageID", "label"), *rows])
     (folder / "classes.txt").write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
@@ -51,9 +51,9 @@ def _annotation(file: str, label: str, shape: Sequence[int], boxes: Tensor) -> "
         XML.SubElement(size, name).text = str(value)
     for box in boxes.tolist():
         if box[0] >= 0:
-            found = XML.SubElement(root, "object")
-            XML.SubElement(found, "name").text = label
-            corners = XML.SubElement(found, "bndbox")
+            element = XML.SubElement(root, "object")
+            XML.SubElement(element, "name").text = label
+            corners = XML.SubElement(element, "bndbox")
             for name, value in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True):
                 XML.SubElement(corners, name).text = str(value + 1)
     XML.indent(root)
@@ -92,8 +92,8 @@ def read_boxes(path: Path, image: Path, objects: Sequence[str] | None = None) ->
     mask = Image.new("L", (width, height))
     for left, top, right, bottom in boxes:
         if right < 1 or bottom < 1 or left > width or top > height:
-            told = f"box {left},{top},{right},{bottom} is not in its image of {width}x{height} pixels"
-            raise InputError(f"{path}: {told}")
+            message = f"box {left},{top},{right},{bottom} is not in its image of {width}x{height} pixels"
+            raise InputError(f"{path}: {message}")
         ImageDraw.Draw(mask).rectangle((left - 1, top - 1, right - 1, bottom - 1), fill=255)
     return pixels.turned(mask, pixels.orientation(image)) if on_stored else mask
 
@@ -105,20 +105,20 @@ def _without_namespaces(content: bytes) -> bytes:
 
 def _size(root: XML.Element) -> tuple[int, int] | None:
     """Return the image's width and height in the file; None where they are missing or 0."""
-    found = [round(float(root.findtext(f"size/{name}") or 0)) for name in ("width", "height")]
-    return (found[0], found[1]) if all(found) else None
+    values = [round(float(root.findtext(f"size/{name}") or 0)) for name in ("width", "height")]
+    return (values[0], values[1]) if all(values) else None
 
 
 def _boxes(root: XML.Element, objects: Sequence[str] | None) -> Iterator[Box]:
     """Yield the boxes of the objects that count, including difficult ones."""
-    counted = [each for each in root.iter("object") if objects is None or each.findtext("name") in objects]
-    for each in counted:
-        if not any(box.tag.startswith("bndbox") for box in each.iter()):
-            places = [box.tag for box in each if len(box)]
-            instead = f", but <{places[0]}>, which is not read" if places else ""
-            raise ValueError(f"object '{each.findtext('name')}' has no <bndbox>{instead}")
+    counted = [element for element in root.iter("object") if objects is None or element.findtext("name") in objects]
+    for element in counted:
+        if not any(box.tag.startswith("bndbox") for box in element.iter()):
+            tags = [box.tag for box in element if len(box)]
+            instead = f", but <{tags[0]}>, which is not read" if tags else ""
+            raise ValueError(f"object '{element.findtext('name')}' has no <bndbox>{instead}")
     for part in [root] if objects is None else counted:
-        for box in (each for each in part.iter() if each.tag.startswith("bndbox")):
+        for box in (element for element in part.iter() if element.tag.startswith("bndbox")):
             left, top, right, bottom = (
                 round(float(str(box.findtext(name)))) for name in ("xmin", "ymin", "xmax", "ymax")
             )

@@ -126,12 +126,12 @@ class Heatmap(Explainer):
         # Replicated pixels continue any background, where a constant would add edges to the image.
         padded = F.pad(images, (d, d, d, d), mode="replicate")
         total = images.new_zeros(len(images), 1, height + 2 * d, width + 2 * d)
-        seen = torch.zeros_like(total[:1])  # a pixel near the edge leaves the image in some shifts
+        counts = torch.zeros_like(total[:1])  # a pixel near the edge leaves the image in some shifts
         for y, x in product(range(2 * d + 1), repeat=2):
             window = (..., slice(y, y + height), slice(x, x + width))
             total[window] += super().explain(network, padded[window], targets)
-            seen[window] += 1
-        return (total / seen)[..., d : d + height, d : d + width]
+            counts[window] += 1
+        return (total / counts)[..., d : d + height, d : d + width]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -185,11 +185,11 @@ def _check_finite(answers: Tensor, classifier: nn.Module, images: Tensor) -> Non
 def _first_layer_not_finite(classifier: nn.Module, image: Tensor) -> str:
     from xmnist.models.canonical import private
 
-    network, found = private(classifier), list[str]()
+    network, layers = private(classifier), list[str]()
 
     def look(layer: str, output: object) -> None:
         if isinstance(output, torch.Tensor) and not output.isfinite().all():
-            found.append(layer)
+            layers.append(layer)
 
     # Blocks are left out: the layer inside them is the one to name.
     for layer, module in network.named_modules():
@@ -197,6 +197,6 @@ def _first_layer_not_finite(classifier: nn.Module, image: Tensor) -> str:
             module.register_forward_hook(lambda _, args, output, layer=layer: look(layer, output))
     with torch.no_grad():
         network(image)
-    if found:
-        return f"the first layer to answer so is {found[0]}"
+    if layers:
+        return f"the first layer to answer so is {layers[0]}"
     return "every layer's answer is finite, so they come from the method's backpropagated signal"

@@ -53,5 +53,5 @@ def references(name: str, images: Tensor, train: Tensor, seed: int, count: int =
 
 
 @lru_cache
-def _warn_once(count: int, there: int) -> None:
-    log.warning("a background of %d images was asked for: it is all %d that there are to train on", count, there)
+def _warn_once(count: int, available: int) -> None:
+    log.warning("a background of %d images was asked for: it is all %d that there are to train on", count, available)

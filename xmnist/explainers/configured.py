@@ -31,9 +31,9 @@ class ConfiguredExplainer:
     def gap(self, network: nn.Module, images: Tensor, targets: Tensor, answers: Tensor) -> Tensor | None:
         """Return each map's completeness or conservation gap (N,), or None where the method has no such axiom."""
         # A fixed map belongs to one image, so the network differs from image to image.
-        places = answers.split(1) if self.fixed else [answers]
-        parts = zip(self.parts(network, images, targets), places, strict=True)
-        gaps = [self.explainer.completeness_gap(*part, own) for part, own in parts]
+        chunks = answers.split(1) if self.fixed else [answers]
+        parts = zip(self.parts(network, images, targets), chunks, strict=True)
+        gaps = [self.explainer.completeness_gap(*part, chunk) for part, chunk in parts]
         return None if gaps[0] is None else torch.cat([gap for gap in gaps if gap is not None])
 
     def parts(self, network: nn.Module, images: Tensor, targets: Tensor) -> Iterator[tuple[nn.Module, Tensor, Tensor]]:
@@ -41,8 +41,8 @@ class ConfiguredExplainer:
         if not self.fixed:
             yield network, images, targets
             return
-        for image, own in zip(images.split(1), targets.split(1), strict=True):
-            yield with_its_map(network, image), image, own
+        for image, target in zip(images.split(1), targets.split(1), strict=True):
+            yield with_its_map(network, image), image, target
 
 
 def with_its_map(network: nn.Module, image: Tensor) -> nn.Module:

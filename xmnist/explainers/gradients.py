@@ -111,10 +111,10 @@ class _Complete(Heatmap):
         # Logits of the classifier itself, not of the copy that a method may have rewritten.
         network, changes = Heatmap.prepare(self, classifier, images), list[Tensor]()
         with torch.no_grad():
-            for part, own in zip(images.split(100), targets.split(100), strict=True):
+            for part, part_targets in zip(images.split(100), targets.split(100), strict=True):
                 compared = self.references(part).expand(-1, len(part), -1, -1, -1)
-                there = torch.stack([target_logits(network, one, own) for one in compared]).mean(0)
-                changes.append(target_logits(network, part, own) - there)
+                reference_logits = torch.stack([target_logits(network, one, part_targets) for one in compared]).mean(0)
+                changes.append(target_logits(network, part, part_targets) - reference_logits)
         return maps.flatten(1).sum(1) - torch.cat(changes)
 
 

@@ -60,7 +60,7 @@ class _Lrp(Heatmap):
         carrying = carriers(network.graph)
         called = [node for node in network.graph.nodes if node.op == "call_module" and node in carrying]
         linear = [node for node in called if isinstance(modules[str(node.target)], nn.Conv2d | nn.Linear)]
-        seeing = [place == 0 or at_pixels(node, modules) for place, node in enumerate(linear)]
+        seeing = [index == 0 or at_pixels(node, modules) for index, node in enumerate(linear)]
         rules = self.rules([modules[str(node.target)] for node in linear], seeing)
         names = [([str(node.target)], rule) for node, rule in zip(linear, rules, strict=True)]
         # By name, since two layers of one type may need different rules.

@@ -115,17 +115,17 @@ def curves(
     levels = 1 + (order.shape[1] if steps is None else min(steps, order.shape[1]))
     covered_at = order.argsort(1).int()  # the place of each patch in the order
     down, right = (-(-size // patch) for size in (height, width))
-    found = []
+    probabilities = []
     for part in torch.arange(count * levels, device=images.device).split(batch_size):
         rows, step = part // levels, part % levels
         covered = (covered_at[rows] < step[:, None].int()).view(-1, 1, down, 1, right, 1)
         pixels = covered.expand(-1, 1, down, patch, right, patch).reshape(-1, 1, down * patch, right * patch)
         # Patches of the last row and column may reach beyond the image.
         pixels = pixels[..., :height, :width]
-        made = torch.where(pixels, fill[rows] if len(fill) > 1 else fill, images[rows])
+        perturbed = torch.where(pixels, fill[rows] if len(fill) > 1 else fill, images[rows])
         with torch.no_grad():
-            found.append(predict(made, rows).softmax(1).gather(1, targets[rows, None])[:, 0])
-    out = torch.cat(found).view(count, levels).cpu().double()
+            probabilities.append(predict(perturbed, rows).softmax(1).gather(1, targets[rows, None])[:, 0])
+    out = torch.cat(probabilities).view(count, levels).cpu().double()
     if not out.isfinite().all():
         raise ValueError("the network answers NaN or Inf to covered images")
     return out
@@ -175,7 +175,7 @@ class Aopc(MapMetric):
 
     def measure(self, context: MapContext, maps: Tensor) -> Tables:
         images, targets, seed = context.images, context.targets, context.seed
-        found: dict[str, list[pd.DataFrame]] = {"aopc": [], "aopc_curves": []}
+        rows: dict[str, list[pd.DataFrame]] = {"aopc": [], "aopc_curves": []}
         # Independent of fill and network, and therefore computed once for all of them.
         orders = {
             side: {"morf": patch_order(maps, side, seed), "lerf": patch_order(-maps, side, seed)}
@@ -190,15 +190,15 @@ class Aopc(MapMetric):
                         order: curves(predict, images, targets, patches, side, covering, self.steps, self.batch_size)
                         for order, patches in both.items()
                     }
-                    each = {order: aopc(values) for order, values in falls.items()}
-                    last = {order: column_of(values[:, -1]) for order, values in each.items()}
-                    own = {"aopc": last["morf"], "aopc_lerf": last["lerf"], "abpc": last["morf"] - last["lerf"]}
-                    found["aopc"].append(pd.DataFrame({**where, "image": context.numbers, **own}))
+                    areas = {order: aopc(values) for order, values in falls.items()}
+                    last = {order: column_of(values[:, -1]) for order, values in areas.items()}
+                    scores = {"aopc": last["morf"], "aopc_lerf": last["lerf"], "abpc": last["morf"] - last["lerf"]}
+                    rows["aopc"].append(pd.DataFrame({**where, "image": context.numbers, **scores}))
                     for order, values in falls.items():
-                        means = {"f": column_of(values.mean(0)), "aopc": column_of(each[order].mean(0))}
+                        means = {"f": column_of(values.mean(0)), "aopc": column_of(areas[order].mean(0))}
                         step = np.arange(values.shape[1])
-                        found["aopc_curves"].append(pd.DataFrame({**where, "order": order, "step": step, **means}))
-        return {name: pd.concat(parts) for name, parts in found.items()}
+                        rows["aopc_curves"].append(pd.DataFrame({**where, "order": order, "step": step, **means}))
+        return {name: pd.concat(parts) for name, parts in rows.items()}
 
     def _predictions(self, context: MapContext) -> dict[str, Predict]:
         """Return the networks for covered images, by name.
@@ -213,9 +213,9 @@ class Aopc(MapMetric):
         lowered = devices.autocast(devices.find_precision(self.precision, device), device)
         if not isinstance(network, Joint):
             return {"": lowered(lambda covered, _: network(covered).float())}
-        own = batched(network.explainer, context.images)
+        maps = batched(network.explainer, context.images)
         return {
-            "fixed": lowered(lambda covered, rows: network.gated(covered, own[rows]).float()),
+            "fixed": lowered(lambda covered, rows: network.gated(covered, maps[rows]).float()),
             "recomputed": lowered(lambda covered, _: network(covered).float()),
         }
 
@@ -228,8 +228,8 @@ class Aopc(MapMetric):
 
     def details(self, rows: pd.DataFrame, names: Sequence[str], seed: int) -> dict[str, tuple[pd.DataFrame, str]]:
         """Return AOPC by explainer, patch size and fill, with intervals and tests, corrected over the explainers."""
-        found = tables.by_patch_and_fill(rows, names, seed)
-        return {"aopc_table": (found, tables.grid(found, "aopc"))}
+        table = tables.by_patch_and_fill(rows, names, seed)
+        return {"aopc_table": (table, tables.grid(table, "aopc"))}
 
     def charts(self, tables: Tables, summary: pd.DataFrame, subject: panels.Subject) -> dict[str, panels.Chart]:
         """Return charts of AOPC(L) and mean f(x_k): rows are patch sizes, columns are fills, lines are explainers."""
@@ -240,7 +240,7 @@ class Aopc(MapMetric):
                 ("aopc", "aopc", "AOPC(L) (higher is better)"),
                 ("f", "mean_f", "mean f(x) (lower is better)"),
             ):
-                shown = [
+                grid = [
                     [
                         Panel(
                             f"{side}x{side} patches, {str(fill).replace('_', ' ')}",
@@ -254,5 +254,5 @@ class Aopc(MapMetric):
                     for side, of_side in rows.groupby("patch", sort=False)
                 ]
                 title = f"{subject.chosen}\njoint model's map {kind}" if kind else subject.chosen
-                out[f"{name}_{kind}" if kind == "recomputed" else name] = Lines(shown, title)
+                out[f"{name}_{kind}" if kind == "recomputed" else name] = Lines(grid, title)
         return out

@@ -48,10 +48,10 @@ class Axioms(MapMetric):
 
         network, seed, explainer = context.network, context.seed, context.explainer
         images, targets, maps = context.images[: self.count], context.targets[: self.count], maps[: self.count]
-        numbers, found = context.numbers[: self.count], list[pd.DataFrame]()
+        numbers, rows = context.numbers[: self.count], list[pd.DataFrame]()
 
         def add(axiom: str, values: Tensor, layer: str = "") -> None:
-            found.append(pd.DataFrame({"axiom": axiom, "layer": layer, "image": numbers, "value": column_of(values)}))
+            rows.append(pd.DataFrame({"axiom": axiom, "layer": layer, "image": numbers, "value": column_of(values)}))
 
         gap = explainer.gap(network, images, targets, maps)
         if gap is not None:
@@ -60,10 +60,10 @@ class Axioms(MapMetric):
         twin = explainer(rewritten(network, tuple(images.shape[1:]), seed), images, targets)
         add("invariance_gap", similarity.relative_difference(maps, twin))
         for layer, reset in reset_from_the_top(network, seed):
-            others = explainer(reset, images, targets)
-            add("reset_rank_correlation", similarity.rank_correlation(maps, others), layer)
-            add("reset_ssim", similarity.structural_similarity(maps, others), layer)
-        return {"axioms": pd.concat(found)}
+            reset_maps = explainer(reset, images, targets)
+            add("reset_rank_correlation", similarity.rank_correlation(maps, reset_maps), layer)
+            add("reset_ssim", similarity.structural_similarity(maps, reset_maps), layer)
+        return {"axioms": pd.concat(rows)}
 
     @classmethod
     def scores(cls, rows: pd.DataFrame) -> pd.DataFrame:
@@ -77,7 +77,7 @@ class Axioms(MapMetric):
         """Return charts of the similarity to the original maps as layers are randomised."""
         rows = tables["axioms"]
         layers = list(dict.fromkeys(rows.loc[rows["axiom"] == "reset_ssim", "layer"]))
-        shown = []
+        axes = []
         for axiom, y in (("reset_rank_correlation", "rank correlation"), ("reset_ssim", "SSIM")):
             part = rows[rows["axiom"] == axiom]
             means = part.groupby(["explainer", "layer"], sort=False)["value"].mean()
@@ -86,9 +86,9 @@ class Axioms(MapMetric):
                 for name in dict.fromkeys(part["explainer"])
             ]
             title, x = f"{y} with the map of the trained network", "randomised layers, from the top"
-            shown.append(Panel(title, x, f"{y} (near 0 is better)", lines, ["none", *layers], methods=True))
+            axes.append(Panel(title, x, f"{y} (near 0 is better)", lines, ["none", *layers], methods=True))
         title = f"{subject.title}, {rows['image'].nunique()} test images"
-        return {"randomisation": Lines([shown], title, markers=True)}
+        return {"randomisation": Lines([axes], title, markers=True)}
 
 
 def sensitivity(
@@ -109,15 +109,15 @@ def sensitivity(
     # Pixels that are not black come first: a black one would change nothing in a black image.
     drawn = (torch.rand(where.shape, generator=generator).to(images) + where).argsort(1, descending=True)[:, :pixels]
     alone = F.one_hot(drawn, where.shape[1]).view(-1, 1, *images.shape[2:])  # (N * pixels, 1, H, W)
-    own = targets.repeat_interleave(pixels)
+    probe_targets = targets.repeat_interleave(pixels)
     probes = images.repeat_interleave(pixels, 0) * alone
     both = []
-    for explained, part, classes in subject.parts(network, probes, own):
+    for explained, part, classes in subject.parts(network, probes, probe_targets):
         logits = torch.cat([batched(explained, part), explained(torch.zeros_like(part[:1]))])
         both.append(torch.stack([logits[:-1].gather(1, classes[:, None])[:, 0], logits[-1, classes]]))
     after, before = torch.cat(both, 1)
-    maps = subject(network, probes, own).abs().flatten(1)
-    told = (maps * alone.flatten(1)).sum(1) > TOUCHED * maps.amax(1)
+    maps = subject(network, probes, probe_targets).abs().flatten(1)
+    in_map = (maps * alone.flatten(1)).sum(1) > TOUCHED * maps.amax(1)
     # The absolute floor of 1 keeps rounding of a logit near 0 from counting as a change.
     matters = (after - before).abs() > TOUCHED * before.abs().clamp_min(1)
-    return (told & matters).view(count, -1).sum(1) / matters.view(count, -1).sum(1)
+    return (in_map & matters).view(count, -1).sum(1) / matters.view(count, -1).sum(1)

@@ -59,8 +59,8 @@ class Metric(MetricDeclaration):
     def scores(cls, rows: pd.DataFrame) -> pd.DataFrame:
         """Return one value per image and score, by name and image: means over all other columns."""
         name = "model" if "model" in rows else "explainer"
-        own = [column.name for column in cls.columns if column.name in rows]
-        return rows.groupby([name, "image"], sort=False)[own].mean()
+        present = [column.name for column in cls.columns if column.name in rows]
+        return rows.groupby([name, "image"], sort=False)[present].mean()
 
     def details(self, rows: pd.DataFrame, names: Sequence[str], seed: int) -> dict[str, tuple[pd.DataFrame, str]]:
         """Return further tables that summarise the rows, each with its text for people."""
@@ -68,8 +68,8 @@ class Metric(MetricDeclaration):
 
     def charts(self, tables: Tables, summary: pd.DataFrame, subject: panels.Subject) -> dict[str, panels.Chart]:
         """Return its charts, by file name."""
-        shown = [column.name for column in self.columns]
-        return {self.name: panels.bars(summary, "explainer", shown, subject.chosen)}
+        scores = [column.name for column in self.columns]
+        return {self.name: panels.bars(summary, "explainer", scores, subject.chosen)}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -100,13 +100,13 @@ class _OfFunction(MapMetric):
         known = {**vars(context), "maps": maps, "context": context}
         # Keyword-only parameters are the metric's settings; the others are named after its inputs.
         wanted = [
-            each.name
-            for each in inspect.signature(self.function).parameters.values()
-            if each.kind is not inspect.Parameter.KEYWORD_ONLY
+            parameter.name
+            for parameter in inspect.signature(self.function).parameters.values()
+            if parameter.kind is not inspect.Parameter.KEYWORD_ONLY
         ]
-        found = self.function(**{name: known[name] for name in wanted}, **self.options())
+        scores = self.function(**{name: known[name] for name in wanted}, **self.options())
         declared = [column.name for column in self.columns]
-        for name, values in found.items():
+        for name, values in scores.items():
             if name not in declared:
                 raise InputError(
                     f"metric {self.name} answers with '{name}', which is none of its columns: {', '.join(declared)}"
@@ -114,7 +114,7 @@ class _OfFunction(MapMetric):
             if not isinstance(values, torch.Tensor) or values.shape != (len(maps),):
                 shape = tuple(getattr(values, "shape", ()))
                 raise InputError(f"metric {self.name}: '{name}' has the shape {shape}, where it is one value a map")
-        return {self.name: pd.DataFrame({"image": context.numbers} | {n: column_of(v) for n, v in found.items()})}
+        return {self.name: pd.DataFrame({"image": context.numbers} | {n: column_of(v) for n, v in scores.items()})}
 
 
 M = TypeVar("M")
@@ -130,19 +130,19 @@ def metric(name: str, *, columns: Sequence[Column | str], **about: Any) -> Calla
     Raises:
         InputError: there is a metric of this name already, a key has no type, or a function has an unknown input.
     """
-    own = tuple(Column(each) if isinstance(each, str) else each for each in columns)
+    as_columns = tuple(Column(column) if isinstance(column, str) else column for column in columns)
 
     def declare(declared: Any) -> Any:
         kind = declared if inspect.isclass(declared) else of_function(_OfFunction, declared)
         if kind is not declared:
             # A wrong name is reported when the metric is declared, not after maps have been computed.
-            there = [*MapContext.__annotations__, "maps", "context"]
-            for each in inspect.signature(declared).parameters.values():
-                if each.kind is not inspect.Parameter.KEYWORD_ONLY and each.name not in there:
+            inputs = [*MapContext.__annotations__, "maps", "context"]
+            for parameter in inspect.signature(declared).parameters.values():
+                if parameter.kind is not inspect.Parameter.KEYWORD_ONLY and parameter.name not in inputs:
                     raise InputError(
-                        f"metric '{name}': '{each.name}' is nothing that a metric is given ({', '.join(there)})"
+                        f"metric '{name}': '{parameter.name}' is nothing that a metric is given ({', '.join(inputs)})"
                     )
-        METRICS.declare(kind, name, **({"columns": own, "table": name} | about))  # type: ignore[arg-type]
+        METRICS.declare(kind, name, **({"columns": as_columns, "table": name} | about))  # type: ignore[arg-type]
         return declared
 
     return declare

@@ -71,23 +71,26 @@ def report(logits: Tensor, labels: Tensor, classes: Sequence[str]) -> Report:
 
     logits, labels, count = logits.detach().cpu(), labels.cpu(), len(classes)
     # In float64, since float32 rounds many confident probabilities to 1, which a curve could not rank.
-    scores, there = logits.double().softmax(1), F.one_hot(labels, count)
-    seen, support = logits.argmax(1), there.sum(0)
+    scores, one_hot = logits.double().softmax(1), F.one_hot(labels, count)
+    predicted, support = logits.argmax(1), one_hot.sum(0)
     nan = torch.tensor(float("nan"), dtype=torch.float64)
     measures = {
         "precision": tm.multiclass_precision,
         "recall": tm.multiclass_recall,
         "f1": tm.multiclass_f1_score,
     }
-    table = {n: f(seen, labels, count, average="none").double().where(support > 0, nan) for n, f in measures.items()}
+    table = {
+        n: f(predicted, labels, count, average="none").double().where(support > 0, nan) for n, f in measures.items()
+    }
     table["support"] = support.double()
-    roc = [_roc(name, scores[:, k], there[:, k]) for k, name in enumerate(classes)]
-    pr = [_precision_recall(name, scores[:, k], there[:, k]) for k, name in enumerate(classes)]
+    roc = [_roc(name, scores[:, k], one_hot[:, k]) for k, name in enumerate(classes)]
+    pr = [_precision_recall(name, scores[:, k], one_hot[:, k]) for k, name in enumerate(classes)]
     table["auc"] = torch.tensor([curve.area for curve in roc], dtype=torch.float64)
     table["ap"] = torch.tensor([curve.area for curve in pr], dtype=torch.float64)
-    roc.append(_roc("micro", scores.flatten(), there.flatten()))
-    pr.append(_precision_recall("micro", scores.flatten(), there.flatten()))
-    right = (seen == labels).double().mean().item()  # with one class an image, precision, recall and F1 are the same
+    roc.append(_roc("micro", scores.flatten(), one_hot.flatten()))
+    pr.append(_precision_recall("micro", scores.flatten(), one_hot.flatten()))
+    # With one class an image, precision, recall and F1 are the same.
+    right = (predicted == labels).double().mean().item()
     micro = {"precision": right, "recall": right, "f1": right, "auc": roc[-1].area, "ap": pr[-1].area}
     macro = {name: column.nanmean().item() for name, column in table.items()}
     shares = support / support.sum()
@@ -102,27 +105,27 @@ def report(logits: Tensor, labels: Tensor, classes: Sequence[str]) -> Report:
         for name, means in (("micro", micro), ("macro", macro), ("weighted", weighted))
     ]
     rows = [{name: row[name] for name in ("class", *table)} for row in rows]
-    return Report(rows, tm.multiclass_confusion_matrix(seen, labels, count), roc, pr)
+    return Report(rows, tm.multiclass_confusion_matrix(predicted, labels, count), roc, pr)
 
 
-def _roc(name: str, scores: Tensor, there: Tensor) -> Curve:
+def _roc(name: str, scores: Tensor, positive: Tensor) -> Curve:
     from torchmetrics.functional import classification as tm
     from torchmetrics.utilities.compute import auc
 
     # Its two rates are shares of the images of the class and of the others: there must be both.
-    if not 0 < there.sum() < len(there):
+    if not 0 < positive.sum() < len(positive):
         return Curve(name, torch.empty(0), torch.empty(0), float("nan"))
-    false, true, _ = tm.binary_roc(scores, there)
+    false, true, _ = tm.binary_roc(scores, positive)
     return Curve(name, false, true, auc(false, true).item())
 
 
-def _precision_recall(name: str, scores: Tensor, there: Tensor) -> Curve:
+def _precision_recall(name: str, scores: Tensor, positive: Tensor) -> Curve:
     from torchmetrics.functional import classification as tm
 
-    if not there.any():
+    if not positive.any():
         return Curve(name, torch.empty(0), torch.empty(0), float("nan"))
-    precision, recall, _ = tm.binary_precision_recall_curve(scores, there)
-    return Curve(name, recall, precision, tm.binary_average_precision(scores, there).item())
+    precision, recall, _ = tm.binary_precision_recall_curve(scores, positive)
+    return Curve(name, recall, precision, tm.binary_average_precision(scores, positive).item())
 
 
 @metric(
@@ -144,22 +147,22 @@ class Classification(Metric):
             logits, labels: (N, K) and (N,).
             classes: names (K,).
         """
-        found = report(logits, labels, classes)
+        result = report(logits, labels, classes)
         losses = F.cross_entropy(logits, labels, reduction="none")
-        each = {"accuracy": column_of((logits.argmax(1) == labels).float()), "loss": column_of(losses)}
-        confusion = pd.DataFrame(found.confusion.numpy(), columns=list(classes))
+        by_image = {"accuracy": column_of((logits.argmax(1) == labels).float()), "loss": column_of(losses)}
+        confusion = pd.DataFrame(result.confusion.numpy(), columns=list(classes))
         confusion.insert(0, "true", list(classes), allow_duplicates=True)
         return {
-            "classification": pd.DataFrame(found.rows),
-            "classifier": pd.DataFrame({"model": "classifier", "image": range(len(labels)), **each}),
+            "classification": pd.DataFrame(result.rows),
+            "classifier": pd.DataFrame({"model": "classifier", "image": range(len(labels)), **by_image}),
             "confusion": confusion,
             "classification_curves": pd.concat(
                 pd.DataFrame(
-                    {"curve": kind, "class": c.name, "mean": place == len(classes), "area": c.area}
+                    {"curve": kind, "class": c.name, "mean": index == len(classes), "area": c.area}
                     | {"x": c.x.numpy(), "y": c.y.numpy()}
                 )
-                for kind, curves in (("roc", found.roc), ("precision_recall", found.precision_recall))
-                for place, c in enumerate(map(corners, curves))
+                for kind, curves in (("roc", result.roc), ("precision_recall", result.precision_recall))
+                for index, c in enumerate(map(corners, curves))
             ),
         }
 
@@ -178,9 +181,9 @@ class Classification(Metric):
         ]
         curves = tables["classification_curves"]
         roc, pr = (_lines(curves[curves["curve"] == kind], area) for kind, area in _AREAS.items())
-        shown = tables["confusion"].drop(columns="true")
+        counts = tables["confusion"].drop(columns="true")
         return {
-            "confusion": Confusion(shown.to_numpy(), [str(name) for name in shown], title),
+            "confusion": Confusion(counts.to_numpy(), [str(name) for name in counts], title),
             "classes": Bars(by_class, title),
             "roc": Lines([[Panel("ROC", "false positive rate", "true positive rate", roc, square=True)]], title),
             "precision_recall": Lines([[Panel("precision and recall", "recall", "precision", pr, square=True)]], title),
@@ -193,15 +196,17 @@ _AREAS = {"roc": "AUC", "precision_recall": "AP"}
 
 def _lines(rows: pd.DataFrame, area: str) -> list[Series]:
     """Return one line per class and their mean; only the mean for more than twenty classes."""
-    each = [(str(name), bool(part["mean"].iloc[0]), part) for name, part in rows.groupby(["class", "mean"], sort=False)]
-    shown = each if len(each) <= 21 else [one for one in each if one[1]]
+    groups = [
+        (str(name), bool(part["mean"].iloc[0]), part) for name, part in rows.groupby(["class", "mean"], sort=False)
+    ]
+    drawn = groups if len(groups) <= 21 else [one for one in groups if one[1]]
     return [
         Series(
             f"{part['class'].iloc[0]}: {area} {part['area'].iloc[0]:.4f}",
             part["x"].tolist(),
             part["y"].tolist(),
             None,
-            mean and len(shown) > 1,
+            mean and len(drawn) > 1,
         )
-        for _, mean, part in shown
+        for _, mean, part in drawn
     ]

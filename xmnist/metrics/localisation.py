@@ -81,11 +81,11 @@ class Localisation(MapMetric):
                 f"none of the {count} chosen images has a pixel of an object at {size} pixels: select others"
             )
         if count:
-            told = "%d of %d chosen images have no pixel of an object: localisation leaves them out"
-            log.warning(told, count, len(masks))
+            message = "%d of %d chosen images have no pixel of an object: localisation leaves them out"
+            log.warning(message, count, len(masks))
 
     def measure(self, context: MapContext, maps: Tensor) -> Tables:
         assert context.masks is not None
         by_name = {"mass": mass_inside, "rank": rank_inside, "pointing": pointing_game}
-        found = {name: column_of(score(maps, context.masks)) for name, score in by_name.items()}
-        return {"localisation": pd.DataFrame({"image": context.numbers} | found)}
+        scores = {name: column_of(score(maps, context.masks)) for name, score in by_name.items()}
+        return {"localisation": pd.DataFrame({"image": context.numbers} | scores)}

@@ -94,13 +94,13 @@ def line(name: str, x: Sequence[float], y: Sequence[float]) -> Series:
 def bars(summary: pd.DataFrame, kind: str, scores: Sequence[str], title: str) -> Bars:
     """Return bars of scores with their intervals, one bar per explainer or model."""
     rows = summary[summary["kind"] == kind]
-    there, known = [column for column in scores if column in rows], columns()
+    present, known = [column for column in scores if column in rows], columns()
     # The cell of a failed metric holds its message, which cannot be drawn.
-    numbers = rows[there].apply(pd.to_numeric, errors="coerce")
+    numbers = rows[present].apply(pd.to_numeric, errors="coerce")
     rows = rows.assign(**numbers)[numbers.notna().any(axis=1)]
     names = [str(name) for name in rows["name"]]
     panels = []
-    for column in there:
+    for column in present:
         better = known[column].better if column in known else None
         below, wide = f"{better} is better" if better else "", rows[column].max() > 20 * rows[column].median()
         # On a linear axis, one value far above the median would leave the other bars invisible.
@@ -114,7 +114,7 @@ def _bars(rows: pd.DataFrame, column: str) -> list[Series]:
     out, compared = [], (*controls(), "classifier")
     for quiet in (False, True):
         places = [p for p, name in enumerate(rows["name"]) if (name in compared) == quiet]
-        own = rows.iloc[places]
-        bounds = list(own[f"{column}_low"]), list(own[f"{column}_high"])
-        out.append(Series("", places, list(own[column]), bounds, quiet))
+        group = rows.iloc[places]
+        bounds = list(group[f"{column}_low"]), list(group[f"{column}_high"])
+        out.append(Series("", places, list(group[column]), bounds, quiet))
     return out

@@ -42,14 +42,14 @@ def reconstruction(
     squares = (images - reconstructions).square().flatten(1)
     errors = {"sse": squares.sum(1), "mse": squares.mean(1)}
     entropy = F.cross_entropy(reconstruction_logits, labels, reduction="none")
-    seen = reconstruction_logits.argmax(1)
+    predicted = reconstruction_logits.argmax(1)
     return {
         "reconstruction_sse": errors["sse"],
         "reconstruction_mse": errors["mse"],
         "classification_loss": entropy,
         "total_loss": torch.lerp(errors[convention], entropy, alpha),
-        "accuracy": (seen == labels).float(),
-        "agreement": (seen == logits.argmax(1)).float(),
+        "accuracy": (predicted == labels).float(),
+        "agreement": (predicted == logits.argmax(1)).float(),
     }
 
 
@@ -104,11 +104,11 @@ class Reconstruction(Metric):
 
         start, rows = 0, []
         for part in parts:
-            made, found = look(part, logits[start : start + len(part)])
+            reconstructions, columns = look(part, logits[start : start + len(part)])
             if self.evaluation_accuracy:
-                found["evaluation_accuracy"] = (batched(judge, made).argmax(1) == part.labels).float()
+                columns["evaluation_accuracy"] = (batched(judge, reconstructions).argmax(1) == part.labels).float()
             images = range(start, start + len(part))
-            rows.append(pd.DataFrame({"image": images} | {key: column_of(values) for key, values in found.items()}))
+            rows.append(pd.DataFrame({"image": images} | {key: column_of(values) for key, values in columns.items()}))
             start += len(part)
         return {"reconstruction": pd.concat(rows)}
 
@@ -121,9 +121,9 @@ class Reconstruction(Metric):
 
 def unchanged(part: Split, logits: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the images themselves in the place of reconstructions: the upper bound, without any loss."""
-    found = reconstruction(part.images, part.images, part.labels, logits, logits, 0.0, "sse")
+    columns = reconstruction(part.images, part.images, part.labels, logits, logits, 0.0, "sse")
     # The total loss depends on a decoder's alpha, which there is none of here.
-    return part.images, {name: values for name, values in found.items() if name != "total_loss"}
+    return part.images, {name: values for name, values in columns.items() if name != "total_loss"}
 
 
 def _ladder(summary: pd.DataFrame, subject: panels.Subject) -> Lines:
@@ -135,16 +135,16 @@ def _ladder(summary: pd.DataFrame, subject: panels.Subject) -> Lines:
         name = ",".join(part for part in parts if not part.startswith("layer="))
         # A model without a layer, such as the classifier, has the same scores at every layer.
         places = [layers.index(where[0])] if where else range(len(layers))
-        series.setdefault(name, []).extend((place, row) for place in places)
-    shown = []
+        series.setdefault(name, []).extend((index, row) for index in places)
+    axes = []
     known = {column.name: column for column in Reconstruction.columns}
     for column in (column for column in SHOWN if column in summary):
         lines = []
         for name, rows in series.items():  # "classifier" is the row of the images themselves
-            there = [(place, row) for place, row in rows if isinstance(row[column], float) and pd.notna(row[column])]
-            bounds = [row[f"{column}_low"] for _, row in there], [row[f"{column}_high"] for _, row in there]
-            values = [row[column] for _, row in there]
-            lines.append(Series(name, [place for place, _ in there], values, bounds, name == "classifier"))
+            points = [(index, row) for index, row in rows if isinstance(row[column], float) and pd.notna(row[column])]
+            bounds = [row[f"{column}_low"] for _, row in points], [row[f"{column}_high"] for _, row in points]
+            values = [row[column] for _, row in points]
+            lines.append(Series(name, [index for index, _ in points], values, bounds, name == "classifier"))
         title = f"{column.replace('_', ' ')} ({known[column].better} is better)"
-        shown.append(Panel(title, subject.across, "", lines, layers, methods=True))
-    return Lines([shown[:2], shown[2:]] if len(shown) > 2 else [shown], subject.decoded, markers=True)
+        axes.append(Panel(title, subject.across, "", lines, layers, methods=True))
+    return Lines([axes[:2], axes[2:]] if len(axes) > 2 else [axes], subject.decoded, markers=True)

@@ -24,7 +24,7 @@ def interval(values: NDArray[np.floating], seed: int) -> tuple[float, float]:
     from scipy import stats  # the import takes a second, which commands without metrics should not wait for
 
     generator = np.random.default_rng(seed)
-    found = stats.bootstrap(
+    bounds = stats.bootstrap(
         (values,),
         np.mean,
         n_resamples=RESAMPLES,
@@ -34,12 +34,12 @@ def interval(values: NDArray[np.floating], seed: int) -> tuple[float, float]:
         method="percentile",
         rng=generator,
     ).confidence_interval
-    return float(found.low), float(found.high)
+    return float(bounds.low), float(bounds.high)
 
 
 def paired_test(
     values: NDArray[np.floating],
-    others: NDArray[np.floating],
+    other_values: NDArray[np.floating],
     alternative: Literal["two-sided", "greater", "less"] = "two-sided",
 ) -> float:
     """Return the p-value of Wilcoxon's signed-rank test that paired values (N,) differ (or are greater, or less).
@@ -50,7 +50,7 @@ def paired_test(
     """
     from scipy import stats
 
-    differences = values - others
+    differences = values - other_values
     return float(stats.wilcoxon(differences, alternative=alternative).pvalue) if differences.any() else 1.0
 
 
@@ -60,11 +60,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
     Source: Holm, "A simple sequentially rejective multiple test procedure", Scand. J. Statistics 6 (1979).
     """
     out, largest = [math.nan] * len(p_values), 0.0
-    made = [place for place, p in enumerate(p_values) if not math.isnan(p)]
-    for before, place in enumerate(sorted(made, key=lambda place: p_values[place])):
+    tested = [index for index, p in enumerate(p_values) if not math.isnan(p)]
+    for before, index in enumerate(sorted(tested, key=lambda index: p_values[index])):
         # The running maximum keeps the corrected p-values in the order of the uncorrected ones.
-        largest = max(largest, min(1.0, (len(made) - before) * p_values[place]))
-        out[place] = largest
+        largest = max(largest, min(1.0, (len(tested) - before) * p_values[index]))
+        out[index] = largest
     return out
 
 
@@ -75,8 +75,8 @@ def share_interval(hits: int, count: int) -> tuple[float, float]:
     """
     from scipy import stats
 
-    found = stats.binomtest(hits, count).proportion_ci(CONFIDENCE, method="wilson")
-    return float(found.low), float(found.high)
+    bounds = stats.binomtest(hits, count).proportion_ci(CONFIDENCE, method="wilson")
+    return float(bounds.low), float(bounds.high)
 
 
 def better_than(right: int, total: int, share: float) -> float:

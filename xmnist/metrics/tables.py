@@ -31,14 +31,14 @@ def summarised(values: pd.DataFrame, names: Iterable[str], seed: int, tested: bo
     names = [name for name in names if name in values.index.get_level_values(0)]
     out = pd.DataFrame(index=names)
     for score in values:
-        each = {name: values.loc[name, score].dropna() for name in names}
+        samples = {name: values.loc[name, score].dropna() for name in names}
         # One seed per score: all names are resampled alike, so their intervals differ by their values alone.
         drawn = derive_seed(seed, f"bootstrap of {score}")
-        bounds = [interval(each[name].to_numpy(), drawn) for name in names]
-        out[score] = [each[name].mean() for name in names]
+        bounds = [interval(samples[name].to_numpy(), drawn) for name in names]
+        out[score] = [samples[name].mean() for name in names]
         out[f"{score}_low"], out[f"{score}_high"] = zip(*bounds, strict=True) if bounds else ((), ())
-        if tested and CONTROL in each and len(names) > 1:
-            out[f"{score}_p"] = holm([_against(each[name], each[CONTROL], name) for name in names])
+        if tested and CONTROL in samples and len(names) > 1:
+            out[f"{score}_p"] = holm([_against(samples[name], samples[CONTROL], name) for name in names])
     return out
 
 
@@ -67,11 +67,11 @@ def summary(
     by_table = {metric.table: metric for metric in metrics}
     for table, rows in tables.items():
         if metric := by_table.get(table):
-            found = summarised(metric.scores(rows), names, seed, metric.tested)
-            known = [column for column in found if column in out]  # the classifier's accuracy, by two metrics
+            means = summarised(metric.scores(rows), names, seed, metric.tested)
+            known = [column for column in means if column in out]  # the classifier's accuracy, by two metrics
             for column in known:
-                out[column] = out[column].fillna(found[column])
-            out = out.join(found.drop(columns=known))
+                out[column] = out[column].fillna(means[column])
+            out = out.join(means.drop(columns=known))
     firsts = {metric.name: metric.columns[0].name for metric in metrics}
     for (failed, name), reason in failures.items():
         first = firsts[failed]
@@ -87,11 +87,11 @@ def by_patch_and_fill(rows: pd.DataFrame, names: Iterable[str], seed: int) -> pd
     where = [column for column in ("map", "patch", "fill") if column in rows]
     out = []
     for values, part in rows.groupby(where, sort=False):
-        each = part.set_index(["explainer", "image"])[["aopc", "aopc_lerf", "abpc"]]
-        found = summarised(each, names, seed, True).rename_axis("explainer").reset_index()
-        for place, column in enumerate(where):
-            found.insert(place, column, values[place])
-        out.append(found)
+        by_image = part.set_index(["explainer", "image"])[["aopc", "aopc_lerf", "abpc"]]
+        means = summarised(by_image, names, seed, True).rename_axis("explainer").reset_index()
+        for index, column in enumerate(where):
+            means.insert(index, column, values[index])
+        out.append(means)
     return pd.concat(out)
 
 
@@ -104,35 +104,35 @@ def scores_in(table: pd.DataFrame) -> list[str]:
 def over_seeds(summaries: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
     """Return mean and standard deviation of every score over seeds, with the seeds; failed cells are left out."""
     first = next(iter(summaries.values()))
-    found = scores_in(first)
+    scores = scores_in(first)
     values = pd.concat([table.assign(seed=seed) for seed, table in summaries.items()])
-    values[found] = values[found].apply(pd.to_numeric, errors="coerce")
+    values[scores] = values[scores].apply(pd.to_numeric, errors="coerce")
     groups = values.groupby(["kind", "name"], sort=False)
     out = pd.DataFrame({"seeds": groups["seed"].agg(lambda seeds: "+".join(map(str, sorted(seeds))))})
-    for score in found:
+    for score in scores:
         out[score], out[f"{score}_sd"] = groups[score].mean(), groups[score].std()
     return out.reset_index()
 
 
 def markdown(table: pd.DataFrame) -> str:
     """Return a summary as Markdown: one table per kind, such as models and explainers, and the columns' meanings."""
-    parts, shown = [], list[str]()
+    parts, all_scores = [], list[str]()
     for kind, rows in table.groupby("kind", sort=False):
-        own = [score for score in scores_in(table) if rows[score].notna().any()]
-        header = [str(kind), *(column.replace("_", " ") for column in own)]
+        scores = [score for score in scores_in(table) if rows[score].notna().any()]
+        header = [str(kind), *(column.replace("_", " ") for column in scores)]
         parts.append(
-            _aligned([header, *([_named(r["name"]), *(_cell(r, c) for c in own)] for _, r in rows.iterrows())])
+            _aligned([header, *([_named(r["name"]), *(_cell(r, c) for c in scores)] for _, r in rows.iterrows())])
         )
-        shown += [column for column in own if column not in shown]
-    meanings = meanings_of(shown)
+        all_scores += [column for column in scores if column not in all_scores]
+    meanings = meanings_of(all_scores)
     return "\n\n".join([*parts, "\n".join([_legend(table), *meanings])]) + "\n"
 
 
 def meanings_of(scores: Iterable[str]) -> list[str]:
     """Return a line for each score whose declaration has a meaning."""
     known = columns()
-    told = {score: known[score].meaning if score in known else "" for score in scores}
-    return [f"- {score.replace('_', ' ')}: {meaning}" for score, meaning in told.items() if meaning]
+    meanings = {score: known[score].meaning if score in known else "" for score in scores}
+    return [f"- {score.replace('_', ' ')}: {meaning}" for score, meaning in meanings.items() if meaning]
 
 
 def _named(name: str) -> str:

@@ -112,7 +112,7 @@ def classifier(name: str, *, layers: tuple[str, ...] = (), title: str = "", **ab
 
 def _check_call(name: str, built: Callable[..., Any], kind: type[Classifier]) -> None:
     # Binding the call now reports a wrong signature where the classifier is declared, not when it is first built.
-    options = [each for each in kind.__dataclass_fields__ if each not in Classifier.__dataclass_fields__]
+    options = [key for key in kind.__dataclass_fields__ if key not in Classifier.__dataclass_fields__]
     try:
         inspect.signature(built).bind(None, None, **dict.fromkeys(options))
     except TypeError as error:
@@ -129,9 +129,9 @@ def made(chosen: ClassifierDeclaration | Options) -> Classifier:
     if isinstance(chosen, Classifier):
         return chosen
     options = chosen.plain() if isinstance(chosen, ClassifierDeclaration) else chosen
-    found = CLASSIFIERS.made("classifier", options)
-    assert isinstance(found, Classifier)
-    return found
+    component = CLASSIFIERS.made("classifier", options)
+    assert isinstance(component, Classifier)
+    return component
 
 
 def new_classifier(settings: Settings, info: Info) -> nn.Module:

@@ -55,8 +55,8 @@ class _Tracer(fx.Tracer):
     """Tracer that enters containers but not layers, including layers that another package derives from torch's."""
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        own = isinstance(module, nn.Conv2d | nn.Linear | nn.BatchNorm2d | Normalize)
-        return own or super().is_leaf_module(module, name)
+        is_layer = isinstance(module, nn.Conv2d | nn.Linear | nn.BatchNorm2d | Normalize)
+        return is_layer or super().is_leaf_module(module, name)
 
     def call_module(self, module: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
         """Call a layer's forward hooks as well, which tracing passes over: gates are forward hooks."""
@@ -81,15 +81,15 @@ def unrolled(classifier: nn.Module) -> fx.GraphModule:
         raise InputError(
             f"its forward pass cannot be traced ({str(error).splitlines()[0]}); it must not depend on pixels"
         ) from None
-    seen: set[str] = set()
+    called: set[str] = set()
     for node in list(graph.nodes):
         if node.op == "call_module":
             module = root.get_submodule(node.target)
             if isinstance(module, _NO_ACTIVATION):
                 bypass(node)
-            elif node.target in seen:  # a second call of the same module: hooks need one module for each call
+            elif node.target in called:  # a second call of the same module: hooks need one module for each call
                 _give(node, root, copy.deepcopy(module))
-            seen.add(str(node.target))
+            called.add(str(node.target))
         elif node.op in ("call_function", "call_method"):
             _module_for(node, root)
     return fx.GraphModule(root, graph)
@@ -98,9 +98,9 @@ def unrolled(classifier: nn.Module) -> fx.GraphModule:
 def _of_images(root: nn.Module) -> nn.Module:
     """Restrict `forward` of the network to images: tracing would also pass its other parameters."""
     forward = type(root).forward
-    own = {"forward": lambda self, images: forward(self, images)}
+    members = {"forward": lambda self, images: forward(self, images)}
     # A subclass for this instance alone: other networks of the same class keep their `forward`.
-    root.__class__ = type(type(root).__name__, (type(root),), own)
+    root.__class__ = type(type(root).__name__, (type(root),), members)
     return root
 
 
@@ -158,9 +158,9 @@ def sum_of(left: Tensor, right: Tensor) -> Tensor:
 
 def source(node: fx.Node) -> fx.Node:
     """Return the node that a node takes its (first) input from."""
-    found = node.args[0] if node.args else node.kwargs["input"]
-    assert isinstance(found, fx.Node)
-    return found
+    input_node = node.args[0] if node.args else node.kwargs["input"]
+    assert isinstance(input_node, fx.Node)
+    return input_node
 
 
 def bypass(node: fx.Node) -> None:
@@ -260,15 +260,15 @@ class _Product(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, left: Tensor, right: Tensor) -> Tensor:
-        ctx.save_for_backward(left, right)
-        return left * right
+    def forward(ctx: Any, features: Tensor, maps: Tensor) -> Tensor:
+        ctx.save_for_backward(features, maps)
+        return features * maps
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
-        left, right = (sum(factor.chunk(2)).repeat(2, 1, 1, 1) / 2 for factor in ctx.saved_tensors)
+        features, maps = (sum(factor.chunk(2)).repeat(2, 1, 1, 1) / 2 for factor in ctx.saved_tensors)
         # The map has one channel, which all channels of the features were multiplied by.
-        return grads[0] * right, (grads[0] * left).sum(1, keepdim=True)
+        return grads[0] * maps, (grads[0] * features).sum(1, keepdim=True)
 
 
 def _shared_gate(features: Tensor, maps: Tensor) -> Tensor:

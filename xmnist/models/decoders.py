@@ -69,9 +69,9 @@ def auto(code: Shape, image: Shape) -> nn.Sequential:
     doublings = max(0, round(math.log2(max(image[1] / size[0], image[2] / size[1]))))
     # A code as large as the image still needs one transposed convolution, of stride 1, to make its channels.
     steps, stride = max(doublings, 1), 2 if doublings else 1
-    widths = [width, *(min(64 << left, 512) for left in reversed(range(steps - 1))), image[0]]
+    widths = [width, *(min(64 << exponent, 512) for exponent in reversed(range(steps - 1))), image[0]]
     # Halved from the image's end and rounded up, so that the last size is exactly the image's.
-    sizes = [size, *((-(-image[1] >> left), -(-image[2] >> left)) for left in reversed(range(steps)))]
+    sizes = [size, *((-(-image[1] >> exponent), -(-image[2] >> exponent)) for exponent in reversed(range(steps)))]
     for step in range(steps):
         kind = ThinConvTranspose2d if step == steps - 1 else nn.ConvTranspose2d
         kernels, paddings = zip(*(_fitted(sizes[step][i], sizes[step + 1][i], stride) for i in (0, 1)), strict=True)
@@ -96,7 +96,7 @@ def published(code: Shape, image: Shape) -> nn.Sequential:
 
 def padded(network: nn.Module) -> bool:
     """Return whether a network's last row and column are padding, where all images have the same value."""
-    return any(isinstance(each, nn.ConvTranspose2d) and any(each.output_padding) for each in network.modules())
+    return any(isinstance(module, nn.ConvTranspose2d) and any(module.output_padding) for module in network.modules())
 
 
 DECODERS = {"published": published, "dense128": dense128, "conv64": conv64, "auto": auto}

@@ -51,8 +51,8 @@ def folded(classifier: nn.Module, example: Tensor) -> fx.GraphModule:
             modules[f"sum_{node.name}"] = Sum()
             graph_module.add_submodule(f"sum_{node.name}", modules[f"sum_{node.name}"])
             node.op, node.target, node.args = "call_module", f"sum_{node.name}", (stacked,)
-    own = [module for module in graph_module.modules() if isinstance(module, Sum | _ExtremePool2d)]
-    carrying = [node for node in carriers(graph_module.graph) if modules.get(str(node.target)) not in own]
+    inserted = [module for module in graph_module.modules() if isinstance(module, Sum | _ExtremePool2d)]
+    carrying = [node for node in carriers(graph_module.graph) if modules.get(str(node.target)) not in inserted]
     check_rules(graph_module, "lrp", carrying)
     graph_module.recompile()
     graph_module.delete_all_unused_submodules()
@@ -73,14 +73,14 @@ def at_pixels(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
 
 def carriers(graph: fx.Graph) -> set[fx.Node]:
     """Return the nodes that relevance passes from the output to the image; those that compute a gate's map are not."""
-    found: set[fx.Node] = set()
+    nodes: set[fx.Node] = set()
     waiting = [node for node in graph.nodes if node.op == "output"]
     while waiting:
         node = waiting.pop()
-        if node not in found:
-            found.add(node)
+        if node not in nodes:
+            nodes.add(node)
             waiting += node.all_input_nodes[: 1 if node.target is gate_for_features else None]
-    return found
+    return nodes
 
 
 class _FeaturesTakeAll(torch.autograd.Function):
@@ -148,15 +148,15 @@ def _fold_forward(node: fx.Node, modules: dict[str, nn.Module], root: fx.GraphMo
         if after not in passed:
             passed.append(after)
             waiting += list(after.users)
-    for each in dict.fromkeys(linear):
-        shape = source(each).meta["tensor_meta"].shape
-        _replace(root, modules, each, _merged(modules[str(each.target)], scale, shift, shape))
+    for linear_node in dict.fromkeys(linear):
+        shape = source(linear_node).meta["tensor_meta"].shape
+        _replace(root, modules, linear_node, _merged(modules[str(linear_node.target)], scale, shift, shape))
     for pool in passed:
-        own = modules.get(str(pool.target))
-        if isinstance(own, nn.MaxPool2d) and bool((scale < 0).any()):
-            _replace(root, modules, pool, _ExtremePool2d(own, scale))
-        elif isinstance(own, _ExtremePool2d):
-            _replace(root, modules, pool, _ExtremePool2d(own.pool, scale * own.sign.flatten()))
+        pooling = modules.get(str(pool.target))
+        if isinstance(pooling, nn.MaxPool2d) and bool((scale < 0).any()):
+            _replace(root, modules, pool, _ExtremePool2d(pooling, scale))
+        elif isinstance(pooling, _ExtremePool2d):
+            _replace(root, modules, pool, _ExtremePool2d(pooling.pool, scale * pooling.sign.flatten()))
     bypass(node)
 
 
@@ -192,8 +192,8 @@ class _Conv2dWithBiasMap(nn.Conv2d):
 
     def __init__(self, conv: nn.Conv2d, scale: Tensor, shift: Tensor) -> None:
         names = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
-        own = {name: getattr(conv, name) for name in (*names, "padding_mode")}
-        super().__init__(**own, bias=False, device="meta")  # draws no initial weights
+        options = {name: getattr(conv, name) for name in (*names, "padding_mode")}
+        super().__init__(**options, bias=False, device="meta")  # draws no initial weights
         factors = scale.view(conv.groups, 1, -1, 1, 1)
         weight = conv.weight.unflatten(0, (conv.groups, -1)) * factors
         self.weight = nn.Parameter(weight.flatten(0, 1), requires_grad=False)

@@ -61,8 +61,8 @@ def reset_from_the_top(network: nn.Module, seed: int) -> Iterator[tuple[str, nn.
     Source: Adebayo et al., "Sanity checks for saliency maps", NeurIPS 2018, arXiv 1810.03292, section 3.1, cascading.
     """
     twin = copy.deepcopy(network).eval()
-    found = [(name, module) for name, module in twin.named_modules() if list(module.parameters(recurse=False))]
-    for name, module in sorted(reversed(found), key=lambda pair: pair[0].startswith("explainer.")):
+    modules = [(name, module) for name, module in twin.named_modules() if list(module.parameters(recurse=False))]
+    for name, module in sorted(reversed(modules), key=lambda pair: pair[0].startswith("explainer.")):
         if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
             generator = torch.Generator().manual_seed(derive_seed(seed, f"reset of {name}"))
             fresh = nn.init.xavier_uniform_(torch.empty(module.weight.shape), generator=generator)

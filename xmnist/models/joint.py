@@ -91,8 +91,8 @@ class Joint(nn.Module):
         modules = {name for name, _ in classifier.named_modules() if name}
         missing = [name for name in self.gates if name not in modules]
         if missing:
-            own = names_of(classifier, "gates") or sorted(modules)
-            raise unknown("gate", missing[0], own, "the classifier's own; any submodule by its dotted path")
+            allowed = names_of(classifier, "gates") or sorted(modules)
+            raise unknown("gate", missing[0], allowed, "the classifier's own; any submodule by its dotted path")
         if not self.gates:
             raise InputError("this classifier names no gates: name layers with feature maps by model.gates=[NAME,...]")
 

@@ -83,10 +83,10 @@ def normed_convolution(inputs: int, outputs: int, stride: int) -> nn.Sequential:
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU())
 
 
-def names_of(network: nn.Module, what: str) -> tuple[str, ...]:
+def names_of(network: nn.Module, attribute: str) -> tuple[str, ...]:
     """Return the dotted names in a classifier's `layers` or `gates`; none where the attribute is something else."""
-    names = getattr(network, what, ())
-    named = isinstance(names, list | tuple) and all(isinstance(each, str) for each in names)
+    names = getattr(network, attribute, ())
+    named = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
     return tuple(names) if named else ()
 
 
@@ -254,8 +254,8 @@ class Encoder(nn.Module):
         finally:
             handle.remove()
         if not code or not isinstance(code[0], Tensor):
-            what = "answers with something else" if code else "has no part in the classifier's answer"
-            raise InputError(f"layer={self.layer} cannot be looked at: a tensor is needed, and it {what}")
+            reason = "answers with something else" if code else "has no part in the classifier's answer"
+            raise InputError(f"layer={self.layer} cannot be looked at: a tensor is needed, and it {reason}")
         return code[0]
 
 
@@ -294,12 +294,13 @@ def units(neurons: float | Sequence[int], width: int, seed: int) -> list[int]:
 @torch.no_grad()
 def batched(function: Callable[[Tensor], Tensor], inputs: Tensor, batch_size: int = 250) -> Tensor:
     """Compute `function` of every row of `inputs` without gradients, in batches that fit a processor's cache."""
-    made = (function(part) for part in inputs.split(batch_size))
-    first = next(made)  # shape, type and layout of the result are known only from a first batch
+    results = (function(part) for part in inputs.split(batch_size))
+    first = next(results)  # shape, type and layout of the result are known only from a first batch
     layout = torch.channels_last if first.dim() == 4 and first.stride(1) == 1 else torch.contiguous_format
     out = torch.empty((len(inputs), *first.shape[1:]), dtype=first.dtype, device=first.device, memory_format=layout)
     out[: len(first)] = first
-    for index, part in enumerate(made, 1):  # each to its place: to join them all at the end would take twice the memory
+    # Each to its place: to join them all at the end would take twice the memory.
+    for index, part in enumerate(results, 1):
         out[index * batch_size :][: len(part)] = part
     return out
 

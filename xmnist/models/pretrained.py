@@ -57,33 +57,33 @@ class Pretrained(Classifier):
 
         Where the file is gone, a given checksum is trusted, so that a finished run is found without the file.
         """
-        path, given = self.weights, self.weights_sha256
+        path, expected = self.weights, self.weights_sha256
         if path is None or path == IMAGENET:
-            if given:
+            if expected:
                 raise InputError(f"classifier.weights_sha256 is that of a file in classifier.weights, which is {path}")
             return self
-        if given and not Path(path).exists():
+        if expected and not Path(path).exists():
             return self
         try:
             about = os.stat(path)
-            found = _checksum(path, about.st_mtime_ns, about.st_size)
+            checksum = _checksum(path, about.st_mtime_ns, about.st_size)
         except OSError as error:
             raise InputError(
                 f"classifier.weights={path}: {error.strerror}; it must be {self.keys['weights'].rule.text}; the "
                 f"config.yaml of a run that began with a file has its classifier.weights_sha256, with which it is "
                 f"found without the file"
             ) from None
-        if given and given != found:
+        if expected and expected != checksum:
             raise InputError(
-                f"classifier.weights={path} has the SHA-256 {found}, not classifier.weights_sha256={given}"
+                f"classifier.weights={path} has the SHA-256 {checksum}, not classifier.weights_sha256={expected}"
             )
-        return replace(self, weights_sha256=found)
+        return replace(self, weights_sha256=checksum)
 
     def identity(self) -> Options:
         """Return name and options, with the checksum of the file of initial weights instead of its path."""
-        own = self.plain()
-        path, checksum = own.pop("weights"), own.pop("weights_sha256")
-        return own | ({"weights": checksum or path} if path else {})
+        options = self.plain()
+        path, checksum = options.pop("weights"), options.pop("weights_sha256")
+        return options | ({"weights": checksum or path} if path else {})
 
     def elsewhere(self) -> Self:
         return self if self.weights is None else replace(self, weights=Path(self.weights).name)
@@ -109,8 +109,8 @@ def _checksum(path: str, modified: int, size: int) -> str:
 
 def begin(model: nn.Module, name: str, source: str, checksum: str | None = None) -> str:
     """Load trained weights into a fresh ResNet; return a description of the parts that stay fresh."""
-    found, fresh = find(model, name, source, checksum)
-    model.get_submodule("network").load_state_dict(found, strict=False)
+    state, fresh = find(model, name, source, checksum)
+    model.get_submodule("network").load_state_dict(state, strict=False)
     return fresh
 
 
@@ -130,36 +130,36 @@ def find(model: nn.Module, name: str, source: str, checksum: str | None = None) 
     Raises:
         InputError: there are no such weights, or they are not those of this network.
     """
-    own = model.get_submodule("network").state_dict()
-    given = _imagenet(name) if source == IMAGENET else _in_file(source, name, checksum)
+    fresh_state = model.get_submodule("network").state_dict()
+    state = _imagenet(name) if source == IMAGENET else _in_file(source, name, checksum)
     try:
-        return _fitted(own, given)
+        return _fitted(fresh_state, state)
     except ValueError as error:
         raise _unfit(source, name, str(error)) from None
 
 
-def _fitted(fresh_state: dict[str, Tensor], given: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:
+def _fitted(fresh_state: dict[str, Tensor], state: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:
     missing = [
-        key for key in fresh_state if key not in given and not key.endswith("num_batches_tracked")
+        key for key in fresh_state if key not in state and not key.endswith("num_batches_tracked")
     ]  # older than that
-    more = [key for key in given if key not in fresh_state]
-    for what, keys in (("lacks", missing), ("also holds", more)):
+    more = [key for key in state if key not in fresh_state]
+    for verb, keys in (("lacks", missing), ("also holds", more)):
         if keys:
-            raise ValueError(f"it {what} {keys[0]}" + (f" and {len(keys) - 1} others" if keys[1:] else ""))
-    given, fresh = dict(given), []
-    stem, wanted = given["conv1.weight"], fresh_state["conv1.weight"].shape
+            raise ValueError(f"it {verb} {keys[0]}" + (f" and {len(keys) - 1} others" if keys[1:] else ""))
+    state, fresh = dict(state), []
+    stem, wanted = state["conv1.weight"], fresh_state["conv1.weight"].shape
     if stem.shape == (wanted[0], 3, *wanted[2:]) and wanted[1] == 1:
-        given["conv1.weight"] = stem = stem.sum(1, keepdim=True)
+        state["conv1.weight"] = stem = stem.sum(1, keepdim=True)
     if stem.shape != wanted and stem.ndim == 4 and len(stem) == wanted[0]:
         fresh.append(f"the first convolution ({_size(stem.shape[1:])} there, {_size(wanted[1:])} here)")
-        del given["conv1.weight"]
+        del state["conv1.weight"]
     count, features = fresh_state["fc.weight"].shape
-    head, bias = (given[key].shape for key in CLASSES)
+    head, bias = (state[key].shape for key in CLASSES)
     if len(head) == 2 and head[0] != count and head[1] == features and bias == head[:1]:
         fresh.append(f"the last layer ({head[0]} classes there, {count} here)")
         for key in CLASSES:
-            del given[key]
-    for key, value in given.items():
+            del state[key]
+    for key, value in state.items():
         if value.shape != fresh_state[key].shape:
             raise ValueError(f"its {key} is {_size(value.shape)}, not {_size(fresh_state[key].shape)}")
         plain = value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
@@ -167,7 +167,7 @@ def _fitted(fresh_state: dict[str, Tensor], given: dict[str, Tensor]) -> tuple[d
             raise ValueError(f"its {key} does not hold plain numbers")
         if not value.to(fresh_state[key].dtype).isfinite().all():
             raise ValueError(f"its {key} holds what is no finite number")
-    return given, " and ".join(fresh)
+    return state, " and ".join(fresh)
 
 
 def _size(shape: Any) -> str:
@@ -190,11 +190,11 @@ def _in_file(source: str, name: str, checksum: str | None) -> dict[str, Tensor]:
             raise ValueError("it was changed after the command began, or is not the file of classifier.weights_sha256")
         with warnings.catch_warnings(action="ignore"):  # PyTorch's of odd files: an error tells of them in one line
             state: Any = load_checkpoint(Path(source), old=True)
-        state, told = _unpacked(state)
+        state, notes = _unpacked(state)
     except (OSError, ValueError) as error:
         raise _unfit(source, name, str(error)) from None
-    if told:
-        log.info("classifier.weights=%s: %s", source, "; ".join(told))
+    if notes:
+        log.info("classifier.weights=%s: %s", source, "; ".join(notes))
     return {key: value.detach() for key, value in state.items()}
 
 
@@ -208,34 +208,35 @@ FIRST = "conv1.weight"
 """The first tensor of a torchvision ResNet."""
 
 
-def _unpacked(given: dict[str, Any]) -> tuple[dict[str, Tensor], list[str]]:
+def _unpacked(checkpoint: dict[str, Any]) -> tuple[dict[str, Tensor], list[str]]:
     """Return the state dict in a checkpoint, by torchvision's names, and notes on omitted tensors and prefixes.
 
     Raises:
         ValueError: there is no state dict.
     """
-    told, state = list[str](), given
-    inside = [key for key in (*KEYS, *AVERAGED) if isinstance(given.get(key), dict)]
+    notes, state = list[str](), checkpoint
+    inside = [key for key in (*KEYS, *AVERAGED) if isinstance(checkpoint.get(key), dict)]
     if inside:
-        state = given[inside[0]]
-        others = [key for key in inside[1:] if key in AVERAGED]
-        told.append(f"the weights are those of '{inside[0]}'" + (f", not of '{others[0]}'" if others else ""))
+        state = checkpoint[inside[0]]
+        averages = [key for key in inside[1:] if key in AVERAGED]
+        notes.append(f"the weights are those of '{inside[0]}'" + (f", not of '{averages[0]}'" if averages else ""))
     if not state or not all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items()):
         raise ValueError("it holds other things than named tensors")
     before = [key.removesuffix(FIRST) for key in state if re.fullmatch(rf"(.*\.)?{re.escape(FIRST)}", key)]
     starts = sorted(
-        (each for each in before if not re.search(r"layer\d", each)), key=lambda each: ("ema" in each, len(each))
+        (prefix for prefix in before if not re.search(r"layer\d", prefix)),
+        key=lambda prefix: ("ema" in prefix, len(prefix)),
     )
     prefix = starts[0] if starts else ""
-    own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    tensors = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
     if prefix == "network.":  # a classifier of this package: its normalisation was of other data
-        return own, []
-    left = [key for key in state if not key.startswith(prefix)]
+        return tensors, []
+    omitted = [key for key in state if not key.startswith(prefix)]
     if prefix:
-        told.append(f"'{prefix}' is taken off their names")
-    if left:
-        told.append(f"left out: {left[0]}" + (f" and {len(left) - 1} others" if left[1:] else ""))
-    return own, told
+        notes.append(f"'{prefix}' is taken off their names")
+    if omitted:
+        notes.append(f"left out: {omitted[0]}" + (f" and {len(omitted) - 1} others" if omitted[1:] else ""))
+    return tensors, notes
 
 
 def _imagenet(name: str) -> dict[str, Tensor]:

@@ -28,13 +28,13 @@ Trace = dict[nn.Module, Seen]
 
 def trace(model: nn.Module, forward: Callable[[], object]) -> Trace:
     """Record a model's modules while `forward` calls it, in eval mode; mode, weights and random states are restored."""
-    found: Trace = {}
+    record: Trace = {}
 
     def enter(module: nn.Module, args: Any) -> None:
-        found.setdefault(module, Seen())
+        record.setdefault(module, Seen())
 
     def leave(module: nn.Module, args: Any, output: Any) -> None:
-        found[module] = Seen(shape(output), found[module].times + 1)
+        record[module] = Seen(shape(output), record[module].times + 1)
 
     # Each module has its own mode: a joint model may hold frozen parts in eval mode while others train.
     modes = {module: module.training for module in model.modules()}
@@ -49,7 +49,7 @@ def trace(model: nn.Module, forward: Callable[[], object]) -> Trace:
         finally:
             for module, mode in modes.items():
                 module.training = mode
-    return found
+    return record
 
 
 def shape(output: Any) -> str:
@@ -59,31 +59,33 @@ def shape(output: Any) -> str:
     return ", ".join(map(shape, output)) if isinstance(output, tuple | list) else ""
 
 
-def table(title: str, network: nn.Module, seen: Trace, marked: Mapping[str, Iterable[str]]) -> str:
+def table(title: str, network: nn.Module, record: Trace, marked: Mapping[str, Iterable[str]]) -> str:
     """Return a network's layers, a line each, and its number of parameters.
 
     Modules of modules have a line if they are marked, or have parameters of their own.
 
     Args:
         title: a line above it, or nothing.
-        seen: the record of a forward pass through it.
+        record: of a forward pass through it.
         marked: remark -> the dotted names of the modules that have it.
     """
     names = {module: name for name, module in network.named_modules()}
-    remarks: dict[nn.Module, list[str]] = {network.get_submodule(name): [] for each in marked.values() for name in each}
-    for remark, each in marked.items():
-        for name in each:
+    remarks: dict[nn.Module, list[str]] = {
+        network.get_submodule(name): [] for marked_names in marked.values() for name in marked_names
+    }
+    for remark, marked_names in marked.items():
+        for name in marked_names:
             remarks[network.get_submodule(name)].append(remark)
     rows, unused = [], 0
-    for module in [*seen, *(module for module in names if module not in seen)]:
-        own, look = count(module.parameters(recurse=False)), seen.get(module, Seen())
+    for module in [*record, *(module for module in names if module not in record)]:
+        own_count, look = count(module.parameters(recurse=False)), record.get(module, Seen())
         leaf = next(module.children(), None) is None
-        if module not in seen:
-            unused += own
-        elif module in names and look.times and (leaf or own or module in remarks):
-            told = [*remarks.get(module, []), *([f"{look.times} times"] if look.times > 1 else [])]
-            size = f"{own:,}" if leaf or own else f"({count(module.parameters()):,})"
-            rows.append((names[module], type(module).__name__.lstrip("_"), look.output, size, ", ".join(told)))
+        if module not in record:
+            unused += own_count
+        elif module in names and look.times and (leaf or own_count or module in remarks):
+            row_remarks = [*remarks.get(module, []), *([f"{look.times} times"] if look.times > 1 else [])]
+            size = f"{own_count:,}" if leaf or own_count else f"({count(module.parameters()):,})"
+            rows.append((names[module], type(module).__name__.lstrip("_"), look.output, size, ", ".join(row_remarks)))
     total = [f"{count(network.parameters()):,} parameters"]
     frozen = count(p for p in network.parameters() if not p.requires_grad)
     total += [f"{frozen:,} of them frozen"] if frozen else []

@@ -49,16 +49,16 @@ ELSEWHERE = (
 @cache
 def _style() -> Any:
     """Return the style of all pictures, independent of any matplotlibrc: the defaults, and fonts for class names."""
-    there = set(font_manager.get_font_names())
-    own = {str(key): value for key, value in rcParamsDefault.items() if "backend" not in key}
-    fonts = ["DejaVu Sans", *(name for name in ELSEWHERE if name in there)]
-    own |= {
+    installed = set(font_manager.get_font_names())
+    parameters = {str(key): value for key, value in rcParamsDefault.items() if "backend" not in key}
+    fonts = ["DejaVu Sans", *(name for name in ELSEWHERE if name in installed)]
+    parameters |= {
         "pdf.fonttype": 42,
         "ps.fonttype": 42,
         "svg.fonttype": "none",
     }  # letters stay letters, which journals ask for
-    own |= {"svg.hashsalt": "xmnist"}  # without a fixed salt, an SVG has other ids every time
-    return own | {"font.family": fonts, "text.parse_math": False}  # a class may be called $5$
+    parameters |= {"svg.hashsalt": "xmnist"}  # without a fixed salt, an SVG has other ids every time
+    return parameters | {"font.family": fonts, "text.parse_math": False}  # a class may be called $5$
 
 
 P = ParamSpec("P")
@@ -68,15 +68,17 @@ def styled(draw: Callable[P, None]) -> Callable[P, None]:
     """Make a drawing function use this package's style, and log letters that no font has once per picture."""
 
     @wraps(draw)
-    def drawn(*given: P.args, **named: P.kwargs) -> None:
+    def drawn(*args: P.args, **named: P.kwargs) -> None:
         with rc_context(_style()), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            draw(*given, **named)
-        lacking = {found[1] for each in caught if (found := re.match(r"Glyph (\d+) .*missing", str(each.message)))}
+            draw(*args, **named)
+        lacking = {
+            match[1] for warning in caught if (match := re.match(r"Glyph (\d+) .*missing", str(warning.message)))
+        }
         # Every warning was caught to find missing letters; the others are issued again.
-        for each in caught:
-            if not str(each.message).startswith("Glyph "):
-                warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+        for warning in caught:
+            if not str(warning.message).startswith("Glyph "):
+                warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
         if lacking:
             letters = "".join(sorted(chr(int(code)) for code in lacking))
             log.warning("no font here has the letters %s: pictures show boxes (install fonts-noto-cjk, say)", letters)
@@ -153,7 +155,7 @@ def lines(panels: Sequence[Sequence[Panel]], title: str, path: Path, markers: bo
     wide, high = 3.3 * max(map(len, panels)) + 0.4 + beside, max(2.8 * len(panels), 0.17 * len(names)) + 0.5
     figure = Figure(figsize=(max(wide, 0.072 * len(title) + 0.4), high), layout="constrained")
     figure.suptitle(title, fontsize=10)
-    shown: dict[str, Artist] = {}
+    artists: dict[str, Artist] = {}
     for r, row in enumerate(panels):
         for c, panel in enumerate(row):
             axes = figure.add_subplot(len(panels), len(row), r * len(row) + c + 1)
@@ -167,10 +169,10 @@ def lines(panels: Sequence[Sequence[Panel]], title: str, path: Path, markers: bo
                 (line,) = axes.plot(series.x, series.y, markersize=3, lw=1.3, **drawn)
                 if series.interval:
                     axes.fill_between(series.x, *series.interval, color=look.colour, alpha=0.15, linewidth=0)
-                shown[series.name] = line
+                artists[series.name] = line
             _dress(axes, panel)
     if len(names) > 1:
-        handles = [shown[name] for name in names]  # drawn long, so that dashes can be distinguished
+        handles = [artists[name] for name in names]  # drawn long, so that dashes can be distinguished
         figure.legend(
             handles,
             [looks[name].title for name in names],
@@ -217,13 +219,13 @@ def front(points: Sequence[Point], labels: Sequence[str], title: str, path: Path
             for value, bounds in ((point.x, point.x_interval), (point.y, point.y_interval))
         ]
         axes.errorbar(point.x, point.y, error[1], error[0], "o", color=colour, ms=4.5, lw=0.8, alpha=0.9)
-    best = sorted((place for place, point in enumerate(points) if point.best), key=lambda place: points[place].x)
+    best = sorted((index for index, point in enumerate(points) if point.best), key=lambda index: points[index].x)
     axes.plot([points[p].x for p in best], [points[p].y for p in best], color=BLUE, lw=1.2, zorder=0)
     listed = []
-    for number, place in enumerate(best, 1):
+    for number, index in enumerate(best, 1):
         near = {"xytext": (5, 5), "textcoords": "offset points", "fontsize": 8.5, "color": BLUE}
-        axes.annotate(str(number), (points[place].x, points[place].y), **near)  # type: ignore[arg-type]
-        listed.append(axes.plot([], [], " ", label=f"{number}: {labels[place]}")[0])
+        axes.annotate(str(number), (points[index].x, points[index].y), **near)  # type: ignore[arg-type]
+        listed.append(axes.plot([], [], " ", label=f"{number}: {labels[index]}")[0])
     figure.legend(handles=listed, loc="outside right upper", fontsize=7.5, frameon=False, title="Pareto front")
     better = "(higher is better)"
     _dress(axes, Panel("", f"accuracy on the test images {better}", f"share of the map inside the object {better}", []))
@@ -276,8 +278,8 @@ def _reach(series: Series, falls: bool) -> float:
 def bars(panels: Sequence[Panel], title: str, path: Path) -> None:
     """Draw panels side by side, with a bar at each tick; quiet series are gray, intervals are thin lines."""
     ticks = [style(name).title if panels[0].methods else name for name in panels[0].ticks or ()]
-    left = 0.3 + 0.075 * max(map(len, ticks), default=0)
-    size = (max(left + 2.9 * len(panels), 0.072 * len(title) + 0.4), 1.1 + 0.2 * len(ticks))
+    margin = 0.3 + 0.075 * max(map(len, ticks), default=0)
+    size = (max(margin + 2.9 * len(panels), 0.072 * len(title) + 0.4), 1.1 + 0.2 * len(ticks))
     figure = Figure(figsize=size, layout="constrained")
     figure.suptitle(title, fontsize=10)
     for column, panel in enumerate(panels):
@@ -292,7 +294,7 @@ def bars(panels: Sequence[Panel], title: str, path: Path) -> None:
         axes.set_xlabel(panel.x, fontsize=8)
         if panel.logarithmic:
             axes.set_xscale("log")
-            axes.xaxis.set_major_formatter(lambda value, place: f"{value:g}")
+            axes.xaxis.set_major_formatter(lambda value, position: f"{value:g}")
         axes.tick_params(labelsize=8)
         axes.spines[["top", "right"]].set_visible(False)
     _save(figure, path)
@@ -301,7 +303,7 @@ def bars(panels: Sequence[Panel], title: str, path: Path) -> None:
 def _bar_colours(panel: Panel, series: Series) -> list[str]:
     if not panel.methods or panel.ticks is None:
         return [QUIET if series.quiet else BLUE] * len(series.x)
-    return [style(panel.ticks[int(place)]).colour for place in series.x]
+    return [style(panel.ticks[int(index)]).colour for index in series.x]
 
 
 @styled

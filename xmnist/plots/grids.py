@@ -77,7 +77,9 @@ def grid(
         notes: lines below the pictures.
     """
     labels = [
-        None if row.predicted is None else [_label(true, seen) for true, seen in zip(truth, row.predicted, strict=True)]
+        None
+        if row.predicted is None
+        else [_label(true, predicted) for true, predicted in zip(truth, row.predicted, strict=True)]
         for row in rows
     ]
     sheet, by_row = sheets.best([row.name for row in rows], labels, len(truth), layout)
@@ -85,16 +87,16 @@ def grid(
     head = sheets.wrapped(title, room, SIZE + 1)
     below = [part for line in (LEGEND if any(truth) else UNLABELLED, *notes) for part in sheets.wrapped(line, room)]
     keys = [KEYS[kind] for kind in KEYS if any(row.kind == kind for row in rows)]
-    told = [(key, sheets.wrapped(key[2], sheet.width - KEY - EDGE)) for key in keys]
+    wrapped_keys = [(key, sheets.wrapped(key[2], sheet.width - KEY - EDGE)) for key in keys]
     top = LINE * 1.15 * len(head) + 0.16
-    bottom = LINE * (len(below) + sum(len(parts) for _, parts in told)) + 0.06 * len(told) + 0.16
+    bottom = LINE * (len(below) + sum(len(parts) for _, parts in wrapped_keys)) + 0.06 * len(wrapped_keys) + 0.16
     width, height = sheet.width, top + sheet.height + bottom
     figure = Figure(figsize=(width, height))
-    for place, text in enumerate(head):
-        _write(figure, width / 2, height - 0.07 - 1.15 * LINE * place, text, "center", size=SIZE + 1)
+    for index, text in enumerate(head):
+        _write(figure, width / 2, height - 0.07 - 1.15 * LINE * index, text, "center", size=SIZE + 1)
     _cells(figure, sheet, rows, labels, by_row, height - top, overlay)
     y = bottom - 0.1
-    for (colours, ends, _), parts in told:
+    for (colours, ends, _), parts in wrapped_keys:
         _key(figure, colours, ends, y - 0.6 * LINE)
         for number, text in enumerate(parts):
             _write(figure, KEY, y - LINE * number, text)
@@ -112,9 +114,9 @@ def _write(
     figure.text(x / width, y / height, text, ha=across, va=down, fontsize=size, linespacing=1.0)
 
 
-def _label(true: str | None, seen: str) -> sheets.Label:
+def _label(true: str | None, predicted: str) -> sheets.Label:
     """Return the label above an image, and whether the image is misclassified."""
-    return (f"{true} → {seen}", True) if true is not None and seen != true else (seen, False)
+    return (f"{true} → {predicted}", True) if true is not None and predicted != true else (predicted, False)
 
 
 def _cells(
@@ -129,20 +131,20 @@ def _cells(
     width, height = figure.get_size_inches()
     base = rows[0].pictures if overlay and rows[0].kind == "image" else None
     for number, image in product(range(len(rows)), range(len(rows[0].pictures))):
-        row, own = rows[number], labels[number]
-        down, place = (image, number) if by_row else (number, image)
-        x, below = sheet.corner(down, place)
+        row, row_labels = rows[number], labels[number]
+        down, index = (image, number) if by_row else (number, image)
+        x, below = sheet.corner(down, index)
         y = top - below
         axes = figure.add_axes((x / width, y / height, sheet.cell / width, sheet.cell / height))
         _picture(axes, row.pictures[image], row.kind, None if base is None else base[image])
-        if own is not None:
-            text, wrong = own[image]
+        if row_labels is not None:
+            text, wrong = row_labels[image]
             lines = "\n".join(sheets.above_cell(text, sheet.cell))
             axes.set_title(lines, fontsize=SIZE, color=RED if wrong else "black", pad=2, linespacing=1.0)
         if by_row and not image:
             name = "\n".join(sheets.wrapped(row.name, sheet.cell))
             _write(figure, x + sheet.cell / 2, y + sheet.heights[0] - GAP + 0.05, name, "center", "baseline")
-        if not by_row and not place % sheet.across:
+        if not by_row and not index % sheet.across:
             name = "\n".join(sheets.wrapped(row.name, sheets.NAMES))
             _write(figure, x - GAP, y + sheet.cell / 2, name, "right", "center")
 
@@ -165,22 +167,22 @@ def _key(figure: Figure, colours: str, ends: str, middle: float) -> None:
 
 def _picture(axes: Axes, picture: NDArray[np.floating], kind: str, base: NDArray[np.floating] | None) -> None:
     """Show one picture (C, H, W), every pixel a square: an image in [0, 1], or a heatmap, white where it is 0."""
-    shown = picture[0] if picture.shape[0] == 1 else picture.transpose(1, 2, 0)
+    pixels = picture[0] if picture.shape[0] == 1 else picture.transpose(1, 2, 0)
     signed = kind in ("heatmap", "difference")  # kinds of pictures, not names of explainers
     if kind == "heatmap" and base is not None:
         gray = base.mean(0)
         axes.imshow(gray, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         # Opacity shows the magnitude, so that the image remains visible where there is no evidence.
-        share = np.abs(shown) / (float(np.abs(picture).max()) or 1.0)
-        colour = colormaps["RdBu_r"](np.where(shown > 0, 0.9, 0.1))
+        share = np.abs(pixels) / (float(np.abs(picture).max()) or 1.0)
+        colour = colormaps["RdBu_r"](np.where(pixels > 0, 0.9, 0.1))
         axes.imshow(np.dstack([colour[..., :3], share]), interpolation="nearest")
     elif signed:
         # A symmetric range keeps 0 white; differences share one range, so that pictures can be compared.
         limit = 1.0 if kind == "difference" else float(np.abs(picture).max()) or 1.0
-        axes.imshow(shown, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
+        axes.imshow(pixels, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
     elif kind in ("map", "mask"):
-        axes.imshow(shown, cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
+        axes.imshow(pixels, cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
     else:
-        axes.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set(linewidth=0.4, color="0.7", visible=signed)

@@ -53,16 +53,16 @@ def grid(planes: Sequence[Plane], title: str, path: Path) -> None:
     across = min(len(planes), 3)
     down, side = -(-len(planes) // across), 5.6 if len(planes) == 1 else 4.0
     figure = _figure(across * side, down * side, title)
-    for place, plane in enumerate(planes, 1):
-        axes = figure.add_subplot(down, across, place)
+    for index, plane in enumerate(planes, 1):
+        axes = figure.add_subplot(down, across, index)
         count, _, channels, height, width = plane.images.shape
         # Reversed, since z rises by row but pictures are drawn from the top.
         rows = plane.images[::-1].transpose(0, 3, 1, 4, 2).reshape(count * height, count * width, channels)
         (left, right), (low, high) = plane.spans
         x, y = ((end - start) / max(count - 1, 1) / 2 for start, end in plane.spans)  # half a picture
-        shown = rows[..., 0] if channels == 1 else rows
+        pixels = rows[..., 0] if channels == 1 else rows
         extent = (left - x, right + x, low - y, high + y)
-        axes.imshow(shown, cmap="gray", vmin=0, vmax=1, extent=extent, aspect="auto")
+        axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, extent=extent, aspect="auto")
         axes.set_box_aspect(height / width)
         _label(axes, plane)
     figures._save(figure, path)
@@ -79,12 +79,12 @@ def clusters(clouds: Sequence[Cloud], planes: Sequence[Plane], classes: Sequence
     if not named:
         title += f"\n{len(classes)} classes, the first one dark, the last one light"
     figure = _figure(4.2 * len(clouds) + beside, 4.0 * len(planes), title)
-    looks = [_look(place, len(classes)) for place in range(len(classes))]
+    looks = [_look(label, len(classes)) for label in range(len(classes))]
     for r, plane in enumerate(planes):
         first: Axes | None = None
         for c, cloud in enumerate(clouds):
-            place = r * len(clouds) + c + 1
-            axes = figure.add_subplot(len(planes), len(clouds), place, sharex=first, sharey=first)
+            index = r * len(clouds) + c + 1
+            axes = figure.add_subplot(len(planes), len(clouds), index, sharex=first, sharey=first)
             first = first or axes
             for turn in range(ROUNDS):
                 means, labels = cloud.means[turn::ROUNDS], cloud.labels[turn::ROUNDS]
@@ -111,13 +111,13 @@ def _figure(width: float, height: float, title: str) -> Figure:
     return figure
 
 
-def _look(place: int, count: int) -> tuple[str, str]:
+def _look(label: int, count: int) -> tuple[str, str]:
     """Return colour and marker of a class."""
     if count > NAMED:
-        red, green, blue, _ = colormaps["viridis"](place / (count - 1), bytes=True)
+        red, green, blue, _ = colormaps["viridis"](label / (count - 1), bytes=True)
         return f"#{red:02x}{green:02x}{blue:02x}", "o"
     # The shift gives a class that repeats a colour another marker.
-    turn, rest = divmod(place, len(_COLOURS))
+    turn, rest = divmod(label, len(_COLOURS))
     return _COLOURS[rest], _MARKERS[(rest + 3 * turn) % len(_MARKERS)]
 
 

@@ -31,15 +31,15 @@ class Reconstructor:
 
     def title(self, layers: bool) -> str:
         """Return the title of its row of images, with its layer if there are several."""
-        own = self.run.settings
-        lines = [own.model.title, *([f"layer {own.layer}"] if layers else [])]
-        return "\n".join([*lines, *([f"alpha {plain(own.alpha)}"] if own.alpha is not None else [])])
+        settings = self.run.settings
+        lines = [settings.model.title, *([f"layer {settings.layer}"] if layers else [])]
+        return "\n".join([*lines, *([f"alpha {plain(settings.alpha)}"] if settings.alpha is not None else [])])
 
 
 def examples(
     run: Run[Settings],
     explained: nn.Module,
-    made: Sequence[Reconstructor],
+    reconstructors: Sequence[Reconstructor],
     test: Split,
     classes: Sequence[str],
 ) -> None:
@@ -47,20 +47,23 @@ def examples(
 
     For one decoder beside its reference, also draw their difference.
     """
-    shown = choose(test.labels, batched(explained, test.images).argmax(1))
-    few = test.images[shown]
+    indices = choose(test.labels, batched(explained, test.images).argmax(1))
+    originals = test.images[indices]
     layers = isinstance(run.settings.layer, list)
-    found = [("original", few), *((each.title(layers), each.reconstruct(few)) for each in made)]
+    named_images = [
+        ("original", originals),
+        *((reconstructor.title(layers), reconstructor.reconstruct(originals)) for reconstructor in reconstructors),
+    ]
     rows = [
         grids.Row(name, images.cpu().numpy(), [classes[i] for i in batched(explained, images).argmax(1).tolist()])
-        for name, images in found
+        for name, images in named_images
     ]
-    models = [each.run.settings.model for each in made]
+    models = [reconstructor.run.settings.model for reconstructor in reconstructors]
     if len(models) == 2 and models[1].reference == models[0].name:
-        dropped = (found[1][1] - found[2][1]).mean(1, keepdim=True).cpu().numpy()
+        dropped = (named_images[1][1] - named_images[2][1]).mean(1, keepdim=True).cpu().numpy()
         rows.append(grids.Row(f"{models[0].title} −\n{models[1].title}", dropped, None, "difference"))
-    truth = [classes[i] for i in test.labels[shown].tolist()]
-    notes = padding(each.network for each in made)
+    truth = [classes[i] for i in test.labels[indices].tolist()]
+    notes = padding(reconstructor.network for reconstructor in reconstructors)
     run.draw("examples", lambda file: grids.grid(rows, truth, title(run.settings), file, notes=notes))
 
 
@@ -94,10 +97,10 @@ def latent(run: Run[Settings], space: LatentSpace, images: Data) -> None:
         for name, split in splits.items()
     ]
     of = title(run.settings)
-    shown = "from the {:.0%} to the {:.0%} quantile of the training images' means".format(*SPAN)
+    quantiles = "from the {:.0%} to the {:.0%} quantile of the training images' means".format(*SPAN)
     also = "" if train.shape[1] == 2 else "; other dimensions at their mean"
-    run.draw("latent_grid", lambda file: latent_space.grid(planes, f"{of}\ndecoded {shown}{also}", file))
-    framed, names = f"{of}\nframe: {shown}", images.info.classes
+    run.draw("latent_grid", lambda file: latent_space.grid(planes, f"{of}\ndecoded {quantiles}{also}", file))
+    framed, names = f"{of}\nframe: {quantiles}", images.info.classes
     run.draw("latent_clusters", lambda file: latent_space.clusters(clouds, planes, names, framed, file))
 
 
@@ -110,9 +113,9 @@ def _plane(space: LatentSpace, means: Tensor, x: int, y: int, shape: tuple[int, 
     steps = torch.linspace(-1, 1, count, dtype=torch.float64, device=means.device)
     points[..., x] = (middle[x] + half[x] * steps).to(points.dtype)
     points[..., y] = (middle[y] + half[y] * steps).to(points.dtype)[:, None]
-    made = space.decode(points.flatten(0, 1)).unflatten(0, (count, count)).float().cpu().numpy()
+    decoded = space.decode(points.flatten(0, 1)).unflatten(0, (count, count)).float().cpu().numpy()
     low, high = (middle - half).tolist(), (middle + half).tolist()
-    return latent_space.Plane(x, y, ((low[x], high[x]), (low[y], high[y])), made)
+    return latent_space.Plane(x, y, ((low[x], high[x]), (low[y], high[y])), decoded)
 
 
 def maps(
@@ -124,22 +127,22 @@ def maps(
     phase: int,
 ) -> None:
     """Draw a few images, and the maps of an explainer that was trained with its network, after a phase."""
-    seen = batched(network, split.images).argmax(1)
-    shown = choose(split.labels, seen)
-    few = split[shown]
-    rows = [grids.Row("image", few.images.cpu().numpy(), [classes[i] for i in seen[shown].tolist()])]
-    if few.masks is not None:
-        rows.append(grids.Row("ground truth", few.masks.float().cpu().numpy(), None, "mask"))
-    rows.append(grids.Row("explanation", batched(explainer, few.images).cpu().numpy(), None, "map"))
+    predicted = batched(network, split.images).argmax(1)
+    indices = choose(split.labels, predicted)
+    subset = split[indices]
+    rows = [grids.Row("image", subset.images.cpu().numpy(), [classes[i] for i in predicted[indices].tolist()])]
+    if subset.masks is not None:
+        rows.append(grids.Row("ground truth", subset.masks.float().cpu().numpy(), None, "mask"))
+    rows.append(grids.Row("explanation", batched(explainer, subset.images).cpu().numpy(), None, "map"))
     done = f"{title(run.settings)}\nafter phase {phase}: {phase_title(run.settings, phase)}"
-    truth = [classes[i] for i in few.labels.tolist()]
+    truth = [classes[i] for i in subset.labels.tolist()]
     run.draw(f"phase{phase}", lambda file: grids.grid(rows, truth, done, file))
 
 
 def choose(labels: Tensor, predicted: Tensor, count: int = EXAMPLES) -> Tensor:
     """Return rows of the first `count` correctly classified images, equally by class, then of half as many others."""
-    found = labels.unique()[:count]
-    each = max(1, count // len(found))
-    right = [((labels == k) & (predicted == k)).nonzero()[:each].flatten() for k in found]
+    classes = labels.unique()[:count]
+    per_class = max(1, count // len(classes))
+    right = [((labels == k) & (predicted == k)).nonzero()[:per_class].flatten() for k in classes]
     wrong = (predicted != labels).nonzero().flatten()[: count // 2]
     return torch.cat([*right, wrong])

@@ -71,9 +71,9 @@ class Sheet:
         """Inches from the first block's head to the last one's foot."""
         return self.blocks * (self.head + sum(self.heights) + BETWEEN) - BETWEEN
 
-    def corner(self, down: int, place: int) -> tuple[float, float]:
+    def corner(self, down: int, index: int) -> tuple[float, float]:
         """Inches from the left edge and from the top to the lower left corner of a cell."""
-        block, column = divmod(place, self.across)
+        block, column = divmod(index, self.across)
         top = block * (self.head + sum(self.heights) + BETWEEN) + self.head
         return self.left + column * (self.cell + GAP), top + sum(self.heights[: down + 1]) - GAP
 
@@ -95,8 +95,10 @@ def best(
     columns = [] if layout == "rows" else list(_sheets(names, labels, images, by_row=False))
     rows = [] if layout == "columns" else list(_sheets(names, labels, images, by_row=True))
     # Images as columns are preferred, unless images as rows make a clearly better sheet.
-    found = [(sheet.score * 1.25, sheet, False) for sheet in columns] + [(sheet.score, sheet, True) for sheet in rows]
-    return max(found, key=lambda each: each[0])[1:]
+    candidates = [(sheet.score * 1.25, sheet, False) for sheet in columns] + [
+        (sheet.score, sheet, True) for sheet in rows
+    ]
+    return max(candidates, key=lambda candidate: candidate[0])[1:]
 
 
 def _sheets(
@@ -117,7 +119,7 @@ def _sheets(
         above = [LINE * max(len(above_cell(text, cell)) for text, _ in row) + 0.05 if row else 0.0 for row in labels]
         head = 0.04 + LINE * max(len(wrapped(name, cell)) for name in names) if by_row else 0.0
         heights = [max(above)] * images if by_row else above
-        yield Sheet(across, count, cell, tuple(each + cell + GAP for each in heights), left, head)
+        yield Sheet(across, count, cell, tuple(height + cell + GAP for height in heights), left, head)
 
 
 def above_cell(text: str, cell: float) -> list[str]:
@@ -129,9 +131,9 @@ def above_cell(text: str, cell: float) -> list[str]:
 def wrapped(text: str, room: float, size: float = SIZE) -> list[str]:
     """Return a text in lines of at most `room` inches, broken at spaces and signs, or within a word that is longer."""
     lines = []
-    for given in text.split("\n"):
+    for paragraph in text.split("\n"):
         line = ""
-        for part in _parts(given):
+        for part in _parts(paragraph):
             if line and width(line + part, size) > room:
                 lines.append(line.rstrip())
                 line = ""

@@ -42,19 +42,19 @@ def style(name: str, turn: int = 0) -> Style:
     compared = (*controls(), "classifier")
     if method in compared:
         return Style(title, QUIET, (0, (1 + 2 * compared.index(method), 1.2)), quiet=True)
-    place = _place(method)
-    dash = VARIANTS[(_number(variant) + turn) % len(VARIANTS)] if variant else DASHES[place // len(COLOURS)]
-    return Style(title, COLOURS[place % len(COLOURS)], dash)
+    index = _line_index(method)
+    dash = VARIANTS[(_number(variant) + turn) % len(VARIANTS)] if variant else DASHES[index // len(COLOURS)]
+    return Style(title, COLOURS[index % len(COLOURS)], dash)
 
 
-def _place(method: str) -> int:
+def _line_index(method: str) -> int:
     """Return the index of a method's line; a method that declares none has one that no other declares."""
     declared = EXPLAINERS.get(method)
     if declared and declared.place is not None:
         return declared.place
     # By a hash of the name: the line is the same in every picture, whatever other methods there are in it.
-    taken = {each.place for each in EXPLAINERS.values()}
-    free = [place for place in range(PLACES) if place not in taken]
+    taken = {explainer.place for explainer in EXPLAINERS.values()}
+    free = [index for index in range(PLACES) if index not in taken]
     return free[_number(method) % len(free)]
 
 
@@ -63,8 +63,8 @@ def styles(names: Sequence[str]) -> dict[str, Style]:
     out: dict[str, Style] = {}
     for name in names:
         tried = (style(name, turn) for turn in range(len(VARIANTS)))
-        taken = {(each.colour, each.dash) for each in out.values()}
-        out[name] = next((each for each in tried if (each.colour, each.dash) not in taken), style(name))
+        taken = {(look.colour, look.dash) for look in out.values()}
+        out[name] = next((look for look in tried if (look.colour, look.dash) not in taken), style(name))
     return out
 
 

@@ -25,14 +25,16 @@ def summarise(run: Run[EvaluateSettings]) -> None:
 
     folder.mkdir(exist_ok=True)
     with FileLock(folder / ".lock"):  # a sweep's jobs may end at the same time
-        found = _siblings(run)
-        table = tables.over_seeds({seed: pd.read_csv(path, encoding="utf-8") for seed, path in sorted(found.items())})
+        summaries = _siblings(run)
+        table = tables.over_seeds(
+            {seed: pd.read_csv(path, encoding="utf-8") for seed, path in sorted(summaries.items())}
+        )
         with store.atomic(folder / "summary.csv") as file:
             table.to_csv(file, index=False, float_format="%.9g", encoding="utf-8")
         text = tables.markdown(table)
         with store.atomic(folder / "summary.md") as file:
             file.write_text(text, encoding="utf-8")
-    log.info("over seeds %s: %s\n\n%s", ", ".join(map(str, sorted(found))), folder, text)
+    log.info("over seeds %s: %s\n\n%s", ", ".join(map(str, sorted(summaries))), folder, text)
 
 
 def place(path: Path, settings: EvaluateSettings) -> Path:
@@ -42,17 +44,17 @@ def place(path: Path, settings: EvaluateSettings) -> Path:
 
 def _siblings(run: Run[EvaluateSettings]) -> dict[int, Path]:
     """Return the summaries, by seed, of the runs with the same settings except the seed, including this run."""
-    out, own = {}, _seedless(run.settings)
+    out, name = {}, _seedless(run.settings)
     for path in sorted(run.path.parent.glob("*,seed=*/summary.csv")):
         try:
             settings = store.described(path.parent, run.stage)
-            other = Run(run.stage, replace(settings, out_dir=run.settings.out_dir))
-            known = other.path == run.path or other.status().get("state") in ("done", "failed")
-            if _seedless(settings) != own or not known:
+            sibling = Run(run.stage, replace(settings, out_dir=run.settings.out_dir))
+            known = sibling.path == run.path or sibling.status().get("state") in ("done", "failed")
+            if _seedless(settings) != name or not known:
                 continue
-            if stale := other.stale():
+            if stale := sibling.stale():
                 log.warning("%s is left out of the summary over seeds: %s", path.parent, stale)
-            elif other.intact():
+            elif sibling.intact():
                 out[settings.seed] = path
         except (ValueError, InputError) as error:
             log.warning("%s is left out of the summary over seeds: %s", path.parent, error)

@@ -65,7 +65,7 @@ def _card(run: Found, measured: Found | None, seeds: int) -> Card:
     data, metrics = content(run.path / "data.json"), content(run.path / "metrics.json")
     title = titles.title(run.own)
     card = Card(run.id, title, {}, [], warnings=run.warnings)
-    counts = {name: sum(each) for name, each in data.get("images", {}).items()}
+    counts = {name: sum(per_class) for name, per_class in data.get("images", {}).items()}
     if measured is not None:
         table = grid(measured.path / "confusion.csv")[1:]
         card.names, card.confusion = [row[0] for row in table], [[int(value) for value in row[1:]] for row in table]
@@ -84,7 +84,7 @@ def _card(run: Found, measured: Found | None, seeds: int) -> Card:
 
 
 def _data(run: Found, data: dict[str, Any], counts: dict[str, int]) -> dict[str, str]:
-    told, out = run.own.dataset.plain(), {"data set": run.dataset}
+    options, out = run.own.dataset.plain(), {"data set": run.dataset}
     if data:
         height, width = data["shape"][1:]
         out["images"] = f"{height} x {width} pixels, {'gray' if data['shape'][0] == 1 else 'RGB'}, values from 0 to 1"
@@ -94,37 +94,39 @@ def _data(run: Found, data: dict[str, Any], counts: dict[str, int]) -> dict[str,
         out["read"] = "; ".join(data.get("read", []))
         if data["masks"]:
             out["ground truth"] = "masks of the objects"
-    out["validation"] = f"{100 * told['validation']:g} % of each class's training images, by the run's seed"
-    out["settings"] = _told(
-        {key: value for key, value in told.items() if key not in ("validation", "path", "fingerprint")}
+    out["validation"] = f"{100 * options['validation']:g} % of each class's training images, by the run's seed"
+    out["settings"] = _options_text(
+        {key: value for key, value in options.items() if key not in ("validation", "path", "fingerprint")}
     )
     return {name: text for name, text in out.items() if text}
 
 
 def _network(run: Found) -> dict[str, str]:
-    own, out = run.own, {"classifier": run.own.classifier.name}
-    out["settings"] = _told(own.classifier.plain())
+    settings, out = run.own, {"classifier": run.own.classifier.name}
+    out["settings"] = _options_text(settings.classifier.plain())
     text = (run.path / "model.txt").read_text(encoding="utf-8") if (run.path / "model.txt").is_file() else ""
     if totals := re.findall(r"^([\d,]+) parameters", text, re.MULTILINE):
-        out["parameters"] = max(totals, key=lambda each: int(each.replace(",", "")))
-    if own.weights:
-        weights = ", ".join(f"{key} {text_of(value)}" for key, value in {"alpha": own.alpha, **own.weights}.items())
-        out["loss"] = f"{own.model.loss}, {weights}"
+        out["parameters"] = max(totals, key=lambda total: int(total.replace(",", "")))
+    if settings.weights:
+        weights = ", ".join(
+            f"{key} {text_of(value)}" for key, value in {"alpha": settings.alpha, **settings.weights}.items()
+        )
+        out["loss"] = f"{settings.model.loss}, {weights}"
     return {name: text for name, text in out.items() if text}
 
 
 def _rate(phases: Sequence[float | dict[str, float]]) -> str:
     """Return a training's learning rate; where the parts of a model have their own, each in every phase."""
-    parts = [each for each in phases if isinstance(each, dict)]
-    rates = {part: ", ".join(text_of(each[part]) for each in parts) for part in (parts[0] if parts else ())}
-    return "; ".join(f"{part} {told}" for part, told in rates.items()) or text_of(phases[0])
+    parts = [phase for phase in phases if isinstance(phase, dict)]
+    rates = {part: ", ".join(text_of(phase[part]) for phase in parts) for part in (parts[0] if parts else ())}
+    return "; ".join(f"{part} {text}" for part, text in rates.items()) or text_of(phases[0])
 
 
 def _trained(run: Found, scores: dict[str, Any]) -> dict[str, str]:
     several, environment = phases(run.own), content(run.path / "environment.json")
-    own = several[0]
-    out = {"optimiser": f"{own.optimizer.title}, {own.schedule.title}, batches of {own.batch_size}"}
-    out["rate"] = f"{_rate([each.lr for each in several])}, weight decay {text_of(own.weight_decay)}"
+    first = several[0]
+    out = {"optimiser": f"{first.optimizer.title}, {first.schedule.title}, batches of {first.batch_size}"}
+    out["rate"] = f"{_rate([phase.lr for phase in several])}, weight decay {text_of(first.weight_decay)}"
     out |= {"epochs": str(scores["epochs"])} if "epochs" in scores else {}
     out["seed"] = str(run.own.seed)
     if environment:
@@ -153,11 +155,11 @@ def _tested(scores: dict[str, Any], counts: dict[str, int], card: Card) -> dict[
 
 def _limits(run: Found, counts: dict[str, int], seeds: int, card: Card) -> list[str]:
     """Return the limits of the conclusions that the scores of a card allow."""
-    own, drawn, out = run.own.dataset.plain(), run.own.dataset.drawn, list[str]()
+    options, drawn, out = run.own.dataset.plain(), run.own.dataset.drawn, list[str]()
     parts = [
-        f"{own[key]:,} {name} images"
+        f"{options[key]:,} {name} images"
         for key, name in (("train", "training"), ("test", "test"))
-        if isinstance(own.get(key), int)
+        if isinstance(options.get(key), int)
     ]
     if parts and not drawn:
         out.append(f"Only {' and '.join(parts)} of the data set were used.")
@@ -187,10 +189,10 @@ def _most_confused(card: Card) -> str:
         return ""
     most = [pair for pair in pairs if pair[0] == max(pairs)[0]]
     # Of equally frequent confusions, the one with the largest share of its true class weighs most.
-    count, true, seen = max(most, key=lambda pair: pair[0] / sum(card.confusion[pair[1]]))
-    told = "Its most frequent mistake" if len(most) == 1 else "Among its most frequent mistakes"
+    count, true, predicted = max(most, key=lambda pair: pair[0] / sum(card.confusion[pair[1]]))
+    text = "Its most frequent mistake" if len(most) == 1 else "Among its most frequent mistakes"
     of = sum(card.confusion[true])
-    return f"{told}: {card.names[true]} → {card.names[seen]} (true → predicted), {count:,} of {of:,} times."
+    return f"{text}: {card.names[true]} → {card.names[predicted]} (true → predicted), {count:,} of {of:,} times."
 
 
 def _measuring(run: Found) -> str:
@@ -208,5 +210,5 @@ def _figure(key: str, value: str) -> str:
     return f"{float(value):.0f}" if key == "support" else f"{float(value):.4f}"
 
 
-def _told(own: Options) -> str:
-    return ", ".join(f"{key}={text_of(value)}" for key, value in own.items() if key != "name" and value is not None)
+def _options_text(options: Options) -> str:
+    return ", ".join(f"{key}={text_of(value)}" for key, value in options.items() if key != "name" and value is not None)

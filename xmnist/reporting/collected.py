@@ -41,16 +41,20 @@ def chosen(settings: ReportSettings, log_left_out: bool = False) -> list[Found]:
         if key in COMPONENTS:
             COMPONENTS[key].check_known(f"only.{key}", listed(words))
     done = [run for run in everything if run.state == "done" and run.stage != "export"]
-    left = [run for run in done if all(_fits(run, key, listed(words)) for key, words in only.items())]
+    selected = [run for run in done if all(_fits(run, key, listed(words)) for key, words in only.items())]
     # The networks of an experiment's runs may come from other commands, and belong to them all the same.
-    left = [run for run in done if run in left or run.path.name in _needed_by(left)] if "experiment" in only else left
-    if not left:
+    selected = (
+        [run for run in done if run in selected or run.path.name in _needed_by(selected)]
+        if "experiment" in only
+        else selected
+    )
+    if not selected:
         raise InputError(_nothing(out_dir, everything, done, only))
-    if log_left_out and not only and (others := sum(run.state != "done" for run in everything)):
-        told = "%d of %d runs are not finished, or stale, and left out: xmnist runs lists them"
-        log.info(told, others, len(everything))
-    if not (sound := _sound(left, log_left_out)):
-        raise InputError(f"no run below {out_dir}/ can be shown: {left[0].path}: {_wrong(left[0])}")
+    if log_left_out and not only and (unfinished := sum(run.state != "done" for run in everything)):
+        message = "%d of %d runs are not finished, or stale, and left out: xmnist runs lists them"
+        log.info(message, unfinished, len(everything))
+    if not (sound := _sound(selected, log_left_out)):
+        raise InputError(f"no run below {out_dir}/ can be shown: {selected[0].path}: {_wrong(selected[0])}")
     return sound
 
 
@@ -59,8 +63,8 @@ def _nothing(out_dir: Path, everything: Sequence[Found], done: Sequence[Found], 
         beside = f": {len(everything)} that are not (xmnist runs lists them)" if everything else " yet"
         return f"no finished runs below {out_dir}/{beside}"
     asked = " ".join(f"{key}={','.join(listed(words))}" for key, words in only.items())
-    there = [f"{key}={', '.join(sorted({v for run in done for v in _values(run, key)})) or 'none'}" for key in only]
-    return f"no finished run fits {asked} (there: {'; '.join(there)})"
+    available = [f"{key}={', '.join(sorted({v for run in done for v in _values(run, key)})) or 'none'}" for key in only]
+    return f"no finished run fits {asked} (there: {'; '.join(available)})"
 
 
 def _one(run: Found, log_left_out: bool) -> list[Found]:
@@ -75,7 +79,7 @@ def _one(run: Found, log_left_out: bool) -> list[Found]:
     if wrong := _wrong(run):
         raise InputError(f"run={path} cannot be shown: {wrong}")
     names = _needed_by([run])
-    around = [each for each in index.below(path.parents[3]) if each.state == "done" and each.path.name in names]
+    around = [base for base in index.below(path.parents[3]) if base.state == "done" and base.path.name in names]
     return [*_sound(around, log_left_out), run]
 
 
@@ -92,7 +96,7 @@ def _fits(run: Found, key: str, words: Iterable[str]) -> bool:
 
 def _needed_by(several: Iterable[Found]) -> set[str]:
     """Return the names of the `train` runs that runs depend on."""
-    return {store.run_id("train", each) for run in several for each in stands_on(run)}
+    return {store.run_id("train", settings) for run in several for settings in stands_on(run)}
 
 
 def stands_on(run: Found) -> list[Settings]:
@@ -129,15 +133,15 @@ def told_apart(several: Sequence[Found]) -> dict[str, str]:
     return {run.id: ", ".join(filter(None, [more[run.path], run.id])) for run in several}
 
 
-def each(what: str, several: Iterable[Found], make: Callable[[Found], T]) -> Iterator[T]:
+def each(subject: str, several: Iterable[Found], make: Callable[[Found], T]) -> Iterator[T]:
     """Yield the result of `make` for each run; a run with unreadable files is left out, with a warning."""
     for run in several:
         try:
-            made = make(run)
+            result = make(run)
         except Exception as error:  # such files make readers raise almost anything
-            log.warning("%s %s cannot be shown: %s", what, run.path, one_line(error))
+            log.warning("%s %s cannot be shown: %s", subject, run.path, one_line(error))
         else:
-            yield made
+            yield result
 
 
 def grid(path: Path) -> list[list[str]]:

@@ -26,7 +26,7 @@ CLASSES = (("roc", "ROC", "false positive rate", "true positive rate"),
 
 def charts(several: Sequence[Found]) -> list[dict[str, Any]]:
     """Return all charts, each with its kind, its run, and panels of lines, as the page's script reads them."""
-    out = [chart for found in each("the curves of", several, _of) for chart in found]
+    out = [chart for group in each("the curves of", several, _of) for chart in group]
     more, labels = told_apart(several), [(chart["kind"], chart["label"]) for chart in out]
     for chart, label in zip(out, labels, strict=True):
         if labels.count(label) > 1:
@@ -57,14 +57,14 @@ def _panel(title: str, x: str, lines: list[dict[str, Any]], **more: Any) -> dict
 def _line(name: str, x: Sequence[float], y: Sequence[float], quiet: bool = False) -> dict[str, Any]:
     """Return a line with at most `POINTS` points, including the first and the last; a missing value is null."""
     kept = np.unique(np.linspace(0, len(x) - 1, min(len(x), POINTS)).round().astype(int))
-    both = [[_short(values[place]) for place in kept] for values in (np.asarray(x), np.asarray(y))]
+    both = [[_short(values[index]) for index in kept] for values in (np.asarray(x), np.asarray(y))]
     return {"name": name, "x": both[0], "y": both[1], **({"quiet": True} if quiet else {})}
 
 
-def _method(own: Style, x: Sequence[float], y: Sequence[float]) -> dict[str, Any]:
+def _method(style: Style, x: Sequence[float], y: Sequence[float]) -> dict[str, Any]:
     """Return the line of an explainer, with the name, colour and dashes that it has in pictures."""
-    dash = "" if isinstance(own.dash, str) else " ".join(f"{1.4 * part:g}" for part in own.dash[1])
-    return _line(own.title, x, y, own.quiet) | {"colour": own.colour, "dash": dash}
+    dash = "" if isinstance(style.dash, str) else " ".join(f"{1.4 * part:g}" for part in style.dash[1])
+    return _line(style.title, x, y, style.quiet) | {"colour": style.colour, "dash": dash}
 
 
 def _short(value: float) -> float | int | None:
@@ -111,11 +111,11 @@ def _classification(run: Found) -> dict[str, Any]:
     curves = read(run.path / "classification_curves.csv")
     panels = []
     for kind, title, x, y in CLASSES:
-        own = curves[curves["curve"] == kind]
+        part = curves[curves["curve"] == kind]
         lines = [
             _line(f"all ({name})" if mean else str(name), rows["x"].array, rows["y"].array, mean)
             | {"area": _short(rows["area"].iloc[0])}
-            for (mean, name), rows in own.groupby(["mean", "class"], sort=False)
+            for (mean, name), rows in part.groupby(["mean", "class"], sort=False)
         ]
         area = {"area": "AUC" if kind == "roc" else "AP"}
         panels.append(_panel(title, x, lines, y=y, square=True, **area))

@@ -54,9 +54,9 @@ class Tiles:
             # A heatmap of zeros has no largest value to divide by, and stays zero.
             pictures = pictures / np.where(largest, largest, 1)[:, None, None, None]
         signed = kind in ("heatmap", "difference")  # answers, not explainers
-        found = 128 + 127 * pictures.clip(-1, 1) if signed else 255 * pictures.clip(0, 1)
-        found = np.ascontiguousarray(found.round().astype(np.uint8).transpose(0, 2, 3, 1))
-        return self._kept(found), scales
+        pixels = 128 + 127 * pictures.clip(-1, 1) if signed else 255 * pictures.clip(0, 1)
+        pixels = np.ascontiguousarray(pixels.round().astype(np.uint8).transpose(0, 2, 3, 1))
+        return self._kept(pixels), scales
 
     def _kept(self, pictures: NDArray[np.uint8]) -> list[int]:
         numbers, fresh = list[int](), list[NDArray[np.uint8]]()
@@ -68,7 +68,7 @@ class Tiles:
                 fresh.append(picture)
             numbers.append(self._places[key])
         if fresh:
-            packed = base64.b64encode(zlib.compress(b"".join(each.tobytes() for each in fresh), 9)).decode()
+            packed = base64.b64encode(zlib.compress(b"".join(picture.tobytes() for picture in fresh), 9)).decode()
             height, width, channels = fresh[0].shape
             shape = {"height": height, "width": width, "channels": channels}
             self.chunks.append({"start": self.count, "count": len(fresh), **shape, "data": packed})
@@ -79,10 +79,10 @@ class Tiles:
 def _smaller(pictures: NDArray[np.float32], side: int) -> NDArray[np.float32]:
     """Return pictures (N, C, H, W) whose longer side is `side`; each value is the mean of those that it replaces."""
     factor = side / max(pictures.shape[2:])
-    height, width = (max(1, round(each * factor)) for each in pictures.shape[2:])
+    height, width = (max(1, round(length * factor)) for length in pictures.shape[2:])
     flat = pictures.reshape(-1, *pictures.shape[2:])
-    made = [np.asarray(Image.fromarray(each).resize((width, height), Image.Resampling.BOX)) for each in flat]
-    return np.stack(made).reshape(*pictures.shape[:2], height, width)
+    resized = [np.asarray(Image.fromarray(channel).resize((width, height), Image.Resampling.BOX)) for channel in flat]
+    return np.stack(resized).reshape(*pictures.shape[:2], height, width)
 
 
 @dataclass
@@ -136,46 +136,47 @@ def _take_up(networks: dict[str, Network], run: Found, limit: int, tiles: Tiles)
     numbers: list[int | str] = arrays["indices"].tolist()
     if "labels" not in arrays:  # images of one's own, whose numbers are not those of test images
         numbers = [
-            _own(row, place, image) for place, (row, image) in enumerate(zip(table, arrays["images"], strict=True))
+            _own_image_key(row, position, image)
+            for position, (row, image) in enumerate(zip(table, arrays["images"], strict=True))
         ]
     new = Network(name[-8:], titles.explained_title(explained), arrays["images"].shape[2:])
     network = networks.setdefault(name, new)
-    places = [place for place, number in enumerate(numbers) if number in network.images]
-    fresh = [place for place in range(len(numbers)) if place not in places]
+    positions = [position for position, number in enumerate(numbers) if number in network.images]
+    fresh = [position for position in range(len(numbers)) if position not in positions]
     room = max(0, limit - len(network.images))
     # A set, because several runs may have left out the same image.
-    network.hidden |= {numbers[place] for place in fresh[room:]}
+    network.hidden |= {numbers[position] for position in fresh[room:]}
     if fresh := fresh[:room]:
         drawn, _ = tiles.add(arrays["images"][fresh], "image")
         truth = tiles.add(arrays["masks"][fresh], "mask")[0] if "masks" in arrays else [None] * len(fresh)
-        for place, tile, mask in zip(fresh, drawn, truth, strict=True):
-            told = table[place]
-            network.images[numbers[place]] = {
-                **{"index": numbers[place], "label": told.get("class") or None},
-                **{"predicted": told["predicted_class"], "file": told.get("file") or None},
-                **{"probability": float(told["probability"]), "tile": tile, "mask": mask},
+        for position, tile, mask in zip(fresh, drawn, truth, strict=True):
+            record = table[position]
+            network.images[numbers[position]] = {
+                **{"index": numbers[position], "label": record.get("class") or None},
+                **{"predicted": record["predicted_class"], "file": record.get("file") or None},
+                **{"probability": float(record["probability"]), "tile": tile, "mask": mask},
             }
-    places = sorted(places + fresh)
-    if not places:
+    positions = sorted(positions + fresh)
+    if not positions:
         return
     for name, row in _rows(run.own, arrays).items():
         key = json.dumps([row.name, row.layer, row.alpha, row.options], sort_keys=True)
         kept = network.rows.setdefault(key, row)
         # Several runs may explain an image by the same explainer: its first answer is kept.
-        missing = [place for place in places if numbers[place] not in kept.cells]
+        missing = [position for position in positions if numbers[position] not in kept.cells]
         if not missing:
             continue
         drawn, scales = tiles.add(arrays[name][missing], row.kind)
-        for order, (place, tile) in enumerate(zip(missing, drawn, strict=True)):
-            seen, gap = table[place].get(f"{name} predicted_class"), table[place].get(f"{name} gap")
-            cell = {"tile": tile, "scale": scales[order] if scales else None, "seen": seen}
-            kept.cells[numbers[place]] = {**cell, "gap": float(gap) if gap else None}
+        for order, (position, tile) in enumerate(zip(missing, drawn, strict=True)):
+            predicted, gap = table[position].get(f"{name} predicted_class"), table[position].get(f"{name} gap")
+            cell = {"tile": tile, "scale": scales[order] if scales else None, "seen": predicted}
+            kept.cells[numbers[position]] = {**cell, "gap": float(gap) if gap else None}
 
 
-def _own(row: Mapping[str, Any], place: int, image: NDArray[np.floating]) -> str:
+def _own_image_key(row: Mapping[str, Any], position: int, image: NDArray[np.floating]) -> str:
     """Return the key of an own image, in place of a number: equal in two runs if file name and pixels are equal."""
     digest = hashlib.sha256(image.tobytes()).hexdigest()[:8]
-    return f"{row.get('file') or f'own image {place + 1}'} ({digest})"
+    return f"{row.get('file') or f'own image {position + 1}'} ({digest})"
 
 
 def _rows(settings: ExplainingSettings, arrays: Mapping[str, Any]) -> dict[str, Row]:
@@ -183,18 +184,18 @@ def _rows(settings: ExplainingSettings, arrays: Mapping[str, Any]) -> dict[str, 
     out = {}
     for name, explainer in settings.explainers.items():
         title, kind = explainer_title(name), explainer.answer
-        own = {key: value for key, value in explainer.plain().items() if key != "batch_size"}
+        options = {key: value for key, value in explainer.plain().items() if key != "batch_size"}
         if isinstance(explainer, Learned):
             for needs in learned(settings, explainer.models[0]):
                 trained = {"run": store.run_id("train", needs), "neurons": settings.neurons}
-                row = Row(name, title, kind, str(needs.layer), needs.plain()["alpha"], own | trained)
+                row = Row(name, title, kind, str(needs.layer), needs.plain()["alpha"], options | trained)
                 out[",".join([name, *variant(settings, needs)])] = row
             continue
         several = listed(settings.target)
         for target in several:
             more = {} if explainer.models else {"target": target, "map": settings.map}
             key = f"{name},target={target}" if len(several) > 1 and not explainer.models else name
-            out[key] = Row(name, title, kind, None, None, own | more)
+            out[key] = Row(name, title, kind, None, None, options | more)
     return {name: row for name, row in out.items() if name in arrays}
 
 
@@ -210,8 +211,8 @@ def _tell_apart(several: Iterable[Row]) -> None:
         # The hash of a run says little to a reader: it is used only if nothing else differs.
         keys = keys - {"run"} or keys
         for row in group if len(group) > 1 else ():
-            told = (f"{key}={text_of(row.options[key])}" for key in sorted(keys & row.options.keys()))
-            row.title += f" ({', '.join(told)})"
+            texts = (f"{key}={text_of(row.options[key])}" for key in sorted(keys & row.options.keys()))
+            row.title += f" ({', '.join(texts)})"
 
 
 def described(several: Sequence[Network]) -> list[dict[str, Any]]:
@@ -238,6 +239,6 @@ def described(several: Sequence[Network]) -> list[dict[str, Any]]:
             for key in ("scale", "seen", "gap"):
                 if not any(value is not None for value in row[key]):
                     del row[key]
-        told = {"id": network.id, "label": network.label, "size": list(network.size), "hidden": len(network.hidden)}
-        out.append({**told, "images": columns, "rows": drawn})
+        header = {"id": network.id, "label": network.label, "size": list(network.size), "hidden": len(network.hidden)}
+        out.append({**header, "images": columns, "rows": drawn})
     return out

@@ -74,8 +74,8 @@ def overview(several: Sequence[Found], tables: Sequence[Table]) -> Overview:
 
 def _group(run: Found) -> tuple[str, str, int, bool]:
     """Return a sort key that puts an explained network before the decoders and judges of the same group."""
-    own = run.own
-    return run.dataset, own.classifier.name, own.seed, run.model not in explained_names()
+    settings = run.own
+    return run.dataset, settings.classifier.name, settings.seed, run.model not in explained_names()
 
 
 def _line(run: Found, more: str) -> Line:
@@ -88,8 +88,8 @@ def _values(table: Table) -> dict[str, float]:
     """Return the mean AOPC of each explainer of a table, the best first; empty if the table has no AOPC."""
     if table.run is None or table.kind != "explainer" or "aopc" not in table.columns:
         return {}
-    place = table.columns.index("aopc")
-    values = {name: value for name, cells in table.rows if (value := cells[place].value) is not None}
+    column = table.columns.index("aopc")
+    values = {name: value for name, cells in table.rows if (value := cells[column].value) is not None}
     return dict(sorted(values.items(), key=lambda item: -item[1]))
 
 

@@ -76,9 +76,9 @@ class Entry:
 
 def entry(run: Found, name: str) -> Entry:
     """Return the list's entry of a run, without pictures, and without the folders of the machine where it was made."""
-    told = content(run.path / "environment.json")
-    versions = ", ".join(f"{name} {number}" for name, number in told.pop("versions", {}).items() if number)
-    environment = {"versions": versions, **{key: str(value) for key, value in told.items() if value is not None}}
+    recorded = content(run.path / "environment.json")
+    versions = ", ".join(f"{name} {number}" for name, number in recorded.pop("versions", {}).items() if number)
+    environment = {"versions": versions, **{key: str(value) for key, value in recorded.items() if value is not None}}
     config = ELSEWHERE.sub("", (run.path / "config.yaml").read_text(encoding="utf-8"))
     config = FOLDER.sub(r"\1\2", config)
     command = commands.public(shlex.split(run.command or ""))
@@ -105,14 +105,14 @@ def render(**context: Any) -> str:
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False, "ensure_ascii": False}
     environment.filters |= {"numbers": numbers, "method": explainer_title}
     style, head, script = (_asset(*names) for names in (["page.css"], ["head.js"], SCRIPTS))
-    own = {
+    static = {
         "version": __version__,
         "style": style,
         "head": head,
         "script": script,
         "csp": _policy(style, [head, script]),
     }
-    return environment.get_template("index.html.jinja").render(**own, **context)
+    return environment.get_template("index.html.jinja").render(**static, **context)
 
 
 def numbers(cell: Cell) -> tuple[str, str]:

@@ -60,7 +60,7 @@ class Table:
 def standings(several: Sequence[Found]) -> list[Table]:
     """Return the tables of all `evaluate` runs: of models, of explainers, and of AOPC by patch size and fill."""
     measured = [run for run in several if run.stage == "evaluate" and (run.path / "summary.csv").is_file()]
-    out = [table for found in each("what was measured in", measured, _tables) for table in found]
+    out = [table for tables in each("what was measured in", measured, _tables) for table in tables]
     more, alike = apart(several), [table.title for table in out]
     for table in out:
         if table.run and alike.count(table.title) > 1 and more[table.run.path]:
@@ -75,21 +75,21 @@ def _tables(run: Found) -> list[Table]:
     for kind, part in summary.groupby("kind", sort=False):
         table = _table(str(kind), part, titles.explained_title(run.own, decoded=False), run)
         rows = dict(table.rows)
-        for place, score in enumerate(table.columns):
+        for column, score in enumerate(table.columns):
             known = columns().get(score)
             if score in observed and known and known.better:
                 for name in _best(observed[score], list(rows), known.better):
-                    rows[name][place].best = table.marked = True
+                    rows[name][column].best = table.marked = True
         out.append(table)
     return [*out, _by_patch_and_fill(run)] if (run.path / "aopc_table.csv").is_file() else out
 
 
 def _table(kind: str, part: pd.DataFrame, of: str, run: Found | None) -> Table:
     """Return the rows of a summary that are of one kind, with the scores that they have."""
-    shown, known = [score for score in scores_in(part) if part[score].notna().any()], columns()
-    rows = [(str(row["name"]), [_cell(row, score) for score in shown]) for _, row in part.iterrows()]
-    meanings = {score: known[score].meaning for score in shown if score in known}
-    return Table(f"{kind.capitalize()}s: {of}", kind, run, shown, rows, meanings)
+    scores, known = [score for score in scores_in(part) if part[score].notna().any()], columns()
+    rows = [(str(row["name"]), [_cell(row, score) for score in scores]) for _, row in part.iterrows()]
+    meanings = {score: known[score].meaning for score in scores if score in known}
+    return Table(f"{kind.capitalize()}s: {of}", kind, run, scores, rows, meanings)
 
 
 def _observed(run: Found) -> dict[str, pd.DataFrame]:
@@ -118,7 +118,7 @@ def _best(values: pd.DataFrame, names: Sequence[str], better: Literal["higher", 
             continue
         side: Literal["greater", "less"] = "greater" if better == "higher" else "less"
         best = str(means.idxmax() if better == "higher" else means.idxmin())
-        both = (values[[best, other]].dropna().to_numpy() for other in means.index if other != best)
+        both = (values[[best, rival]].dropna().to_numpy() for rival in means.index if rival != best)
         # The best of several is compared with all others at once, so the p-values are corrected.
         if all(p < LEVEL for p in holm([paired_test(pair[:, 0], pair[:, 1], side) for pair in both])):
             out.append(best)
@@ -164,15 +164,15 @@ def _by_patch_and_fill(run: Found) -> Table:
 
 def over_seeds(several: Sequence[Found]) -> list[Table]:
     """Return the tables over seeds that `evaluate` has written for runs that differ only in their seed."""
-    found = {across_seeds.place(run.path, run.own): run for run in several if run.stage == "evaluate"}
-    written = [run for place, run in found.items() if (place / "summary.csv").is_file()]
-    return [table for own in each("what was measured over the seeds of", written, _over_seeds) for table in own]
+    by_folder = {across_seeds.place(run.path, run.own): run for run in several if run.stage == "evaluate"}
+    written = [run for folder, run in by_folder.items() if (folder / "summary.csv").is_file()]
+    return [table for tables in each("what was measured over the seeds of", written, _over_seeds) for table in tables]
 
 
 def _over_seeds(run: Found) -> list[Table]:
     summary, out = read(across_seeds.place(run.path, run.own) / "summary.csv"), []
     network = titles.explained_title(run.own, decoded=False).rpartition(", seed ")[0]
     for kind, part in summary.groupby("kind", sort=False):
-        numbers = ", ".join(sorted({seed for own in part["seeds"] for seed in own.split("+")}, key=int))
+        numbers = ", ".join(sorted({seed for seeds in part["seeds"] for seed in seeds.split("+")}, key=int))
         out.append(_table(str(kind), part, f"{network}, over seeds {numbers}", None))
     return out

@@ -37,8 +37,8 @@ def claim(run: Run, command: str) -> Iterator[bool]:
         lock.acquire()
     try:
         for folder in (run.path, run.path / ".hydra"):
-            for left in folder.glob(f"{PARTIAL}*"):  # from a process that was killed while it wrote
-                left.unlink()
+            for partial in folder.glob(f"{PARTIAL}*"):  # from a process that was killed while it wrote
+                partial.unlink()
         # Checked only under the lock: the process that held it may just have finished this run.
         if run.reusable():
             yield False
@@ -72,7 +72,9 @@ class _Warnings(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if getattr(record, "lasting", False):
-            innermost = next(each for each in reversed(logging.getLogger().handlers) if isinstance(each, _Warnings))
+            innermost = next(
+                handler for handler in reversed(logging.getLogger().handlers) if isinstance(handler, _Warnings)
+            )
             if innermost is self:
                 self.texts.append(record.getMessage())
 
@@ -102,8 +104,8 @@ def _recorded(run: Run, command: str, handler: logging.Handler, warnings: list[s
         run.write_status(status)
         yield
         interrupts.raise_if_interrupted()
-        made = run.sources()  # sources that were missing before are those that this block made
-        sources = made | sources | {"stands_on": made["stands_on"] | sources["stands_on"]}
+        current = run.sources()  # sources that were missing before are those that this block made
+        sources = current | sources | {"stands_on": current["stands_on"] | sources["stands_on"]}
         status |= {"warnings": warnings} if warnings else {}
         run.write_status({**status, **sources, "state": "done", **_ended(start), "files": _checksums(run)})
     except InputError:

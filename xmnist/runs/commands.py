@@ -36,25 +36,25 @@ def words(settings: Settings) -> list[str]:
     """Return the overrides that give `xmnist train` these settings: all values that differ from the defaults."""
     top = OmegaConf.load(Path(conf_dir(), "train.yaml"))
     assert isinstance(top, DictConfig)
-    out, told = [], settings.plain()
+    out, values = [], settings.plain()
     for group, default in (("dataset", None), ("classifier", "vgg_small"), ("model", "cladec")):
-        name = told[group]["name"]
+        name = values[group]["name"]
         out += [f"{group}={name}"] if name != default else []
         file = option(group, name)
-        out += _changed(f"{group}.", told[group], file.get("model", file))
+        out += _changed(f"{group}.", values[group], file.get("model", file))
         if group == "model":
-            out += _changed("", {key: told[key] for key in ("alpha", *loss_weights()) if key in told}, file)
-    own, usual = told["trainer"], option("trainer", "default")
+            out += _changed("", {key: values[key] for key in ("alpha", *loss_weights()) if key in values}, file)
+    options, usual = values["trainer"], option("trainer", "default")
     images = settings.dataset.training_images()
     trainer = fitted_trainer(usual | {"joint": {}}, images) | {"joint": usual["joint"]}
-    out += _changed("trainer.", own, trainer)
+    out += _changed("trainer.", options, trainer)
     part, rules = settings.model.part or "decoder", TRAINING | JOINT_TRAINING
-    defaults = {key: rules[key].convert(usual) for key, usual in trainer[part].items() if key in own[part]}
-    out += _changed(f"trainer.{part}.", own | own[part], own | defaults)
+    defaults = {key: rules[key].convert(usual) for key, usual in trainer[part].items() if key in options[part]}
+    out += _changed(f"trainer.{part}.", options | options[part], options | defaults)
     untold = ["force", "train_missing", "hints"]
     if settings.model.explained:
         untold += ["layer", "neurons"]  # only a decoder has them
-    common = {key: told[key] for key in COMMON if told[key] != top[key] and key not in untold}
+    common = {key: values[key] for key in COMMON if values[key] != top[key] and key not in untold}
     return out + [f"{key}={spelled(value)}" for key, value in common.items()]
 
 
@@ -64,23 +64,23 @@ def _changed(where: str, values: Options, file: Options) -> list[str]:
     return [f"{where}{k}={spelled(v)}" for k, v in different.items() if not isinstance(v, dict)]
 
 
-def spelled(given: Any) -> str:
+def spelled(value: Any) -> str:
     """Return a value as Hydra's command line reads it."""
-    if isinstance(given, list):
-        return f"[{','.join(map(spelled, given))}]"
-    if isinstance(given, float):
+    if isinstance(value, list):
+        return f"[{','.join(map(spelled, value))}]"
+    if isinstance(value, float):
         # The short form is used only if it is read back as the same number.
-        return plain(given) if float(plain(given)) == given else repr(given)
-    if given is None or isinstance(given, bool):
-        return "null" if given is None else str(given).lower()
-    text = str(given)
+        return plain(value) if float(plain(value)) == value else repr(value)
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    text = str(value)
     return text if re.fullmatch(r"[\w./:@%+-]+", text) else quoted(text)
 
 
 def public(words: Sequence[str]) -> str:
     """Return a command without the folders of the machine where it was typed; needed paths keep their last part."""
     out = []
-    folders = ["classifier.weights", *(f"dataset.{key}" for each in DATASETS.values() for key in each.places)]
+    folders = ["classifier.weights", *(f"dataset.{key}" for dataset in DATASETS.values() for key in dataset.places)]
     for before, word in zip(["", *words], words, strict=False):
         key, sign, value = word.lstrip("+").partition("=")
         if key in ("out_dir", "data_dir"):

@@ -15,13 +15,13 @@ def missing(needed: Iterable[Run[Settings]]) -> list[list[Run[Settings]]]:
     Raises:
         DamageError: a file of one of them has changed.
     """
-    found: dict[str, tuple[int, Run[Settings]]] = {}
+    numbered: dict[str, tuple[int, Run[Settings]]] = {}
 
     def visit(run: Run[Settings]) -> int:
         """Return the number of groups up to that of this run; 0 if it is finished."""
-        if run.key not in found:
-            found[run.key] = 0 if run.finished() else 1 + max(map(visit, run.bases()), default=0), run
-        return found[run.key][0]
+        if run.key not in numbered:
+            numbered[run.key] = 0 if run.finished() else 1 + max(map(visit, run.bases()), default=0), run
+        return numbered[run.key][0]
 
     count = max(map(visit, needed), default=0)
-    return [[run for place, run in found.values() if place == group] for group in range(1, count + 1)]
+    return [[run for number, run in numbered.values() if number == group] for group in range(1, count + 1)]

@@ -54,9 +54,10 @@ def identity(settings: StageSettings, stage: str = "train") -> Options:
         **chosen,
         **_drawn(settings),
         **({"metrics": {name: _lasting(metric) for name, metric in metrics.items()}} if metrics else {}),
-        # The place is part of the key, because sorted keys alone would lose the order of the rows.
+        # The index is part of the key, because sorted keys alone would lose the order of the rows.
         "explainers": {  # in the order of the picture's rows
-            f"{place} {name}": _lasting(each) for place, (name, each) in enumerate(settings.explainers.items())
+            f"{index} {name}": _lasting(explainer)
+            for index, (name, explainer) in enumerate(settings.explainers.items())
         },
         "explains": [identity(run) for run in needed(settings)],
     }
@@ -70,9 +71,9 @@ def _of_training(settings: Settings) -> Options:
     if decoder := judged(settings):
         return out | {"judges": identity(decoder)}
     if settings.model.decodes:
-        own: Options = {"layer": settings.layer, "alpha": settings.alpha}
-        own |= {"neurons": settings.neurons} if settings.neurons else {}
-        return out | own | {"explains": identity(explained(settings))}
+        options: Options = {"layer": settings.layer, "alpha": settings.alpha}
+        options |= {"neurons": settings.neurons} if settings.neurons else {}
+        return out | options | {"explains": identity(explained(settings))}
     return out if settings.alpha is None else out | {"alpha": settings.alpha, **settings.weights}
 
 
@@ -83,10 +84,10 @@ def _drawn(settings: ExplainingSettings) -> Options:
     """
     if not isinstance(settings, ExplainSettings):
         return {} if settings.format == "png" else {"format": settings.format}
-    own: Options = {"format": settings.format}
-    own |= {} if settings.layout == "auto" else {"layout": settings.layout}
-    own |= {"overlay": True} if settings.overlay else {}
-    return own | ({"image": [settings.image.sha256, settings.image.invert]} if settings.image.path else {})
+    options: Options = {"format": settings.format}
+    options |= {} if settings.layout == "auto" else {"layout": settings.layout}
+    options |= {"overlay": True} if settings.overlay else {}
+    return options | ({"image": [settings.image.sha256, settings.image.invert]} if settings.image.path else {})
 
 
 def _lasting(component: Component) -> Options:
@@ -98,8 +99,8 @@ def label(settings: StageSettings, stage: str = "train") -> str:
     """Return the readable part of a run's name, such as `layer=dense,alpha=0.25,seed=0`."""
     if isinstance(settings, ExportSettings):
         dataset = settings.dataset.plain()
-        told = {k: dataset.get(k) for k in ("train", "test", "size", "seed")}
-        return "-".join(f"{key}{value}" for key, value in told.items() if value is not None) or "all"  # a path to type
+        named = {k: dataset.get(k) for k in ("train", "test", "size", "seed")}
+        return "-".join(f"{key}{value}" for key, value in named.items() if value is not None) or "all"  # a path to type
     assert isinstance(settings, Settings)
     model, parts = settings.model, list[str]()
     if isinstance(settings, EvaluateSettings):

@@ -94,18 +94,18 @@ def named(word: str, out_dir: Path, suits: Callable[[Path], bool] = lambda path:
     Raises:
         InputError: there is no such run, or there are several.
     """
-    there = folders(out_dir)
+    paths = folders(out_dir)
     if word == LAST:
-        return _last(there, out_dir, suits)
+        return _last(paths, out_dir, suits)
     # A folder may lie anywhere, also outside out_dir, so it is not looked up among the hashes there.
     if any((Path(word) / name).exists() for name in ("status.json", "config.yaml")):
         return read(Path(word).resolve())
-    fitting = [path for path in there if word and (path.name[-8:].startswith(word) or path.name == word)]
+    fitting = [path for path in paths if word and (path.name[-8:].startswith(word) or path.name == word)]
     if len(fitting) > 1:
         these = ", ".join(f"{path.name[-8:]} ({path.relative_to(out_dir).parent.as_posix()})" for path in fitting[:5])
         raise InputError(f"several runs begin with {word}: {these}{', ...' if len(fitting) > 5 else ''}")
     if not fitting:
-        newest = sorted(there, key=lambda path: _began(path, reading.status(path)[0].get("started")))[::-1]
+        newest = sorted(paths, key=lambda path: _began(path, reading.status(path)[0].get("started")))[::-1]
         known = [path.name[-8:] for path in newest]
         if not known:
             raise InputError(f"there is no run '{word}': there are no runs below {out_dir}{os.sep} yet")
@@ -121,8 +121,8 @@ def hashes(out_dir: Path) -> list[str]:
     return [LAST, *(path.name[-8:] for path in sorted(began, key=lambda path: began[path], reverse=True))]
 
 
-def _last(there: Iterable[Path], out_dir: Path, suits: Callable[[Path], bool]) -> Found:
-    began = {path: _began(path, status.get("started")) for path in there
+def _last(paths: Iterable[Path], out_dir: Path, suits: Callable[[Path], bool]) -> Found:
+    began = {path: _began(path, status.get("started")) for path in paths
              if suits(path) and (status := reading.status(path)[0]).get("state") == "done"}  # fmt: skip
     for path in sorted(began, key=lambda path: began[path], reverse=True):
         # The full read can still find the run stale, or its config edited.
@@ -145,7 +145,7 @@ def is_locked(path: Path) -> bool:
 
 def main_figure(path: Path) -> tuple[str, float] | None:
     """Return the name and value of a run's main score, such as ("accuracy", 0.98); None if there is none."""
-    stage, _, model = _place(path)
+    stage, _, model = _path_parts(path)
     return next(iter(figures(path, stage, model).items()), None)
 
 
@@ -168,8 +168,8 @@ def figures(path: Path, stage: str, model: str | None) -> dict[str, float]:
 def _best_score(path: Path) -> dict[str, float]:
     """Return the best explainer's AOPC in a summary, or the best value of its first score if it has no AOPC."""
     rows = {row.get("name") or "": _numbers(row) for row in reading.csv_rows(path)}
-    there = [column for row in rows.values() for column in row]
-    column = "aopc" if "aopc" in there else next(iter(there), "")  # names of columns and rows, not of components
+    headers = [column for row in rows.values() for column in row]
+    column = "aopc" if "aopc" in headers else next(iter(headers), "")  # names of columns and rows, not of components
     scores = {name: row[column] for name, row in rows.items() if column in row}
     known, compared = columns().get(column), (*controls(), "classifier", *reference_of().values())
     # Controls and references are rows for comparison: they sum up a run only if it has nothing else.
@@ -189,7 +189,7 @@ def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
     return out
 
 
-def _place(path: Path) -> tuple[str, str, str | None]:
+def _path_parts(path: Path) -> tuple[str, str, str | None]:
     """Return stage, data set and model of a run, from its path."""
     *_, stage, dataset, model, _ = ("", "", "", *path.absolute().parts)
     return ("export", model, None) if dataset == "export" else (stage, dataset, model)
@@ -197,7 +197,7 @@ def _place(path: Path) -> tuple[str, str, str | None]:
 
 def read(path: Path) -> Found:
     """Read the run in a folder."""
-    stage, dataset, model = _place(path)
+    stage, dataset, model = _path_parts(path)
     status, state, reason = _status(path)
     settings, unread = reading.content(path / "config.yaml")
     plugins.remember(settings)
@@ -217,7 +217,7 @@ def read(path: Path) -> Found:
         edited=bool(edited),
         age_seconds=round(max(0.0, time.time() - _began(path, status.get("started"))), 1),
         bytes=_size(path),
-        error="; ".join(one_line(each) for each in reasons if each) or None,
+        error="; ".join(one_line(text) for text in reasons if text) or None,
         **{key: status.get(key) for key in ("started", "seconds", "command")},
         warnings=status.get("warnings") or [],
     )
@@ -288,8 +288,8 @@ def _began(path: Path, started: Any) -> float:
 def _size(folder: Path) -> int:
     """Return the size in bytes of all files below a folder."""
     size = 0
-    for place, _, names in os.walk(folder):
+    for parent, _, names in os.walk(folder):
         for name in names:
             with suppress(OSError):  # it went away meanwhile
-                size += os.lstat(os.path.join(place, name)).st_size
+                size += os.lstat(os.path.join(parent, name)).st_size
     return size

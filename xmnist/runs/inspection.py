@@ -26,8 +26,8 @@ def scores(run: Found) -> Scores:
     """Return all scores of a run by name: of a training on the test images, or of the rows of an evaluation."""
     if run.stage == "evaluate":
         rows = reading.csv_rows(run.path / "summary.csv")
-        told = [(f"{row['name']} {key}", value) for row in rows for key, value in row.items() if _is_score(key)]
-        return {key: _number(value) for key, value in told if value}
+        cells = [(f"{row['name']} {key}", value) for row in rows for key, value in row.items() if _is_score(key)]
+        return {key: _number(value) for key, value in cells if value}
     metrics, _ = reading.content(run.path / "metrics.json")
     return {key: _number(value) for key, value in dotted(metrics).items()}
 
@@ -50,10 +50,10 @@ def names(runs: Sequence[Found]) -> list[str]:
         alike[run.path.parent / label].append(flat(run))
     out = []
     for run, label in zip(runs, labels, strict=True):
-        own, others = flat(run), alike[run.path.parent / label]
-        keys = [key for key in own if key not in COMMON and any(other.get(key) != own[key] for other in others)]
+        settings, peers = flat(run), alike[run.path.parent / label]
+        keys = [key for key in settings if key not in COMMON and any(peer.get(key) != settings[key] for peer in peers)]
         keys = [key for key in keys if run.stage != "train" or similar.decides(str(run.model), key)]
-        more = [f"{key}={text_of(own[key])}" for key in keys[:3]] + ["…"] * (len(keys) > 3)
+        more = [f"{key}={text_of(settings[key])}" for key in keys[:3]] + ["…"] * (len(keys) > 3)
         out.append(",".join([label, *more]))
     return out
 
@@ -70,8 +70,8 @@ def show(run: Found) -> str:
     bases = _bases(run)
     lines += ["", "stands on:", *(f"  {name}" for name in bases)] if bases else []
     lines += ["", "settings:", *_pairs({key: text_of(value) for key, value in _settings(run).items()}, "  ")]
-    if own := scores(run):
-        lines += ["", "scores:", *_pairs({key: _text(value) for key, value in own.items()}, "  ")]
+    if metrics := scores(run):
+        lines += ["", "scores:", *_pairs({key: _text(value) for key, value in metrics.items()}, "  ")]
     drawn = sorted(path.name for path in run.path.glob("*.*") if path.suffix in (".png", ".pdf", ".svg"))
     lines += ["", "pictures:", *(f"  {run.path / name}" for name in drawn)] if drawn else []
     return "\n".join(lines) + "\n"
@@ -85,14 +85,16 @@ def _bases(run: Found) -> list[str]:
 
 
 def _settings(run: Found) -> dict[str, Any]:
-    own = {key: value for key, value in dotted(run.settings).items() if key.split(".")[0] not in UNTOLD}
-    return {key: value for key, value in own.items() if run.stage != "train" or similar.decides(str(run.model), key)}
+    settings = {key: value for key, value in dotted(run.settings).items() if key.split(".")[0] not in UNTOLD}
+    return {
+        key: value for key, value in settings.items() if run.stage != "train" or similar.decides(str(run.model), key)
+    }
 
 
 def _pairs(values: Mapping[str, str], before: str = "") -> list[str]:
-    there = {key: value for key, value in values.items() if value}
-    width = max(map(len, there), default=0)
-    return [f"{before}{key:<{width}}  {value}" for key, value in there.items()]
+    nonempty = {key: value for key, value in values.items() if value}
+    width = max(map(len, nonempty), default=0)
+    return [f"{before}{key:<{width}}  {value}" for key, value in nonempty.items()]
 
 
 def _text(value: float | str) -> str:
@@ -110,16 +112,16 @@ def compare(several: Sequence[Found]) -> str:
     if len({run.path for run in several}) < 2:
         raise InputError("xmnist runs compare takes two or more runs: their hashes, folders, or last")
     settings, measured = [_settings(run) for run in several], [scores(run) for run in several]
-    keys = list(dict.fromkeys(key for each in settings for key in each))
-    told = [[key, *(text_of(each[key]) if key in each else "-" for each in settings)] for key in keys]
-    different = [row for row in told if len(set(row[1:])) > 1]
+    keys = list(dict.fromkeys(key for options in settings for key in options))
+    table = [[key, *(text_of(options[key]) if key in options else "-" for options in settings)] for key in keys]
+    different = [row for row in table if len(set(row[1:])) > 1]
     head = ["", *(run.id for run in several)]
     parts = [aligned([head, ["stage", *(run.stage for run in several)], *different])]
     if not different:
         parts.append("no setting differs")
-    names = list(dict.fromkeys(key for each in measured for key in each))
-    rows = [[name, *_beside([each.get(name) for each in measured])] for name in names if name not in EFFORT]
-    effort = [[name, *_beside([each.get(name) for each in measured])] for name in names if name in EFFORT]
+    names = list(dict.fromkeys(key for metrics in measured for key in metrics))
+    rows = [[name, *_beside([metrics.get(name) for metrics in measured])] for name in names if name not in EFFORT]
+    effort = [[name, *_beside([metrics.get(name) for metrics in measured])] for name in names if name in EFFORT]
     if rows or effort:
         parts.append(aligned([["scores", *(run.id for run in several)], *rows, *effort]))
     return "\n\n".join(parts) + "\n"
@@ -128,9 +130,9 @@ def compare(several: Sequence[Found]) -> str:
 def _beside(values: Sequence[float | str | None]) -> list[str]:
     """Return the values as texts, each but the first with its difference to the first."""
     first, out = values[0], []
-    for place, value in enumerate(values):
+    for column, value in enumerate(values):
         text = "-" if value is None else _text(value)
-        if place and isinstance(value, float) and isinstance(first, float) and value != first:
+        if column and isinstance(value, float) and isinstance(first, float) and value != first:
             text += f" ({value - first:+.3g})".replace("-", "−")
         out.append(text)
     return out

@@ -69,7 +69,7 @@ def _with_bases(run: Run) -> dict[str, Run]:
     """Return a run, and all runs that it depends on at any depth, by their keys."""
     out = {run.key: run}
     for base in run.bases():
-        out |= {key: each for key, each in _with_bases(base).items() if key not in out}
+        out |= {key: needed for key, needed in _with_bases(base).items() if key not in out}
     return out
 
 
@@ -89,6 +89,6 @@ def _readme(run: Run) -> str:
     versions = reading.content(run.path / "environment.json")[0].get("versions") or {}
     dataset = data.recorded(run.settings.dataset)
     note = f"   {dataset.source_note()}" if dataset and dataset.source_note() else ""
-    told = {name: versions.get(name) for name in ("python", "torch")}
+    required = {name: versions.get(name) for name in ("python", "torch")}
     command = commands.public(shlex.split(str(run.status().get("command"))))
-    return README.format(name=run.key, command=command, data=note, version=versions.get("xmnist"), **told)
+    return README.format(name=run.key, command=command, data=note, version=versions.get("xmnist"), **required)

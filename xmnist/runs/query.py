@@ -74,24 +74,24 @@ def check_keys(filters: Mapping[str, str], runs: Sequence[Found]) -> None:
     keys = {key for run in runs for key in flat(run)} | set(words())
     for key in filters:
         parent = key.rpartition(".")[0]
-        beside = [other for other in keys if other.rpartition(".")[0] == parent]
-        inside = sorted(other for other in keys if other.rpartition(".")[0] == key)
+        beside = [known for known in keys if known.rpartition(".")[0] == parent]
+        inside = sorted(known for known in keys if known.rpartition(".")[0] == key)
         if key not in keys and inside:
             raise InputError(f"{key} is a group of settings: {', '.join(inside)}")
         if key not in keys and (runs or not parent):
-            raise unknown("setting", key, sorted(beside or [other for other in keys if "." not in other]), "settings")
+            raise unknown("setting", key, sorted(beside or [known for known in keys if "." not in known]), "settings")
 
 
 def chosen(runs: Sequence[Found], filters: Mapping[str, str]) -> list[Found]:
     """Return the runs that fit all filters; a filter that leaves none is reported, with values that would fit."""
-    left = list(runs)
+    fitting = list(runs)
     for key, text in filters.items():
-        before, left = left, [run for run in left if _fits(run, key, text)]
-        if before and not left:
+        before, fitting = fitting, [run for run in fitting if _fits(run, key, text)]
+        if before and not fitting:
             values = [] if key in AGES else sorted({text_of(value) for run in before for value in _values(run, key)})
-            there = f" (there: {', '.join(values[:9])}{', ...' if len(values) > 9 else ''})" if values else ""
-            report(f"no run fits {key}={text}{there}")
-    return left
+            hint = f" (there: {', '.join(values[:9])}{', ...' if len(values) > 9 else ''})" if values else ""
+            report(f"no run fits {key}={text}{hint}")
+    return fitting
 
 
 def _values(run: Found, key: str) -> list[Any]:
@@ -113,7 +113,7 @@ def _same(value: Any, word: str) -> bool:
     if isinstance(value, list):
         words = _split(word[1:-1])
         whole = word.startswith("[") and len(words) == len(value) and all(map(_same, value, words))
-        return whole or any(_same(each, word) for each in value)
+        return whole or any(_same(item, word) for item in value)
     if isinstance(value, int | float) and not isinstance(value, bool):
         try:
             return float(word) == value

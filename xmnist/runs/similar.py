@@ -39,14 +39,16 @@ class Like:
 def decides(model: str, key: str) -> bool:
     """Return whether a setting, given by its dotted key, affects the training of a model."""
     group, _, rest = key.partition(".")
-    if key in UNSEEN or (group == "dataset" and any(rest in (*own.unseen, *own.places) for own in DATASETS.values())):
+    if key in UNSEEN or (
+        group == "dataset" and any(rest in (*dataset.unseen, *dataset.places) for dataset in DATASETS.values())
+    ):
         return False
     kind = MODELS.get(model) or ModelDeclaration
     if group == "trainer":
         part = kind.part or kind.under
         return rest in TRAINING or (part is not None and rest.startswith(f"{part}."))
-    own = ("layer", "neurons") if kind.decodes else tuple(loss_weights())
-    return group in ("dataset", "classifier", "seed", *(() if kind.decodable else ("model", "alpha", *own)))
+    keys = ("layer", "neurons") if kind.decodes else tuple(loss_weights())
+    return group in ("dataset", "classifier", "seed", *(() if kind.decodable else ("model", "alpha", *keys)))
 
 
 def differences(before: Options, after: Options) -> dict[str, tuple[object, object]]:
@@ -58,8 +60,8 @@ def differences(before: Options, after: Options) -> dict[str, tuple[object, obje
     """
     first, second = dotted(before), dotted(after)
     model = str(before["model"]["name"])
-    own = [key for key in first if key in second and decides(model, key) and first[key] != second[key]]
-    return {key: (first[key], second[key]) for key in own}
+    keys = [key for key in first if key in second and decides(model, key) and first[key] != second[key]]
+    return {key: (first[key], second[key]) for key in keys}
 
 
 def alike(settings: Settings) -> list[Like]:
@@ -69,18 +71,18 @@ def alike(settings: Settings) -> list[Like]:
 
 
 def _alike(settings: Settings) -> Iterator[Like]:
-    path, told = Run("train", settings).path, settings.plain()
+    path, planned = Run("train", settings).path, settings.plain()
     for folder in path.parent.glob("*"):
         status, reason = reading.status(folder)
         if reason or status["state"] != "done" or folder == path:
             continue
-        own, unread = reading.content(folder / "config.yaml")
+        recorded, unread = reading.content(folder / "config.yaml")
         with suppress(Exception):  # settings of another version may lack anything
-            if unread or own["classifier"]["name"] != settings.classifier.name:
+            if unread or recorded["classifier"]["name"] != settings.classifier.name:
                 continue
             speed = reading.content(folder / "metrics.json")[0].get("images_per_second") or 0.0
-            here = status.get("host") == socket.gethostname()
-            yield Like(folder, differences(own, told), float(speed), here)
+            same_host = status.get("host") == socket.gethostname()
+            yield Like(folder, differences(recorded, planned), float(speed), same_host)
 
 
 def epochs(settings: Settings) -> int:

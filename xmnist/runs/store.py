@@ -101,7 +101,7 @@ class Run(Generic[S]):
 
     def bases(self) -> list["Run[Settings]"]:
         """Return the `train` runs that this run depends on."""
-        return [Run("train", each) for each in stands_on(self.settings)]
+        return [Run("train", settings) for settings in stands_on(self.settings)]
 
     def sources(self) -> dict[str, Any]:
         """Return the digests of what the run is made from, as far as present: weights (`stands_on`) and `data`."""
@@ -185,26 +185,26 @@ class Run(Generic[S]):
             write_yaml(self.path / "config.yaml", self.settings.plain())
         return True
 
-    def log_summary(self, what: str) -> None:
+    def log_summary(self, outcome: str) -> None:
         """Log the run's folder, its scores on the test images, its warnings, and its pictures."""
         if processes.rank():
             return
 
         def line(scores: dict[str, Any]) -> str:
-            own = {name.replace("_", " "): value for name, value in scores.items() if name not in EFFORT}
-            return ", ".join(f"{k} {v:.4f}" if isinstance(v, float) else f"{k} {v}" for k, v in own.items())
+            quality = {name.replace("_", " "): value for name, value in scores.items() if name not in EFFORT}
+            return ", ".join(f"{k} {v:.4f}" if isinstance(v, float) else f"{k} {v}" for k, v in quality.items())
 
         metrics = self.metrics()
         nested = all(isinstance(value, dict) for value in metrics.values())
         rows = [f"{name}: {line(row)}" for name, row in metrics.items()] if nested else [f"test: {line(metrics)}"]
-        rows += [f"warning: {text}" for text in self.status().get("warnings") or []] if what != "done" else []
+        rows += [f"warning: {text}" for text in self.status().get("warnings") or []] if outcome != "done" else []
         drawn = [path.name for path in self.path.iterdir() if path.suffix in (".png", ".pdf", ".svg")]
         drawn = sorted(drawn, key=lambda name: (not name.startswith(FIRST), name))
         rows += [f"picture: {self.path / drawn[0]}"] if drawn else []
         rows += [f"beside it: {', '.join(drawn[1:])}"] if drawn[1:] else []
         summary = self.path / "summary.md"
         table = f"\n\n{summary.read_text(encoding='utf-8')}" if summary.is_file() else ""
-        log.info("%s%s", "\n  ".join([f"{what}: {self.path}", *rows]), table)
+        log.info("%s%s", "\n  ".join([f"{outcome}: {self.path}", *rows]), table)
 
     def draw(self, name: str, draw: Callable[[Path], None]) -> None:
         """Draw a picture in every format of the settings; `draw` gets a file with the format's suffix."""
@@ -214,8 +214,8 @@ class Run(Generic[S]):
 
     def drawn(self) -> bool:
         """Return whether the run has pictures in all formats of the settings, or no pictures at all."""
-        there = {path.suffix[1:] for path in self.path.glob("*.*")} & {"png", "pdf", "svg"}
-        return not there or there.issuperset(self.formats)
+        suffixes = {path.suffix[1:] for path in self.path.glob("*.*")} & {"png", "pdf", "svg"}
+        return not suffixes or suffixes.issuperset(self.formats)
 
     @property
     def formats(self) -> list[str]:

@@ -93,13 +93,13 @@ def _made_with(run: Run) -> list[tuple[str, str]]:
     if reason:
         return [] if run.stage == "export" else [(UNKNOWN, f"versions: {reason}")]
     before, now = content.get("versions") or {}, environment.versions()
-    others = [
+    differences = [
         f"{name} {before[name]} (here {now[name]})" for name in now if name in before and before[name] != now[name]
     ]
     source = content.get("source")
     if source not in (None, environment.source()):
-        others.append("another source of xmnist")
-    return [(OTHER, ", ".join(others))] if others else [(RIGHT, "versions")]
+        differences.append("another source of xmnist")
+    return [(OTHER, ", ".join(differences))] if differences else [(RIGHT, "versions")]
 
 
 def report(several: Sequence[Found], out_dir: Path) -> tuple[str, bool]:
@@ -109,7 +109,7 @@ def report(several: Sequence[Found], out_dir: Path) -> tuple[str, bool]:
         findings = look(about)
         sound = sound and all(finding != WRONG for finding, _ in findings)
         name = about.path.relative_to(out_dir) if about.path.is_relative_to(out_dir) else about.path
-        blocks.append("\n".join([str(name), *(f"  {finding:<18}{what}" for finding, what in findings)]))
+        blocks.append("\n".join([str(name), *(f"  {finding:<18}{subject}" for finding, subject in findings)]))
     return "\n".join(
         [*blocks, f"{len(several)} runs: {'nothing differs' if sound else 'something differs'}"]
     ) + "\n", sound

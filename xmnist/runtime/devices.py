@@ -17,16 +17,16 @@ def find_device(name: str) -> torch.device:
         InputError: this machine has no such device, or it is one for several processes.
     """
     alone = processes.count() == 1
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available() and alone, "cpu": True}
-    device = torch.device(next(kind for kind in there if there[kind]) if name == "auto" else name)
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available() and alone, "cpu": True}
+    device = torch.device(next(kind for kind in available if available[kind]) if name == "auto" else name)
     if device.type == "cuda" and not alone:
         if device.index is not None:
             raise InputError(f"device={name} is one GPU, but several processes train: device=cuda gives each its own")
         name = f"cuda:{processes.local_rank()}"
         device = torch.device(name)
-    if not there[device.type] or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
-        found = [f"cuda:{i}" for i in range(torch.cuda.device_count())] + [k for k in ("mps", "cpu") if there[k]]
-        raise InputError(f"device={name}: there is none here (there is {', '.join(found)}; auto takes the first)")
+    if not available[device.type] or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
+        devices = [f"cuda:{i}" for i in range(torch.cuda.device_count())] + [k for k in ("mps", "cpu") if available[k]]
+        raise InputError(f"device={name}: there is none here (there is {', '.join(devices)}; auto takes the first)")
     return device
 
 
@@ -39,9 +39,9 @@ def find_precision(name: str, device: torch.device) -> str:
     if device.type == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        found: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)() if device.type == "cpu" else {}
+        capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)() if device.type == "cpu" else {}
         # Intel's without AMX take 1.1 (classifier) to 1.4 times (ClaDec) as long for a step as in fp32; AMD's less
-        native = found.get("amx_bf16") or (found.get("avx512_bf16") and not machine.intel())
+        native = capabilities.get("amx_bf16") or (capabilities.get("avx512_bf16") and not machine.intel())
     if name == "bf16" and not native and device.type != "cpu":  # a CPU can always, if slowly
         raise InputError(f"precision=bf16: {device} has no bfloat16; auto takes it where it is there")
     return name if name != "auto" else "bf16" if native else "fp32"

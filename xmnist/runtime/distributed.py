@@ -35,8 +35,8 @@ def started(device: torch.device) -> Iterator[None]:
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    own = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(own, timeout=timedelta(days=7))  # the first may wait for a run that is done elsewhere
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(days=7))  # the first may wait for a run that is done elsewhere
     _rank, _size = dist.get_rank(), dist.get_world_size()
     yield
     # Not in a `finally`: a process that fails leaves at once, see above.
@@ -107,7 +107,7 @@ def share(total: int) -> Share:
     """
     if total < 2 * _size:
         return Share(total, slice(0, total), (1 / _size,) * _size)
-    ends = [total * place // _size for place in range(_size + 1)]
+    ends = [total * index // _size for index in range(_size + 1)]
     weights = tuple((end - start) / total for start, end in pairwise(ends))
     return Share(total, slice(ends[_rank], ends[_rank + 1]), weights)
 
@@ -118,10 +118,10 @@ def current() -> Share | None:
 
 
 @contextmanager
-def batch(own: Share) -> Iterator[None]:
-    """Draw random numbers of rows, in this block, for the whole batch that `own` is a share of."""
+def batch(part: Share) -> Iterator[None]:
+    """Draw random numbers of rows, in this block, for the whole batch that `part` is a share of."""
     global _share
-    _share = own if _size > 1 else None
+    _share = part if _size > 1 else None
     try:
         yield
     finally:
@@ -162,8 +162,8 @@ def share_buffers(model: nn.Module) -> None:
 
 def normalises_apart(model: nn.Module) -> bool:
     """Return whether each process normalises its own rows: BatchNorm on CPUs, for which torch has no SyncBatchNorm."""
-    there = any(isinstance(module, _BatchNorm) for module in model.modules())
-    return _size > 1 and there and not next(model.parameters()).is_cuda
+    has_batch_norm = any(isinstance(module, _BatchNorm) for module in model.modules())
+    return _size > 1 and has_batch_norm and not next(model.parameters()).is_cuda
 
 
 def summed(values: Tensor) -> Tensor:
@@ -184,13 +184,13 @@ def measured(measure: Callable[[Any], dict[str, float]], split: Any) -> dict[str
     """Return the scores of `measure` on a split: means over its rows, of which each process measures its own."""
     if _size == 1:
         return measure(split)
-    own = share(len(split))
-    found = measure(split.subset(torch.arange(len(split))[own.rows]))
-    means = summed(torch.tensor(list(found.values()), dtype=torch.float64) * own.weight)
-    return dict(zip(found, means.tolist(), strict=True))
+    part = share(len(split))
+    scores = measure(split.subset(torch.arange(len(split))[part.rows]))
+    means = summed(torch.tensor(list(scores.values()), dtype=torch.float64) * part.weight)
+    return dict(zip(scores, means.tolist(), strict=True))
 
 
-def total(sums: Tensor, own: Share) -> Tensor:
+def total(sums: Tensor, part: Share) -> Tensor:
     """Combine sums over the own rows into sums over all rows."""
     # Where each process computed all rows, the sum over processes counts every row `_size` times.
-    return summed(sums) / _size if own.everything else summed(sums)
+    return summed(sums) / _size if part.everything else summed(sums)

@@ -54,16 +54,16 @@ def _gpu(device: object) -> str | None:
 def _processor() -> str:
     """Return the processor's model, where the system reports it, or else its architecture."""
     with suppress(OSError):
-        told = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
-        if told:
-            return told[1].strip()
+        match = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+        if match:
+            return match[1].strip()
     return platform.processor() or platform.machine()
 
 
 def source() -> str:
     """Return the SHA-256 of the package's own Python files and configs, by their names below it."""
     package = Path(__file__).resolve().parents[1]
-    conf = next(place for place in (package / "conf", package.parent / "conf") if place.is_dir())
+    conf = next(folder for folder in (package / "conf", package.parent / "conf") if folder.is_dir())
     named = {f"xmnist/{path.relative_to(package).as_posix()}": path for path in package.rglob("*.py")}
     named |= {f"conf/{path.relative_to(conf).as_posix()}": path for path in conf.rglob("*.yaml")}
     total = hashlib.sha256()
@@ -81,13 +81,13 @@ def _version(package: str) -> str | None:
 
 def _commit() -> str | None:
     """Return the commit of the checkout that the package runs from, with `+` where it has changes; None elsewhere."""
-    here = Path(__file__).resolve().parents[2]
-    if not (here / ".git").exists():
+    checkout = Path(__file__).resolve().parents[2]
+    if not (checkout / ".git").exists():
         return None
     try:
         head, changes = (
             subprocess.run(
-                ["git", "-C", str(here), *words], capture_output=True, encoding="utf-8", check=True
+                ["git", "-C", str(checkout), *words], capture_output=True, encoding="utf-8", check=True
             ).stdout.strip()
             for words in (["rev-parse", "HEAD"], ["status", "--porcelain"])
         )

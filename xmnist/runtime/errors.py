@@ -27,10 +27,10 @@ class MeasurementError(Exception):
     """Some measurements failed; the others are complete. Its message names them and the reason, in one line."""
 
 
-def unknown(what: str, word: str, allowed: Iterable[str], listed: str = "allowed") -> InputError:
+def unknown(kind: str, word: str, allowed: Iterable[str], listed: str = "allowed") -> InputError:
     """Return an `InputError` for a word that is not in a closed list; names the nearest one, then all."""
     words = list(allowed)
-    return InputError(f"no {what} '{word}'{meant(word, words)} ({listed}: {', '.join(words)})")
+    return InputError(f"no {kind} '{word}'{meant(word, words)} ({listed}: {', '.join(words)})")
 
 
 def meant(word: object, words: Iterable[str]) -> str:
@@ -45,7 +45,7 @@ def nearest(word: str, words: Iterable[str]) -> str | None:
     def letters(text: str) -> str:
         return "".join(filter(str.isalnum, text)).lower()
 
-    by_letters = {letters(each): each for each in words}
+    by_letters = {letters(candidate): candidate for candidate in words}
     near = difflib.get_close_matches(letters(word), by_letters, 1)
     return by_letters[near[0]] if near else None
 
@@ -59,19 +59,19 @@ NO_PLACE = (
 
 def exit_code(error: BaseException) -> int:
     """Return the exit code for an error: 2 for bad input, including an unusable file or folder, else 1."""
-    return 2 if isinstance(error, InputError) or _place(error) else 1
+    return 2 if isinstance(error, InputError) or _is_unusable_path(error) else 1
 
 
-def _place(error: object) -> bool:
+def _is_unusable_path(error: object) -> bool:
     return isinstance(error, OSError) and error.errno in NO_PLACE and error.filename is not None
 
 
 def one_line(error: Exception | str) -> str:
     """Return an error in one line; an unexpected error begins with its type."""
-    told = isinstance(error, InputError | JobFailed | MeasurementError | str)
-    if isinstance(error, OSError) and _place(error):
+    expected = isinstance(error, InputError | JobFailed | MeasurementError | str)
+    if isinstance(error, OSError) and _is_unusable_path(error):
         return f"{error.filename} cannot be used: {error.strerror}"
-    text = str(error) if told else f"{type(error).__name__}: {error}"
+    text = str(error) if expected else f"{type(error).__name__}: {error}"
     return " ".join(text.split())
 
 

@@ -37,10 +37,10 @@ def intel() -> bool:
 
 def _strict() -> str | None:
     """Return MKL's mode of one order of addition for any number of threads; fast on Intel's processors only."""
-    told = _processor()
-    if "GenuineIntel" not in told:
+    processor = _processor()
+    if "GenuineIntel" not in processor:
         return None
-    return "AVX512,STRICT" if "avx512f" in told else "AVX2,STRICT" if "avx2" in told else None
+    return "AVX512,STRICT" if "avx512f" in processor else "AVX2,STRICT" if "avx2" in processor else None
 
 
 @cache

@@ -160,8 +160,8 @@ class Display:
     def text(self, stack: list[Activity]) -> str:
         """Return the line: the current network and its activities; a long text is cut, the progress after it is not."""
         last = stack[-1]
-        inner = max((place for place, each in enumerate(stack) if each.network), default=0)
-        text = ": ".join(each.text for each in stack[inner:])
+        inner = max((index for index, step in enumerate(stack) if step.network), default=0)
+        text = ": ".join(step.text for step in stack[inner:])
         if stack[inner].network and self.plan.finished < self.plan.networks > 1:
             text = f"network {self.plan.finished + 1} of {self.plan.networks}: {text}"
         end = f" {min(last.done / last.total, 1):.0%}" if last.total else ""
@@ -203,24 +203,24 @@ def activity(text: str, total: float = 0) -> Iterator[Callable[..., bool]]:
 
     The function takes a number and a note to show beside it; it returns true from time to time, when these are shown.
     """
-    own = Activity(text, total)
-    display.push(own)
+    step = Activity(text, total)
+    display.push(step)
     try:
-        yield lambda count=1.0, note="": display.advance(own, count, note)
+        yield lambda count=1.0, note="": display.advance(step, count, note)
     finally:
-        display.pop(own)
+        display.pop(step)
 
 
 @contextmanager
 def network(kind: str, text: str) -> Iterator[None]:
     """Show that a network is being trained, its number among all, and the progress of all trainings."""
     before, display.kind = display.kind, kind
-    own = Activity(text, 0, network=True)
-    display.push(own)
+    step = Activity(text, 0, network=True)
+    display.push(step)
     try:
         yield
     finally:
-        display.pop(own)
+        display.pop(step)
         display.kind = before
         display.plan.finished += 1
 

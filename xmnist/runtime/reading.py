@@ -27,11 +27,11 @@ STATES = ("done", "failed", "interrupted", "running")
 
 
 def _lines(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+    return isinstance(value, list) and all(isinstance(line, str) for line in value)
 
 
 def _texts(value: Any) -> bool:
-    return isinstance(value, dict) and all(isinstance(each, str) for each in (*value, *value.values()))
+    return isinstance(value, dict) and all(isinstance(item, str) for item in (*value, *value.values()))
 
 
 SOUND: dict[str, Callable[[Any], bool]] = {
@@ -77,14 +77,14 @@ def content(path: Path) -> tuple[dict[str, Any], str]:
     """Return the plain values of a JSON or YAML file, and the reason if it holds none."""
     try:
         read = json.loads if path.suffix == ".json" else _from_yaml
-        found = _plain(read(text(path)))
+        values = _plain(read(text(path)))
     except FileNotFoundError:
         return {}, f"{path.name} is missing"
     except OSError as error:
         return {}, f"{path.name} cannot be read ({error.strerror})"
     except Exception as error:  # a damaged file makes readers raise almost anything
         return {}, f"{path.name} is damaged: {(str(error).splitlines() or ['unreadable'])[0]}"
-    return (found, "") if isinstance(found, dict) else ({}, f"{path.name} is damaged: it holds no keys")
+    return (values, "") if isinstance(values, dict) else ({}, f"{path.name} is damaged: it holds no keys")
 
 
 def csv_rows(path: Path) -> list[dict[str, Any]]:
@@ -97,14 +97,14 @@ def csv_rows(path: Path) -> list[dict[str, Any]]:
 
 def status(folder: Path) -> tuple[dict[str, Any], str]:
     """Return the sound values of a run's status.json, and the reason if it is missing, damaged or of another run."""
-    given, reason = content(folder / "status.json")
-    wrong = [key for key, sound in SOUND.items() if not sound(given.get(key))]
+    values, reason = content(folder / "status.json")
+    wrong = [key for key, sound in SOUND.items() if not sound(values.get(key))]
     if not reason and wrong:
-        reason = f"status.json is damaged: {wrong[0]} is {json.dumps(given.get(wrong[0]))[:50]}"
-    told = {key: value for key, value in given.items() if key != "checksum"}
-    if not reason and (told.get("run"), given.get("checksum")) != (folder.name, checksum(told)):
+        reason = f"status.json is damaged: {wrong[0]} is {json.dumps(values.get(wrong[0]))[:50]}"
+    checksummed = {key: value for key, value in values.items() if key != "checksum"}
+    if not reason and (checksummed.get("run"), values.get("checksum")) != (folder.name, checksum(checksummed)):
         reason = "status.json is not what this run wrote: its command does it again"
-    return {key: value for key, value in told.items() if key not in wrong}, reason
+    return {key: value for key, value in checksummed.items() if key not in wrong}, reason
 
 
 def checksum(status: Mapping[str, Any]) -> str:
@@ -125,9 +125,9 @@ def _from_yaml(text: str) -> Any:
 def _plain(value: Any) -> Any:
     """Convert a value to one that JSON can hold; a number that is not finite becomes None."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
+        return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set):
-        return [_plain(each) for each in value]
+        return [_plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)

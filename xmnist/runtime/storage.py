@@ -45,8 +45,8 @@ def atomic(path: Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno not in FULL:
             raise
-        told = f"{error.strerror}; what was saved last is there: with more room, the same command goes on from it"
-        raise OSError(error.errno, told, str(path)) from error
+        message = f"{error.strerror}; what was saved last is there: with more room, the same command goes on from it"
+        raise OSError(error.errno, message, str(path)) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -103,8 +103,8 @@ def load_checkpoint(path: Path, old: bool = False) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:  # whose report is advice to read the file without this care
         held = re.search(r"(?:GLOBAL|class) ([\w.]+)", str(error))
-        what = f": {held[1]}; save its state dict alone" if held else ""
-        raise ValueError(f"it was damaged, or holds other things than tensors and plain values{what}") from None
+        detail = f": {held[1]}; save its state dict alone" if held else ""
+        raise ValueError(f"it was damaged, or holds other things than tensors and plain values{detail}") from None
     except Exception as error:  # a damaged file makes both raise almost anything
         raise ValueError(first_line(str(error) or type(error).__name__)) from None
     if not isinstance(state, dict):

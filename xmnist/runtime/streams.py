@@ -36,8 +36,8 @@ def last() -> None:
         stream = getattr(sys, name)
         if type(stream) is io.TextIOWrapper:  # else it is somebody's own, such as a notebook's
             stream.reconfigure(errors="replace")
-            told_at_once = stream.line_buffering, stream.write_through  # the second with PYTHONUNBUFFERED
-            lasting = Lasting(stream.buffer, stream.encoding, "replace", None, *told_at_once)
+            buffering = stream.line_buffering, stream.write_through  # the second with PYTHONUNBUFFERED
+            lasting = Lasting(stream.buffer, stream.encoding, "replace", None, *buffering)
             lasting.before = stream  # handlers of logging may hold it already, and its end would close the buffer
             setattr(sys, name, lasting)
             setattr(sys, f"__{name}__", lasting)

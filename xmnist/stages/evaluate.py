@@ -44,7 +44,7 @@ def check(settings: EvaluateSettings) -> None:
         if metric.needs_masks and not info.masks:
             raise InputError(
                 f"metric={metric.name} needs a data set with ground truth, which {settings.dataset.name} has "
-                f"not; these can have it: {', '.join(each.name for each in DATASETS.values() if each.masked)}"
+                f"not; these can have it: {', '.join(dataset.name for dataset in DATASETS.values() if dataset.masked)}"
             )
         metric.check(info, settings.device)
     explaining.check(settings)
@@ -67,21 +67,23 @@ def main(settings: EvaluateSettings, typed: str) -> dict[str, Any]:
             metric.check_chosen(scene.chosen.masks)
     with claims.claim(run, typed) as to_do:
         if to_do:
-            for left in (path for kind in ("csv", "md", "png", "pdf", "svg") for path in run.path.glob(f"*.{kind}")):
-                left.unlink()  # of an earlier try, which may have measured more
+            for old_file in (
+                path for kind in ("csv", "md", "png", "pdf", "svg") for path in run.path.glob(f"*.{kind}")
+            ):
+                old_file.unlink()  # of an earlier try, which may have measured more
             _say_what(scene, run)
             results.write_environment(run, scene.rows.device)
-            found = measures.measure(scene)
+            result = measures.measure(scene)
             with progress.activity("summing up and drawing"):
-                _write(run, scene, found)
+                _write(run, scene, result)
             # The error below skips the usual summary of the run, so the table is logged here.
-            if found.failures:
+            if result.failures:
                 log.info("%s", (run.path / "summary.md").read_text(encoding="utf-8"))
                 across_seeds.summarise(run)
-                (failed, name), reason = next(iter(found.failures.items()))
-                more = f", and {len(found.failures) - 1} more" if len(found.failures) > 1 else ""
-                told = f"{failed} of {name} failed: {reason}{more}; the rest is in {run.path}"
-                raise MeasurementError(told) from ExceptionGroup("what failed", found.errors)
+                (failed, name), reason = next(iter(result.failures.items()))
+                more = f", and {len(result.failures) - 1} more" if len(result.failures) > 1 else ""
+                message = f"{failed} of {name} failed: {reason}{more}; the rest is in {run.path}"
+                raise MeasurementError(message) from ExceptionGroup("what failed", result.errors)
         run.log_summary("done" if to_do else "already done")
     with progress.activity("summing up over seeds"):
         across_seeds.summarise(run)
@@ -97,20 +99,20 @@ def _say_what(scene: ExplanationContext, run: Run[EvaluateSettings]) -> None:
         log.info("  %s: nothing that these metrics measure", ", ".join(settings.unmeasured))
 
 
-def _write(run: Run[EvaluateSettings], scene: ExplanationContext, found: EvaluationResult) -> None:
-    metrics, seed, names = measures.metrics_of(run.settings), run.settings.seed, list(found.names)
-    for table, rows in found.tables.items():
+def _write(run: Run[EvaluateSettings], scene: ExplanationContext, result: EvaluationResult) -> None:
+    metrics, seed, names = measures.metrics_of(run.settings), run.settings.seed, list(result.names)
+    for table, rows in result.tables.items():
         if table != Classification.table:  # it has one row for each test image, which other tables sum up
             _write_table(run, table, rows)
-    summary = tables.summary(metrics, found.tables, found.failures, found.names, seed)
+    summary = tables.summary(metrics, result.tables, result.failures, result.names, seed)
     _write_table(run, "summary", summary, tables.markdown(summary))
     for metric in metrics:
-        if metric.table in found.tables:
-            for name, (table, text) in metric.details(found.tables[metric.table], names, seed).items():
+        if metric.table in result.tables:
+            for name, (table, text) in metric.details(result.tables[metric.table], names, seed).items():
                 _write_table(run, name, table, text)
-            for name, chart in metric.charts(found.tables, summary, _subject(scene)).items():
+            for name, chart in metric.charts(result.tables, summary, _subject(scene)).items():
                 run.draw(name, partial(figures.draw, chart))
-    decoded = any(metric.measures == "decoders" and metric.table in found.tables for metric in metrics)
+    decoded = any(metric.measures == "decoders" and metric.table in result.tables for metric in metrics)
     if decoded and isinstance(run.settings.layer, list):
         _draw_ladder(scene, run)
 
@@ -121,26 +123,26 @@ def _subject(scene: ExplanationContext) -> Subject:
     title, decoded = titles.explained_title(settings, decoded=False), titles.explained_title(settings)
     if not isinstance(layers := settings.layer, list):
         return Subject(title, decoded, len(scene.rows))
-    told = f", alpha {plain(alphas(settings)[0])}" if len(alphas(settings)) == 1 else ""
+    alpha_text = f", alpha {plain(alphas(settings)[0])}" if len(alphas(settings)) == 1 else ""
     ordered = set(layers) <= set(settings.classifier.layers)
     across = f"layer, {'from the image on' if ordered else 'in the order given'}"
-    return Subject(title, decoded + told, len(scene.rows), layers, across)
+    return Subject(title, decoded + alpha_text, len(scene.rows), layers, across)
 
 
 def _draw_ladder(scene: ExplanationContext, run: Run) -> None:
     """Draw a few test images, and their reconstructions layer by layer."""
     test, names = scene.images.test, scene.images.info.classes
-    shown = pictures.choose(test.labels, scene.logits.argmax(1), pictures.EXAMPLES // 2)  # all its rows on a page
-    few, seen = test.images[shown], scene.logits[shown].argmax(1)
-    rows = [grids.Row("original", few.cpu().numpy(), [names[i] for i in seen.tolist()])]
+    indices = pictures.choose(test.labels, scene.logits.argmax(1), pictures.EXAMPLES // 2)  # all its rows on a page
+    images, predicted = test.images[indices], scene.logits[indices].argmax(1)
+    rows = [grids.Row("original", images.cpu().numpy(), [names[i] for i in predicted.tolist()])]
     for subject in explaining.ordered(scene):
         if subject.layer:
-            answers, kind = subject(scene.classifier, few, seen), subject.explainer.answer
-            told = (
+            answers, kind = subject(scene.classifier, images, predicted), subject.explainer.answer
+            classes = (
                 [names[i] for i in batched(scene.classifier, answers).argmax(1).tolist()] if kind == "image" else None
             )
-            rows.append(grids.Row(subject.title, answers.cpu().numpy(), told, kind))
-    truth = [names[i] for i in test.labels[shown].tolist()]
+            rows.append(grids.Row(subject.title, answers.cpu().numpy(), classes, kind))
+    truth = [names[i] for i in test.labels[indices].tolist()]
     title = titles.explained_title(scene.settings)
     run.draw("ladder", lambda file: grids.grid(rows, truth, title, file, layout="columns"))
 

@@ -81,10 +81,10 @@ def check(settings: ExplainingSettings) -> None:
         if not checks.check_needed(run).finished():
             checks.check(run)
     info = data.info(settings.dataset)
-    if own := own_images(settings).path:
+    if paths := own_images(settings).path:
         if "label" in targets(settings):
             raise InputError("target=label explains the true class, which images of your own have not: leave it out")
-        for path in own:
+        for path in paths:
             pixels.read_image(Path(path), info.shape[0])
     settings.select.numbered(info.classes)
     # An untrained network is enough here: this check comes before the missing networks are trained.
@@ -109,17 +109,17 @@ def scene(settings: ExplainingSettings, typed: str = "") -> ExplanationContext:
     images = networks.load_data(settings).to(device)
     if selects(settings):
         data.selection_of(settings.select).check(len(images.test))
-    for each in needed(settings):
-        checks.check_needed(each)
+    for run in needed(settings):
+        checks.check_needed(run)
     missing.announce([], needed(settings), typed)
     missing.train(needed(settings))
     classifier = networks.load_explained(settings, images, device)
-    if own := own_images(settings).path:
-        from_elsewhere = elsewhere.read(own, images.train.images, own_images(settings).invert)
+    if paths := own_images(settings).path:
+        from_elsewhere = elsewhere.read(paths, images.train.images, own_images(settings).invert)
         for line in from_elsewhere.lines:
             log.info("%s", line)
         logits = batched(classifier, from_elsewhere.images.to(device))
-        rows = torch.arange(len(own), device=device)
+        rows = torch.arange(len(paths), device=device)
         return ExplanationContext(settings, images, classifier, logits, rows, from_elsewhere)
     with progress.activity("classifying the test images"):
         logits = batched(classifier, images.test.images)
@@ -132,9 +132,9 @@ def scene(settings: ExplainingSettings, typed: str = "") -> ExplanationContext:
 
 def ordered(scene: ExplanationContext) -> list[ConfiguredExplainer]:
     """Return all explainers, set up, in the order of a picture's rows; rows of the same layer are adjacent."""
-    found = [subject for name in scene.settings.explainers for subject in subjects(scene, name)]
+    configured = [subject for name in scene.settings.explainers for subject in subjects(scene, name)]
     layers = ["", *listed(scene.settings.layer)]
-    return sorted(found, key=lambda subject: layers.index(subject.layer)) if len(layers) > 2 else found
+    return sorted(configured, key=lambda subject: layers.index(subject.layer)) if len(layers) > 2 else configured
 
 
 def subjects(scene: ExplanationContext, name: str) -> Iterator[ConfiguredExplainer]:
@@ -175,8 +175,8 @@ def _built(name: str, chosen: ExplainerDeclaration, settings: ExplainingSettings
     explainer = chosen if isinstance(chosen, Explainer) else EXPLAINERS.made(f"explainers.{name}", chosen.plain())
     assert isinstance(explainer, Explainer)
     layer = chosen.options().get("layer")
-    own: dict[str, Any] = {"layer": settings.model.layer_of(layer, settings.map == "fixed")} if layer else {}
-    return replace(explainer, label=name, seed=settings.seed, train=train, **own)
+    options: dict[str, Any] = {"layer": settings.model.layer_of(layer, settings.map == "fixed")} if layer else {}
+    return replace(explainer, label=name, seed=settings.seed, train=train, **options)
 
 
 def _networks(explainer: Explainer, scene: ExplanationContext, needs: Settings) -> list[nn.Module]:

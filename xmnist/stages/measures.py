@@ -47,14 +47,14 @@ class EvaluationResult:
         start = time.monotonic()
         try:
             with progress.activity(f"{metric} of {name}"):
-                found = measure()
+                tables = measure()
         except Exception as error:
             reason = " ".join(one_line(error).split())
             self.failures[metric, name] = reason
             self.errors.append(error)
             log.warning("  %s of %s failed: %s", metric, name, reason)
             return
-        for table, rows in found.items():
+        for table, rows in tables.items():
             self.tables[table] = pd.concat([self.tables[table], rows]) if table in self.tables else rows
         log.info("  %s of %s: %.1f s", metric, name, time.monotonic() - start)
 
@@ -65,56 +65,58 @@ ORDER = ("classifier", "decoders", "maps")
 
 def metrics_of(settings: EvaluateSettings) -> list[Metric]:
     """Return the metrics of these settings, in the order in which they are measured."""
-    made = [each for each in settings.metrics.values() if isinstance(each, Metric)]
-    return sorted(made, key=lambda each: ORDER.index(each.measures))
+    metrics = [metric for metric in settings.metrics.values() if isinstance(metric, Metric)]
+    return sorted(metrics, key=lambda metric: ORDER.index(metric.measures))
 
 
 def measure(scene: ExplanationContext) -> EvaluationResult:
     """Measure everything that the settings ask for."""
     assert isinstance(scene.settings, EvaluateSettings)
-    found, metrics = EvaluationResult(), metrics_of(scene.settings)
+    result, metrics = EvaluationResult(), metrics_of(scene.settings)
     for metric in metrics:
         if isinstance(metric, Classification):
             labels, classes = scene.images.test.labels, scene.images.info.classes
             measured = partial(metric.measure, scene.logits, labels, classes)
-            found.attempt(metric.name, "classifier", "model", measured)
+            result.attempt(metric.name, "classifier", "model", measured)
         elif isinstance(metric, Reconstruction):
-            _reconstructions(scene, found, metric)
+            _reconstructions(scene, result, metric)
     of_maps = [metric for metric in metrics if isinstance(metric, MapMetric)]
     for name, explainer in scene.settings.explainers.items():
         if of_maps and explainer.answer != "image":
-            _maps(scene, found, name, of_maps)
-    return found
+            _maps(scene, result, name, of_maps)
+    return result
 
 
-def _maps(scene: ExplanationContext, found: EvaluationResult, name: str, metrics: list[MapMetric]) -> None:
+def _maps(scene: ExplanationContext, result: EvaluationResult, name: str, metrics: list[MapMetric]) -> None:
     """Measure the maps of one explainer, for each layer and alpha; the maps are not kept any longer."""
-    made: list[tuple[ConfiguredExplainer, Tensor]] = []
+    subject_maps: list[tuple[ConfiguredExplainer, Tensor]] = []
 
     def make() -> Tables:
         for subject in explaining.subjects(scene, name):
-            made.append((subject, subject(scene.classifier, scene.chosen.images, scene.classes(subject.target))))
+            subject_maps.append(
+                (subject, subject(scene.classifier, scene.chosen.images, scene.classes(subject.target)))
+            )
         return {}
 
-    found.attempt("maps", name, "explainer", make)
-    if ("maps", name) in found.failures:
-        made.clear()
-        reason = found.failures.pop(("maps", name))
+    result.attempt("maps", name, "explainer", make)
+    if ("maps", name) in result.failures:
+        subject_maps.clear()
+        reason = result.failures.pop(("maps", name))
         # Without maps, no metric can be measured: the reason is recorded for each of them.
-        found.failures |= {(metric.name, name): reason for metric in metrics}
-    if made and name not in {subject.name for subject, _ in made}:
-        del found.names[name]  # several have names of their own
-    for subject, maps in made:
+        result.failures |= {(metric.name, name): reason for metric in metrics}
+    if subject_maps and name not in {subject.name for subject, _ in subject_maps}:
+        del result.names[name]  # several have names of their own
+    for subject, maps in subject_maps:
         for metric in metrics:
-            found.attempt(metric.name, subject.name, "explainer", partial(_of, metric, scene, subject, maps))
+            result.attempt(metric.name, subject.name, "explainer", partial(_of, metric, scene, subject, maps))
 
 
 def _of(metric: MapMetric, scene: ExplanationContext, subject: ConfiguredExplainer, maps: Tensor) -> Tables:
     """Return the tables of a metric for the maps of one explainer, with its name in every row."""
-    found = metric.measure(context(scene, subject), maps)
-    for rows in found.values():
+    tables = metric.measure(context(scene, subject), maps)
+    for rows in tables.values():
         rows.insert(0, "explainer", subject.name)
-    return found
+    return tables
 
 
 def context(scene: ExplanationContext, subject: ConfiguredExplainer) -> MapContext:
@@ -124,12 +126,14 @@ def context(scene: ExplanationContext, subject: ConfiguredExplainer) -> MapConte
     return MapContext(scene.classifier, subject, chosen.images, chosen.labels, targets, chosen.masks, numbers, seed)
 
 
-def _reconstructions(scene: ExplanationContext, found: EvaluationResult, metric: Reconstruction) -> None:
+def _reconstructions(scene: ExplanationContext, result: EvaluationResult, metric: Reconstruction) -> None:
     settings = scene.settings
-    names = {name: each.name for name, each in settings.explainers.items() if each.name in decoder_names()}
+    names = {
+        name: explainer.name for name, explainer in settings.explainers.items() if explainer.name in decoder_names()
+    }
 
     def add(name: str, needs: Settings | None) -> None:
-        found.attempt(metric.name, name, "model", lambda: _reconstruction(scene, metric, name, needs))
+        result.attempt(metric.name, name, "model", lambda: _reconstruction(scene, metric, name, needs))
 
     add("classifier", None)
     for layer in listed(settings.layer):
@@ -144,11 +148,11 @@ def _reconstruction(scene: ExplanationContext, metric: Reconstruction, name: str
     assert look is not None
     if needs is not None and metric.judges:
         judge = _fitted(scene, evaluation(needs)).model
-    found = metric.measure(scene.images.test.parts(), scene.logits, look, judge)
-    for rows in found.values():
+    tables = metric.measure(scene.images.test.parts(), scene.logits, look, judge)
+    for rows in tables.values():
         rows.insert(0, "model", name)
         rows.insert(1, "alpha", None if needs is None else needs.alpha)
-    return found
+    return tables
 
 
 def _fitted(scene: ExplanationContext, settings: Settings) -> Task:

@@ -24,47 +24,47 @@ def train(needed: Sequence[Settings]) -> None:
         InputError: one is missing and may not be trained.
         DamageError: a file of one of them has changed.
     """
-    runs = [Run("train", each) for each in needed]
+    runs = [Run("train", settings) for settings in needed]
     for run in runs:
         if run.sound() and (warnings := run.status().get("warnings")):
             store.log_once(logging.WARNING, f"run={run.id}, on which this stands: {warnings[0]}")
-    made: set[str] = set()
+    trained: set[str] = set()
     # Asked again after each group: what stands on a network that was trained again may be stale now.
-    while group := distributed.agreed(_next(runs, made)):
-        for each in group:
-            checks.check_needed(each)
+    while group := distributed.agreed(_next(runs, trained)):
+        for settings in group:
+            checks.check_needed(settings)
         side_by_side.train(group)
-        made |= {Run("train", each).key for each in group}
+        trained |= {Run("train", settings).key for settings in group}
 
 
-def _next(runs: Sequence[Run[Settings]], made: set[str]) -> list[Settings]:
-    """Return what can be trained now, except for what was made."""
+def _next(runs: Sequence[Run[Settings]], trained: set[str]) -> list[Settings]:
+    """Return what can be trained now, except for the runs whose keys are in `trained`."""
     groups = graph.missing(runs)
-    return [run.settings for run in groups[0] if run.key not in made] if groups else []
+    return [run.settings for run in groups[0] if run.key not in trained] if groups else []
 
 
-def announce(own: Sequence[Settings], needed: Sequence[Settings], typed: str) -> None:
+def announce(trainings: Sequence[Settings], needed: Sequence[Settings], typed: str) -> None:
     """Log which networks will be trained first, and add all trainings to the progress display's plan.
 
     Args:
-        own: the command's own trainings, which are not announced.
+        trainings: the command's own trainings, which are not announced.
         needed: those that it stands on.
         typed: the command.
     """
     if processes.rank():
         return
-    first = [run.settings for group in graph.missing(Run("train", each) for each in needed) for run in group]
-    to_do = [*first, *(each for each in own if not Run("train", each).reusable())]
+    first = [run.settings for group in graph.missing(Run("train", settings) for settings in needed) for run in group]
+    to_do = [*first, *(settings for settings in trainings if not Run("train", settings).reusable())]
     if not to_do:
         return
     images, took, known = len(networks.load_data(to_do[0]).train), 0.0, True
-    for each in to_do:
-        near = similar.alike(each)
-        guess, units = similar.seconds(each, images, near), images * similar.epochs(each)
-        if each is to_do[0] and (told := similar.told(each, images, typed, near)):
-            store.log_once(logging.INFO, told)
+    for settings in to_do:
+        near = similar.alike(settings)
+        guess, units = similar.seconds(settings, images, near), images * similar.epochs(settings)
+        if settings is to_do[0] and (message := similar.told(settings, images, typed, near)):
+            store.log_once(logging.INFO, message)
         known, took = known and guess is not None, took + (guess[0] if guess else 0.0)
-        progress.display.plan.expect(networks.kind(each), units, guess[0] / units if guess else COST)
+        progress.display.plan.expect(networks.kind(settings), units, guess[0] / units if guess else COST)
     about = f" (about {progress.duration(took)} in all)" if known and took > similar.LONG and len(to_do) > 1 else ""
     if len(first) == 1:
         log.info("the %s that this needs is not there yet: it is trained first%s", network_title(first[0]), about)

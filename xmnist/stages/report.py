@@ -31,8 +31,8 @@ def check(settings: ReportSettings) -> None:
     Raises:
         InputError: no finished run fits the settings; or one run is named, and filters are given as well.
     """
-    if settings.run and (given := " ".join(settings.only.chosen())):
-        raise InputError(f"run={settings.run} is one run, which needs no filter: leave {given} out")
+    if settings.run and (filters := " ".join(settings.only.chosen())):
+        raise InputError(f"run={settings.run} is one run, which needs no filter: leave {filters} out")
     collected.chosen(settings)
 
 
@@ -50,19 +50,19 @@ def main(settings: ReportSettings, typed: str) -> dict[str, Any]:
     with claims.claim(run, typed):
         run.write_json("environment.json", environment.describe("cpu", 1, 0))
         with progress.activity("making the page"):
-            text, told = _made(several, settings)
+            text, note = _render(several, settings)
         path = run.path / "index.html"
         with store.atomic(path) as file:
             file.write_text(text, encoding="utf-8")
         log.info(
-            "%s: %d run%s, %.1f MB%s", path, len(several), "s" * (len(several) != 1), len(text.encode()) / 1e6, told
+            "%s: %d run%s, %.1f MB%s", path, len(several), "s" * (len(several) != 1), len(text.encode()) / 1e6, note
         )
     if settings.open and not webbrowser.open(path.resolve().as_uri()):
         log.warning("no browser could be started: open %s", path.resolve())
     return {"runs": len(several)}
 
 
-def _made(several: Sequence[Found], settings: ReportSettings) -> tuple[str, str]:
+def _render(several: Sequence[Found], settings: ReportSettings) -> tuple[str, str]:
     """Return the page, and a note about everything that had to be left out of it."""
     parts: dict[str, Any] = {
         "title": _title(settings),
@@ -79,21 +79,21 @@ def _made(several: Sequence[Found], settings: ReportSettings) -> tuple[str, str]
     limit = f"megabytes={settings.megabytes:g}"
     networks, tiles, note, taken = _fitting(several, settings.images, room, limit)
     room -= taken
-    entries, left = [], 0
-    for entry, own in zip(bare, pictures, strict=True):
-        shown = []
-        for picture in own:
+    entries, left_out = [], 0
+    for entry, run_pictures in zip(bare, pictures, strict=True):
+        kept = []
+        for picture in run_pictures:
             # A picture without room is skipped, as a smaller one after it may still fit.
             if len(picture.source) + WRAPPED <= room:
-                shown.append(picture)
+                kept.append(picture)
                 room -= len(picture.source) + WRAPPED
-        left += len(own) - len(shown)
-        entries.append(replace(entry, pictures=shown, left=len(own) - len(shown)))
+        left_out += len(run_pictures) - len(kept)
+        entries.append(replace(entry, pictures=kept, left=len(run_pictures) - len(kept)))
     text = page.render(**parts, entries=entries, networks=networks, chunks=tiles.chunks, note=note)
-    notes = [note, f"{left} pictures of runs had no room with {limit}" if left else ""]
+    notes = [note, f"{left_out} pictures of runs had no room with {limit}" if left_out else ""]
     notes += [f"what cannot be made smaller is larger than {limit}"] if room < 0 else []
-    told = "; ".join(each for each in notes if each)
-    return text, f" ({told})" if told else ""
+    all_notes = "; ".join(line for line in notes if line)
+    return text, f" ({all_notes})" if all_notes else ""
 
 
 def _fitting(

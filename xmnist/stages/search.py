@@ -41,9 +41,9 @@ def compare(done: Sequence[Run[EvaluateSettings]]) -> None:
 
 def _compare(done: Sequence[Run[EvaluateSettings]]) -> None:
     for folder in dict.fromkeys(run.path.parent for run in done):
-        found = [(run, scores) for run in done if run.path.parent == folder and (scores := _scores(run)) is not None]
-        if _differences([run.settings.plain() for run, _ in found]):
-            _write(folder, found)
+        scored = [(run, scores) for run in done if run.path.parent == folder and (scores := _scores(run)) is not None]
+        if _differences([run.settings.plain() for run, _ in scored]):
+            _write(folder, scored)
 
 
 def _scores(run: Run[EvaluateSettings]) -> dict[str, float] | None:
@@ -66,36 +66,36 @@ def _scores(run: Run[EvaluateSettings]) -> dict[str, float] | None:
 _ENDS = ("", "_low", "_high")
 
 
-def _write(folder: Path, found: Sequence[tuple[Run[EvaluateSettings], dict[str, float]]]) -> None:
-    names = _differences([run.settings.plain() for run, _ in found])
-    rows = pd.DataFrame([{**_told(run.settings.plain(), names), **scores} for run, scores in found])
-    rows["seeds"] = [str(run.settings.seed) for run, _ in found]
+def _write(folder: Path, scored: Sequence[tuple[Run[EvaluateSettings], dict[str, float]]]) -> None:
+    names = _differences([run.settings.plain() for run, _ in scored])
+    rows = pd.DataFrame([{**_texts(run.settings.plain(), names), **scores} for run, scores in scored])
+    rows["seeds"] = [str(run.settings.seed) for run, _ in scored]
     table = pd.DataFrame([_mean(part) for _, part in rows.groupby(list(names), sort=False)])
     table = table.sort_values(list(SCORES), ascending=False, ignore_index=True)
     table["pareto"] = _front(table)
     # The folder's name depends on the compared runs: a comparison of others must not overwrite this one.
-    digest = hashlib.sha256(json.dumps(sorted(run.path.name for run, _ in found)).encode()).hexdigest()[:8]
-    place = folder / f"search={short([name.rpartition('.')[2] for name in names])}-{digest}"
-    place.mkdir(exist_ok=True)
-    with store.atomic(place / "search.csv") as file:
+    digest = hashlib.sha256(json.dumps(sorted(run.path.name for run, _ in scored)).encode()).hexdigest()[:8]
+    path = folder / f"search={short([name.rpartition('.')[2] for name in names])}-{digest}"
+    path.mkdir(exist_ok=True)
+    with store.atomic(path / "search.csv") as file:
         table.to_csv(file, index=False, float_format="%.9g", encoding="utf-8")
     text = tables.comparison(table, SCORES)
-    with store.atomic(place / "search.md") as file:
+    with store.atomic(path / "search.md") as file:
         file.write_text(text, encoding="utf-8")
     labels = [", ".join(f"{name.rpartition('.')[2]} {row[name]}" for name in names) for _, row in table.iterrows()]
-    with store.atomic(place / "pareto.png") as file:
+    with store.atomic(path / "pareto.png") as file:
         figures.front(_points(table), labels, f"{folder.parent.name}, {len(table)} joint models", file)
-    log.info("accuracy against localisation: %s\n\n%s", place, text)
+    log.info("accuracy against localisation: %s\n\n%s", path, text)
 
 
 def _differences(settings: Sequence[Options]) -> list[str]:
     """Return the keys in which settings differ, without those of `COMMON`, such as the seed."""
-    flat = [dotted({k: v for k, v in each.items() if k not in COMMON}) for each in settings]
-    keys = sorted({key for each in flat for key in each})
-    return [key for key in keys if len({json.dumps(each.get(key)) for each in flat}) > 1]
+    flat = [dotted({k: v for k, v in options.items() if k not in COMMON}) for options in settings]
+    keys = sorted({key for options in flat for key in options})
+    return [key for key in keys if len({json.dumps(options.get(key)) for options in flat}) > 1]
 
 
-def _told(settings: Options, names: Sequence[str]) -> dict[str, Any]:
+def _texts(settings: Options, names: Sequence[str]) -> dict[str, Any]:
     flat = dotted(settings)
 
     def words(value: Any) -> str:
@@ -119,7 +119,7 @@ def _mean(rows: pd.DataFrame) -> dict[str, Any]:
 def _front(table: pd.DataFrame) -> list[bool]:
     """Return for each row whether it is on the Pareto front."""
     values = table[list(SCORES)].to_numpy()
-    return [not ((values >= own).all(1) & (values > own).any(1)).any() for own in values]
+    return [not ((values >= row).all(1) & (values > row).any(1)).any() for row in values]
 
 
 def _points(table: pd.DataFrame) -> list[figures.Point]:

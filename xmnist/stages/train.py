@@ -51,15 +51,15 @@ def main(settings: Settings, typed: str | None = None) -> dict[str, Any]:
 
 def _needed(members: Sequence[Settings]) -> list[Settings]:
     """Return the networks that the unfinished ones of these trainings stand on."""
-    runs = [run for run in (Run("train", each) for each in members) if not run.reusable()]
+    runs = [run for run in (Run("train", member) for member in members) if not run.reusable()]
     return [base.settings for run in runs for base in run.bases()]
 
 
 def _family(settings: Settings) -> list[Settings]:
     """Return the planned jobs that differ from this one only in alpha, and remove them from the plan."""
-    own = replace(settings, alpha=None)
-    members = [each for each in planned if not isinstance(each.alpha, list) and replace(each, alpha=None) == own]
-    planned[:] = [each for each in planned if each not in members]
+    without_alpha = replace(settings, alpha=None)
+    members = [job for job in planned if not isinstance(job.alpha, list) and replace(job, alpha=None) == without_alpha]
+    planned[:] = [job for job in planned if job not in members]
     return members
 
 
@@ -67,8 +67,8 @@ def _members(settings: Settings) -> list[Settings]:
     """Return the settings of each run in the lists of layers and alphas."""
     if not _is_multi_run(settings):
         return [settings]
-    each = learned(settings, settings.model.name)
-    return [replace(settings, layer=run.layer, alpha=run.alpha) for run in each]
+    runs = learned(settings, settings.model.name)
+    return [replace(settings, layer=run.layer, alpha=run.alpha) for run in runs]
 
 
 def _is_multi_run(settings: Settings) -> bool:
@@ -97,13 +97,13 @@ def _draw(run: Run[Settings]) -> None:
     device = devices.find_device(run.settings.device)
     with progress.activity("drawing"), distributed.alone():
         images = networks.load_data(run.settings).to(device)
-        members = [Run("train", each) for each in _members(run.settings)]
-        tasks = [networks.fitted(each, images, device) for each in members]
-        shown: dict[str, Reconstructor] = {}  # by run: a reference that several decoders share is drawn once
+        members = [Run("train", settings) for settings in _members(run.settings)]
+        tasks = [networks.fitted(member, images, device) for member in members]
+        reconstructors: dict[str, Reconstructor] = {}  # by run: a reference that several decoders share is drawn once
         for member, task in zip(members, tasks, strict=True):
-            shown |= {each.run.key: each for each in networks.references(member, images)}
-            shown[member.key] = results.reconstructor(member, task)
-        results.draw_examples(run, tasks[0], images, list(shown.values()))
+            reconstructors |= {reference.run.key: reference for reference in networks.references(member, images)}
+            reconstructors[member.key] = results.reconstructor(member, task)
+        results.draw_examples(run, tasks[0], images, list(reconstructors.values()))
 
 
 def _name(settings: Settings, member: Run[Settings]) -> str:

@@ -41,8 +41,8 @@ def reasons(
     if model.explained and len(images.info.classes) > 1:
         counts = (images.test.labels.bincount(), images.validation.labels.bincount())
         accuracies = (scores["accuracy"], kept["val_accuracy"])
-        right = sum(round(share * int(each.sum())) for share, each in zip(accuracies, counts, strict=True))
-        total, largest = (sum(int(how(each)) for each in counts) for how in (torch.sum, torch.max))
+        right = sum(round(share * int(bincount.sum())) for share, bincount in zip(accuracies, counts, strict=True))
+        total, largest = (sum(int(how(bincount)) for bincount in counts) for how in (torch.sum, torch.max))
         if right < total and better_than(right, total, largest / total) > LEVEL:
             name = images.info.classes[int(counts[0].argmax())]
             out.append(
@@ -63,15 +63,15 @@ def reasons(
 
 def _advice(settings: Settings, history: Sequence[Mapping[str, float]], images: Data) -> str:
     """Return a sentence with the number of steps that a training made and the settings to try next."""
-    own, part, count = phases(settings)[0], settings.model.part, len(images.train)
-    each = math.ceil(count / own.batch_size)
-    told = f"{count:,} training images in batches of {own.batch_size} made {each} steps an epoch, "
-    told += f"{each * len(history):,} in all"
-    if isinstance(own.lr, dict):
-        return f"{told}; try smaller trainer.joint.lr_classifier and lr_explainer"
+    options, part, count = phases(settings)[0], settings.model.part, len(images.train)
+    steps = math.ceil(count / options.batch_size)
+    text = f"{count:,} training images in batches of {options.batch_size} made {steps} steps an epoch, "
+    text += f"{steps * len(history):,} in all"
+    if isinstance(options.lr, dict):
+        return f"{text}; try smaller trainer.joint.lr_classifier and lr_explainer"
     # More steps are only advised where there were few; a smaller learning rate is advised in any case.
-    size = min(own.batch_size, fitting(count)["batch_size"])
-    better = (fitting(count, size) if each * len(history) < STEPS else {}) | {"lr": own.lr / 4}
+    size = min(options.batch_size, fitting(count)["batch_size"])
+    better = (fitting(count, size) if steps * len(history) < STEPS else {}) | {"lr": options.lr / 4}
     where = f"trainer.{part}." if part else "trainer."
-    tries = [f"{where}{key}={value:.4g}" for key, value in better.items() if value != getattr(own, key)]
-    return f"{told}, at rates up to {own.lr:.2g}; try {' '.join(tries)}"
+    tries = [f"{where}{key}={value:.4g}" for key, value in better.items() if value != getattr(options, key)]
+    return f"{text}, at rates up to {options.lr:.2g}; try {' '.join(tries)}"

@@ -92,18 +92,18 @@ def fit(
         seconds = time.perf_counter() - start
         model.eval()
         with progress.activity(f"epoch {epoch}/{epochs}: validating"):
-            seen = validate()
-        if not math.isfinite(seen["loss"]):
-            raise NotFiniteError(f"the validation loss is {seen['loss']} after epoch {epoch}")
+            scores = validate()
+        if not math.isfinite(scores["loss"]):
+            raise NotFiniteError(f"the validation loss is {scores['loss']} after epoch {epoch}")
         if per_step is None:
-            scheduler.step(*([seen["loss"]] if schedule.steps == "loss" else []))
+            scheduler.step(*([scores["loss"]] if schedule.steps == "loss" else []))
         row = {"epoch": epoch, "lr": descent.param_groups[0]["lr"]}
         row |= {f"train_{name}": value for name, value in zip(("loss", *figures), means, strict=True)}
-        row |= {f"val_{name}": value for name, value in seen.items()}
+        row |= {f"val_{name}": value for name, value in scores.items()}
         history.append(row | {"seconds": seconds, "images_per_second": len(data) / seconds})
         # A copy, since the state dict shares its memory with the weights that the next epoch changes.
-        if keep == "last" or not best or seen["loss"] < best["loss"]:
-            best = {"loss": seen["loss"], "model": copy.deepcopy(model.state_dict())}
+        if keep == "last" or not best or scores["loss"] < best["loss"]:
+            best = {"loss": scores["loss"], "model": copy.deepcopy(model.state_dict())}
         save({**{name: part.state_dict() for name, part in parts.items()}, "history": history, "best": best})
         log.info(_line(history[-1], epochs))
     model.load_state_dict(best["model"])
@@ -177,9 +177,9 @@ def _epoch(
         return new
 
     shares = [distributed.share(len(rows)) for rows in batches]
-    own = [rows[share.rows] for rows, share in zip(batches, shares, strict=True)]
+    local_batches = [rows[share.rows] for rows, share in zip(batches, shares, strict=True)]
     with progress.activity(f"epoch {number}/{epochs}", len(order)) as advance:
-        for rows, share, batch in zip(batches, shares, data.batches(own, seed), strict=True):
+        for rows, share, batch in zip(batches, shares, data.batches(local_batches, seed), strict=True):
             with distributed.batch(share):
                 values = loss(*batch).reshape(-1)
                 optimizer.zero_grad(set_to_none=True)
@@ -229,7 +229,7 @@ LOGGED = ("loss", "accuracy", "reconstruction_mse", "reconstruction_bce", "expla
 
 
 def _line(row: Row, epochs: int) -> str:
-    there = [name for name in LOGGED if f"val_{name}" in row][:3]
-    scores = "  ".join(f"{name.replace('_', ' ')} {row[f'val_{name}']:.4f}" for name in there)
+    names = [name for name in LOGGED if f"val_{name}" in row][:3]
+    scores = "  ".join(f"{name.replace('_', ' ')} {row[f'val_{name}']:.4f}" for name in names)
     speed = f"{row['images_per_second']:,.0f} images/s"
     return f"epoch {row['epoch']}/{epochs}  training loss {row['train_loss']:.4f}  validation {scores}  {speed}"

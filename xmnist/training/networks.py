@@ -65,16 +65,16 @@ def _train(run: Run[Settings]) -> None:
     images = _seen_in_training(run.settings, device)
     with progress.activity("setting up"):
         phases = tasks(run.settings, images, device)
-        own = phases[0]  # all phases train one network
-        results.write_table(run, own, images.info)
+        task = phases[0]  # all phases train one network
+        results.write_table(run, task, images.info)
         run.write_json("data.json", images.description())
     history = resuming.fit(run, phases, images)
-    results.write(run, own, images, history)
+    results.write(run, task, images, history)
     if processes.rank():
         return
     # The other processes have returned: nothing from here on may wait for them.
     with progress.activity("drawing"), distributed.alone():
-        results.draw(run, own, images, history, references(run, images))
+        results.draw(run, task, images, history, references(run, images))
 
 
 def _seen_in_training(settings: Settings, device: torch.device) -> Data:

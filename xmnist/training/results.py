@@ -22,10 +22,10 @@ from xmnist.training.objectives.base import Part
 
 def write_environment(run: Run[Any], device: torch.device) -> None:
     """Write the environment that a run is made in."""
-    found = environment.describe(device, torch.get_num_threads(), run.settings.seed)
+    description = environment.describe(device, torch.get_num_threads(), run.settings.seed)
     if run.stage == "train":
-        found["precision"] = devices.find_precision(phases(run.settings)[0].precision, device)
-    run.write_json("environment.json", found)
+        description["precision"] = devices.find_precision(phases(run.settings)[0].precision, device)
+    run.write_json("environment.json", description)
 
 
 def write(run: Run[Settings], task: Task, images: Data, history: list[loop.Row]) -> None:
@@ -53,21 +53,21 @@ def write_table(run: Run[Settings], task: Task, info: Info) -> None:
             code = Encoder(task.explained, str(run.settings.layer))(pixels)
         head += f"; a code, which is the output of layer {run.settings.layer}: {summary.shape(code)}"
     head += f"\n{summary.count(task.model.parameters()):,} parameters in all" if task.parts else ""
-    seen = summary.trace(task.model, lambda: (task.reconstruct or task.model)(pixels))
+    trace = summary.trace(task.model, lambda: (task.reconstruct or task.model)(pixels))
     several = (task.model, *(part.network for part in task.parts))
-    classifies = any(names_of(network, what) for network in several for what in ("layers", "gates"))
+    classifies = any(names_of(network, kind) for network in several for kind in ("layers", "gates"))
     legend = [*([summary.MARKS] if classifies else []), summary.LEGEND]
     tables = []
     for part in task.parts or [Part("", task.model, names_of(task.model, "gates"))]:
         marked = {"layer": names_of(part.network, "layers"), "gate": part.gates}
-        tables.append(summary.table(f"{part.name}{_learns(run.settings, part.name)}", part.network, seen, marked))
+        tables.append(summary.table(f"{part.name}{_learns(run.settings, part.name)}", part.network, trace, marked))
     with store.atomic(run.path / "model.txt") as file:
         file.write_text("\n\n\n".join([head, *tables, "\n".join(legend)]) + "\n", encoding="utf-8")
 
 
 def _learns(settings: Settings, part: str) -> str:
     """Return a note on the phases in which a part learns, for a model whose parts have learning rates of their own."""
-    rates = [each.lr[part] for each in phases(settings) if isinstance(each.lr, dict)]
+    rates = [options.lr[part] for options in phases(settings) if isinstance(options.lr, dict)]
     learns = [str(phase) for phase, rate in enumerate(rates, 1) if rate]
     return "" if not rates else f": learns in phase {' and '.join(learns)}" if learns else ": does not learn"
 
@@ -91,10 +91,12 @@ def draw(
             pictures.latent(run, task.latent, images)
 
 
-def draw_examples(run: Run[Settings], task: Task, images: Data, made: Sequence[pictures.Reconstructor]) -> None:
+def draw_examples(
+    run: Run[Settings], task: Task, images: Data, reconstructors: Sequence[pictures.Reconstructor]
+) -> None:
     """Draw a few test images and reconstructions of them, with their classes by the classifier that `task` explains."""
     assert task.explained is not None
-    pictures.examples(run, task.explained, made, images.test, images.info.classes)
+    pictures.examples(run, task.explained, reconstructors, images.test, images.info.classes)
 
 
 def reconstructor(run: Run[Settings], task: Task) -> pictures.Reconstructor:

@@ -39,12 +39,12 @@ def _begin(settings: Settings, task: Task) -> None:
 
 def fit(run: Run[Settings], tasks: Sequence[Task], images: Data) -> list[loop.Row]:
     """Train one phase after the other, resumed where a run was stopped; returns all rows of the history."""
-    own, several = tasks[0].model, len(tasks) > 1
-    state, sources = _resumed(run, own), run.sources()
+    model, several = tasks[0].model, len(tasks) > 1
+    state, sources = _resumed(run, model), run.sources()
     first, before = (state["phase"], state["before"]) if state else (1, [])
     if state is None:
         _begin(run.settings, tasks[0])
-    if distributed.normalises_apart(own):
+    if distributed.normalises_apart(model):
         log.warning(
             "BatchNorm has the statistics of each process's own rows on a CPU: %d processes train another network than "
             "one",
@@ -96,8 +96,8 @@ def _fit_phase(
             return
         # Checksums of the earlier phases, so that a resumed run notices files of another training.
         weights = {name: digest(run.path / name) for name in (f"phase{done}.pt" for done in range(1, phase))}
-        place = {"run": run.path.name, "sources": sources, "phase": phase, "before": before, "weights": weights}
-        run.save("last.pt", place | state)
+        position = {"run": run.path.name, "sources": sources, "phase": phase, "before": before, "weights": weights}
+        run.save("last.pt", position | state)
         run.write_csv("history.csv", before + numbered(state["history"]))
         interrupts.raise_if_interrupted()  # only now: the state to resume from is complete
 
@@ -110,9 +110,9 @@ def _fit_phase(
         seed = derive_seed(seed, f"phase {phase}")
     task.prepare()
     precision = devices.find_precision(options.precision, images.train.labels.device)
-    own = {"precision": precision, "seed": seed, "figures": task.figures, "state": state, "save": save}
+    arguments = {"precision": precision, "seed": seed, "figures": task.figures, "state": state, "save": save}
     try:
-        rows = loop.fit(task.model, task.loss, task.rows(), watch, **(vars(options) | own))
+        rows = loop.fit(task.model, task.loss, task.rows(), watch, **(vars(options) | arguments))
     except loop.StateError as error:
         raise run.refused("last.pt", str(error)) from None
     return numbered(rows)

@@ -35,7 +35,9 @@ EVERY = 0.2
 def train(members: Sequence[Settings]) -> list[Run[Settings]]:
     """Return the finished runs of these settings; missing ones are trained side by side where that saves time."""
     done = side_by_side(members)
-    return [Run("train", each) if place in done else networks.train(each) for place, each in enumerate(members)]
+    return [
+        Run("train", settings) if index in done else networks.train(settings) for index, settings in enumerate(members)
+    ]
 
 
 def side_by_side(members: Sequence[Settings]) -> set[int]:
@@ -47,7 +49,7 @@ def side_by_side(members: Sequence[Settings]) -> set[int]:
     in float32): its gradients are then the same. Everything else differs by rounding, as always when the number of
     threads does. A training that fails is left to the caller.
     """
-    missing = {place: each for place, each in enumerate(members) if not Run("train", each).reusable()}
+    missing = {index: settings for index, settings in enumerate(members) if not Run("train", settings).reusable()}
     count = _count(list(missing.values()))
     if count < 2:
         return set()
@@ -63,7 +65,7 @@ def _count(missing: Sequence[Settings]) -> int:
     if multiprocessing.current_process().daemon:  # a daemonic process may not start others
         return 1
     images = networks.load_data(missing[0]).train.images
-    if sum(phase.epochs for each in missing for phase in phases(each)) * len(images) < PAYS:
+    if sum(phase.epochs for settings in missing for phase in phases(settings)) * len(images) < PAYS:
         return 1
     room = _available() // (MEMORY + 3 * getattr(images, "nbytes", 0))
     return min(torch.get_num_threads(), len(missing), room, 61)  # Windows can wait for no more handles
@@ -94,12 +96,12 @@ def _all(missing: Mapping[int, Settings], count: int) -> set[int]:
     waiting, done, busy = list(missing.items()), set[int](), dict[Future[str], tuple[int, ProcessPoolExecutor]]()
     listened, held = Pipe(duplex=False)  # the workers end once `held` is closed, at the latest by this one's death
     with listened, held, TemporaryDirectory(prefix="xmnist-", ignore_cleanup_errors=True) as folder:
-        given = Path(folder), listened, logging.getLogger().level, max(1, torch.get_num_threads() // count)
+        arguments = Path(folder), listened, logging.getLogger().level, max(1, torch.get_num_threads() // count)
         journals = workers.Journals(Path(folder))
-        others = set(multiprocessing.active_children())
+        earlier_children = set(multiprocessing.active_children())
         try:
             with workers.deaf():
-                pools = [ProcessPoolExecutor(1, initializer=workers.begin, initargs=given) for _ in range(count)]
+                pools = [ProcessPoolExecutor(1, initializer=workers.begin, initargs=arguments) for _ in range(count)]
         except OSError as error:
             log.warning("one after the other: no semaphores can be made (%s)", error.strerror)
             return set()
@@ -107,15 +109,15 @@ def _all(missing: Mapping[int, Settings], count: int) -> set[int]:
         try:
             while busy or (waiting and idle):
                 while waiting and idle:
-                    (place, settings), pool = waiting[0], idle.pop()
+                    (index, settings), pool = waiting[0], idle.pop()
                     with suppress(BrokenProcessPool), workers.deaf():  # it may have died while it was idle
-                        busy[pool.submit(workers.train, settings)] = place, pool
+                        busy[pool.submit(workers.train, settings)] = index, pool
                         del waiting[0]
                 over = wait(busy, EVERY, FIRST_COMPLETED).done
                 journals.tell()
                 interrupts.raise_if_interrupted()
                 for future in over:
-                    place, pool = busy.pop(future)
+                    index, pool = busy.pop(future)
                     try:
                         failed = future.result()
                     except BrokenProcessPool:
@@ -123,12 +125,12 @@ def _all(missing: Mapping[int, Settings], count: int) -> set[int]:
                         continue  # its pool has ended with the process, and is not idle again
                     idle.append(pool)
                     if failed:
-                        log.warning("%s failed beside others: %s", network_title(missing[place]), failed)
+                        log.warning("%s failed beside others: %s", network_title(missing[index]), failed)
                     else:
-                        done.add(place)
+                        done.add(index)
                         progress.display.plan.finished += 1
         except BaseException:
-            for process in set(multiprocessing.active_children()) - others:
+            for process in set(multiprocessing.active_children()) - earlier_children:
                 process.terminate()
             wait(busy, 2 * workers.PATIENCE)  # until they have recorded that they were interrupted
             for pool in pools:

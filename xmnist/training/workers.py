@@ -42,10 +42,10 @@ class _Journal(logging.Handler):
         self.file = path.open("a", encoding="utf-8", buffering=1)
         self.title, self._lines = "", threading.Lock()
 
-    def write(self, **told: Any) -> None:
+    def write(self, **entry: Any) -> None:
         """Write a line; the training continues where the disk has no room for it."""
         with self._lines, suppress(OSError):
-            self.file.write(json.dumps(told) + "\n")
+            self.file.write(json.dumps(entry) + "\n")
 
     def emit(self, record: logging.LogRecord) -> None:
         text = self.format(record)
@@ -63,12 +63,12 @@ class Journals:
     def tell(self) -> None:
         """Log the workers' new messages since the last call, and count the images that were trained on."""
         for path in sorted(self.folder.iterdir()):
-            for told in self._lines(path):
-                if "text" in told:
-                    logger = logging.getLogger(told["logger"])
-                    logger.handle(logging.LogRecord(logger.name, told["level"], "", 0, told["text"], None, None))
+            for entry in self._lines(path):
+                if "text" in entry:
+                    logger = logging.getLogger(entry["logger"])
+                    logger.handle(logging.LogRecord(logger.name, entry["level"], "", 0, entry["text"], None, None))
                 else:
-                    progress.display.plan.advance(told["kind"], told["images"])
+                    progress.display.plan.advance(entry["kind"], entry["images"])
 
     def _lines(self, path: Path) -> Iterator[dict[str, Any]]:
         with path.open("rb") as file:

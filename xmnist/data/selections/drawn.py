@@ -56,8 +56,8 @@ def _of(labels: Tensor, label: str | int | None) -> Tensor:
     return torch.ones_like(labels, dtype=torch.bool) if label is None else labels == int(label)
 
 
-def _drawn(among: Tensor, count: int, seed: int, what: str) -> Tensor:
-    """Return `count` random rows where `among` (N,) is true; the seed of the draw also follows from `what`."""
+def _drawn(among: Tensor, count: int, seed: int, description: str) -> Tensor:
+    """Return `count` random rows where `among` (N,) is true; the seed of the draw also follows from `description`."""
     rows = among.nonzero()[:, 0]
-    generator = torch.Generator().manual_seed(derive_seed(seed, what))
-    return counted(rows[torch.randperm(len(rows), generator=generator)[:count]], count, what)
+    generator = torch.Generator().manual_seed(derive_seed(seed, description))
+    return counted(rows[torch.randperm(len(rows), generator=generator)[:count]], count, description)

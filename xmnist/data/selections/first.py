@@ -20,7 +20,7 @@ class PerClass(Selection):
 
     def rows(self, labels: Tensor, predicted: Tensor) -> Tensor:
         among = labels.unique() if self.label is None else labels[labels == int(self.label)][:1]
-        rows = [(labels == each).nonzero()[: self.count, 0] for each in among]
+        rows = [(labels == label).nonzero()[: self.count, 0] for label in among]
         if not rows:
             return torch.empty(0, dtype=torch.long)
         return counted(torch.cat(rows), self.count * len(rows), f"{self.count} of each class")
@@ -35,15 +35,15 @@ class Confusion(Selection):
     count: Annotated[int, whole(1), "how many"]
 
     def numbered(self, classes: Sequence[str]) -> Self:
-        own = super().numbered(classes)
-        if own.true == own.predicted:
+        resolved = super().numbered(classes)
+        if resolved.true == resolved.predicted:
             raise InputError("select=confusion needs two classes, but select.true and select.predicted are the same")
-        return own
+        return resolved
 
     def rows(self, labels: Tensor, predicted: Tensor) -> Tensor:
         rows = ((labels == int(self.true)) & (predicted == int(self.predicted))).nonzero()[:, 0]
-        what = f"of true class {self.true} and predicted class {self.predicted}"
-        return counted(rows[: self.count], self.count, what)
+        description = f"of true class {self.true} and predicted class {self.predicted}"
+        return counted(rows[: self.count], self.count, description)
 
 
 @selection("indices")

@@ -57,8 +57,8 @@ class Cluttered(Dataset):
                 for start in range(0, len(digits), CHUNK)
             ]
             images, ink, boxes = (torch.cat(column) for column in zip(*placed, strict=True))
-            shown = ink if self.masks == "pixels" else box_masks(boxes, images.shape)
-            out.append(Split(images, digits.labels, shown, boxes))
+            masks = ink if self.masks == "pixels" else box_masks(boxes, images.shape)
+            out.append(Split(images, digits.labels, masks, boxes))
         return out[0], out[1], self.info()
 
 
@@ -88,44 +88,44 @@ def _placed(
     digits: Split, rows: slice, random: torch.Generator, size: int, fragments: int, piece: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Some of the digits on their canvases: images, ink (N, 1, H, W) and its boxes (N, 1, 4)."""
-    own = digits[rows]
-    n, edge = len(own), own.images.shape[-1]
+    batch = digits[rows]
+    n, edge = len(batch), batch.images.shape[-1]
     room = size - edge + 1
-    place = torch.randint(room, (2, n), generator=random)
-    ink = own.images >= INK if own.masks is None else own.masks
-    mask = _pasted(ink.float(), place, size) > 0
-    canvas = _pasted(own.images, place, size)
+    positions = torch.randint(room, (2, n), generator=random)
+    ink = batch.images >= INK if batch.masks is None else batch.masks
+    mask = _pasted(ink.float(), positions, size) > 0
+    canvas = _pasted(batch.images, positions, size)
     for _ in range(fragments):
-        other = _of_another_class(digits.labels, own.labels, random)
+        fragment_rows = _of_another_class(digits.labels, batch.labels, random)
         corner = torch.randint(edge - piece + 1, (2, n), generator=random)
         cut = torch.arange(piece)
         pieces = digits.images[
-            other[:, None, None], 0, (corner[0, :, None] + cut)[:, :, None], (corner[1, :, None] + cut)[:, None]
+            fragment_rows[:, None, None], 0, (corner[0, :, None] + cut)[:, :, None], (corner[1, :, None] + cut)[:, None]
         ]
         where = torch.randint(size - piece + 1, (2, n), generator=random)
         canvas = torch.maximum(canvas, _pasted(pieces[:, None], where, size))
     return canvas, mask, _around(mask)
 
 
-def _pasted(images: Tensor, place: Tensor, size: int) -> Tensor:
-    """Images (N, 1, h, w) on black canvases (N, 1, size, size), their upper left corners at `place` (2, N)."""
+def _pasted(images: Tensor, positions: Tensor, size: int) -> Tensor:
+    """Images (N, 1, h, w) on black canvases (N, 1, size, size), their upper left corners at `positions` (2, N)."""
     n, _, height, width = images.shape
     canvas = images.new_zeros(n, 1, size, size)
-    rows, columns = place[0, :, None] + torch.arange(height), place[1, :, None] + torch.arange(width)
+    rows, columns = positions[0, :, None] + torch.arange(height), positions[1, :, None] + torch.arange(width)
     canvas[torch.arange(n)[:, None, None], 0, rows[:, :, None], columns[:, None]] = images[:, 0]
     return canvas
 
 
-def _of_another_class(labels: Tensor, own: Tensor, random: torch.Generator) -> Tensor:
-    """A random row of `labels` for each of `own`, with another label."""
+def _of_another_class(labels: Tensor, excluded: Tensor, random: torch.Generator) -> Tensor:
+    """A random row of `labels` for each of `excluded`, with another label."""
     order = labels.argsort(stable=True)
     counts = labels.bincount(minlength=int(labels.max()) + 1)
     if len(labels) == int(counts.max()):
         raise InputError("cluttered images need digits of two classes at least")
     starts = counts.cumsum(0) - counts
-    others = len(labels) - counts[own]
-    drawn = (torch.rand(len(own), generator=random, dtype=torch.float64) * others).long()
-    return order[torch.where(drawn < starts[own], drawn, drawn + counts[own])]
+    candidate_counts = len(labels) - counts[excluded]
+    drawn = (torch.rand(len(excluded), generator=random, dtype=torch.float64) * candidate_counts).long()
+    return order[torch.where(drawn < starts[excluded], drawn, drawn + counts[excluded])]
 
 
 def _around(mask: Tensor) -> Tensor:

@@ -139,12 +139,12 @@ class Published(Dataset):
             for path in created:
                 with suppress(OSError):
                     path.rmdir()
-            there = files.alike(missing, data_dir)
-            way = f"{'unpack and rename' if there.suffix == '.gz' else 'rename'} it" if there else ""
-            seen = f" (there is {there}: {way})" if there else ""
-            drawn = ", ".join(each.name for each in DATASETS.values() if each.drawn)
+            similar = files.alike(missing, data_dir)
+            way = f"{'unpack and rename' if similar.suffix == '.gz' else 'rename'} it" if similar else ""
+            hint = f" (there is {similar}: {way})" if similar else ""
+            drawn = ", ".join(declaration.name for declaration in DATASETS.values() if declaration.drawn)
             raise InputError(
-                f"{self.name}: {missing} is missing{seen} and cannot be fetched ({_line(error)[:160]}); put its files "
+                f"{self.name}: {missing} is missing{hint} and cannot be fetched ({_line(error)[:160]}); put its files "
                 f"there, name their folder with data_dir= or XMNIST_DATA, or use a built-in data set: {drawn}"
             ) from None
 

@@ -103,17 +103,17 @@ class Folder(Dataset):
         """The same folder with its digest; where it is gone, one that is given is believed: a finished run is found."""
         if not self.present(""):
             return self
-        found = fingerprint.of_folder(self.path)
-        if self.fingerprint not in (None, found):
+        digest = fingerprint.of_folder(self.path)
+        if self.fingerprint not in (None, digest):
             raise InputError(
-                f"dataset.path={self.path} has the fingerprint {found}, not dataset.fingerprint={self.fingerprint}"
+                f"dataset.path={self.path} has the fingerprint {digest}, not dataset.fingerprint={self.fingerprint}"
             )
-        return replace(self, fingerprint=found)
+        return replace(self, fingerprint=digest)
 
     def identity(self) -> Options:
         """Return name and options for the names of runs: the content of the folder identifies a run, not its path."""
-        own = super().identity()
-        return {key: value for key, value in own.items() if key != "path"} if self.fingerprint else own
+        options = super().identity()
+        return {key: value for key, value in options.items() if key != "path"} if self.fingerprint else options
 
     @property
     def augmented(self) -> bool:
@@ -155,14 +155,14 @@ class Folder(Dataset):
         facts, listing = self.info(), listed(self.path)
         kind = _kind(listing, self.masks)
         unread = [path.name for paths in listing.left_out.values() for path in paths]
-        told = [listing.line(kind) + (f" ({', '.join(unread)})" if 0 < len(unread) <= NAMED else "")]
-        log.info("%s", told[0])
+        lines = [listing.line(kind) + (f" ({', '.join(unread)})" if 0 < len(unread) <= NAMED else "")]
+        log.info("%s", lines[0])
         objects = tuple(self.objects) if self.objects is not None else None
         files = Files(listing.entries, facts.shape, kind, self.size is None, self.background, objects)
         files, notes = files.checked()
         labels = torch.tensor([facts.classes.index(entry.label) for entry in listing.entries])
         held = _held(listing, labels, facts, self.test, self.seed)
-        told += [f"{count} images {what}" for what, count in notes.items()] + _twice(listing, held.tolist())
+        lines += [f"{count} images {change}" for change, count in notes.items()] + _twice(listing, held.tolist())
         numbers = facts.shape[0] * facts.shape[1] * facts.shape[2]
         large = 4 * numbers * len(labels) > IN_MEMORY if self.stream is None else self.stream
         whole = Streamed.of(files, labels, self.workers)
@@ -174,13 +174,13 @@ class Folder(Dataset):
         if not large:
             learnt, tested = learnt if self.aug_prob else learnt[:], tested[:]
             masked = [split.masks for split in (learnt, tested) if isinstance(split.masks, torch.Tensor)]
-            if empty := sum(int((~each.flatten(1).any(1)).sum()) for each in masked):
-                told.append(f"{empty} images have no pixel of an object at {facts.shape[1]}x{facts.shape[2]} pixels")
-        for line in told[1:]:
+            if empty := sum(int((~masks.flatten(1).any(1)).sum()) for masks in masked):
+                lines.append(f"{empty} images have no pixel of an object at {facts.shape[1]}x{facts.shape[2]} pixels")
+        for line in lines[1:]:
             log.warning("%s", line)
-        places = parts["test"].nonzero()[:, 0].tolist()
-        names = [listing.entries[place].image.relative_to(listing.root).as_posix() for place in places]
-        return learnt, tested, replace(facts, read=tuple(told), files=tuple(names))
+        indices = parts["test"].nonzero()[:, 0].tolist()
+        names = [listing.entries[index].image.relative_to(listing.root).as_posix() for index in indices]
+        return learnt, tested, replace(facts, read=tuple(lines), files=tuple(names))
 
 
 def _held(listing: Listing, labels: Tensor, facts: Info, test: float, seed: int) -> Tensor:
@@ -191,12 +191,12 @@ def _held(listing: Listing, labels: Tensor, facts: Info, test: float, seed: int)
     """
     if listing.split is not None:
         return torch.arange(len(labels)) >= listing.split
-    own = derive_seed(seed, "test images of a folder")
+    test_seed = derive_seed(seed, "test images of a folder")
     if not isinstance(test, int):
-        return stratified(labels, facts, test, own)
+        return stratified(labels, facts, test, test_seed)
     if test >= len(labels) - 1:
         raise InputError(f"dataset.test={test}: there are {len(labels)} images in all")
-    return few(labels, test, own)
+    return few(labels, test, test_seed)
 
 
 def _cut(among: Tensor, labels: Tensor, count: int | None, seed: int, name: str) -> Tensor:
@@ -218,21 +218,21 @@ def _cut(among: Tensor, labels: Tensor, count: int | None, seed: int, name: str)
 def _twice(listing: Listing, held: list[bool]) -> list[str]:
     """A line each, where the same file is both trained and tested on, or has two labels."""
     by_size = defaultdict[int, list[int]](list)
-    for place, entry in enumerate(listing.entries):
-        by_size[entry.image.stat().st_size].append(place)
+    for index, entry in enumerate(listing.entries):
+        by_size[entry.image.stat().st_size].append(index)
     groups = defaultdict[str, list[int]](list)
-    for places in by_size.values():
-        if len(places) > 1:
-            for place in places:
-                groups[fingerprint.of_file(listing.entries[place].image)].append(place)
-    alike = [places for places in groups.values() if len(places) > 1]
-    both = [places for places in alike if len({held[place] for place in places}) > 1]
-    labels = [places for places in alike if len({listing.entries[place].label for place in places}) > 1]
+    for indices in by_size.values():
+        if len(indices) > 1:
+            for index in indices:
+                groups[fingerprint.of_file(listing.entries[index].image)].append(index)
+    alike = [indices for indices in groups.values() if len(indices) > 1]
+    both = [indices for indices in alike if len({held[index] for index in indices}) > 1]
+    labels = [indices for indices in alike if len({listing.entries[index].label for index in indices}) > 1]
     lines = []
-    for found, what in ((both, "are both trained and tested on"), (labels, "have two labels")):
-        if found:
-            first = [listing.entries[place].image.relative_to(listing.root).as_posix() for place in found[0][:2]]
-            lines.append(f"{len(found)} pictures {what}, such as {' = '.join(first)}")
+    for duplicates, description in ((both, "are both trained and tested on"), (labels, "have two labels")):
+        if duplicates:
+            first = [listing.entries[index].image.relative_to(listing.root).as_posix() for index in duplicates[0][:2]]
+            lines.append(f"{len(duplicates)} pictures {description}, such as {' = '.join(first)}")
     return lines
 
 
@@ -243,13 +243,13 @@ def _kind(listing: Listing, masks: str) -> str:
         InputError: masks were asked for, and an image has none.
     """
     entries = listing.entries
-    there = {"images": [bool(e.masks) for e in entries], "boxes": [e.boxes is not None for e in entries]}
+    available = {"images": [bool(e.masks) for e in entries], "boxes": [e.boxes is not None for e in entries]}
     if masks == "auto":
-        return next((kind for kind, found in there.items() if all(found)), "none")
-    if masks in there and not all(there[masks]):
-        missing = entries[there[masks].index(False)].image
+        return next((kind for kind, flags in available.items() if all(flags)), "none")
+    if masks in available and not all(available[masks]):
+        missing = entries[available[masks].index(False)].image
         file = "mask" if masks == "images" else "XML file"
         raise InputError(
-            f"dataset.masks={masks}: {missing} has no {file} ({there[masks].count(False)} images have none)"
+            f"dataset.masks={masks}: {missing} has no {file} ({available[masks].count(False)} images have none)"
         )
     return masks

@@ -57,8 +57,8 @@ class Glyphs(Dataset):
                 rows = slice(start, min(start + CHUNK, count))
                 size = rows.stop - rows.start
                 style = torch.randint(templates.shape[1], (size,), generator=random)
-                place = _places(size, self.rotation, self.shear, self.zoom, self.shift, random)
-                grid = F.affine_grid(place, [size, 1, FINE, FINE], align_corners=False)
+                transforms = _transforms(size, self.rotation, self.shear, self.zoom, self.shift, random)
+                grid = F.affine_grid(transforms, [size, 1, FINE, FINE], align_corners=False)
                 drawn = F.grid_sample(templates[labels[rows], style, None], grid, align_corners=False)
                 clean = F.avg_pool2d(drawn, 2)
                 masks[rows] = clean >= 0.3  # half would break the thinnest strokes
@@ -88,7 +88,9 @@ def _templates() -> Tensor:
     return torch.from_numpy(out)
 
 
-def _places(count: int, rotation: float, shear: float, zoom: float, shift: float, random: torch.Generator) -> Tensor:
+def _transforms(
+    count: int, rotation: float, shear: float, zoom: float, shift: float, random: torch.Generator
+) -> Tensor:
     """Random affine maps from image to template, (count, 2, 3) in the coordinates of `affine_grid`."""
 
     def uniform(limit: float) -> Tensor:

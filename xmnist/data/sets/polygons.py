@@ -99,8 +99,8 @@ class Polygons(Dataset):
         if self.vertices[0] > self.vertices[1]:
             raise InputError(f"dataset.vertices must be [least,most], got [{','.join(map(str, self.vertices))}]")
         share, start = self.targets, self.start_index
-        found = None if share is None else math.floor((start + self.train) * share) - math.floor(start * share)
-        if found is not None and not 2 <= found <= self.train - 2:
+        positives = None if share is None else math.floor((start + self.train) * share) - math.floor(start * share)
+        if positives is not None and not 2 <= positives <= self.train - 2:
             raise InputError(f"dataset.targets={share}: of {self.train} training images, both classes need at least 2")
         if not _distractors(self):
             raise InputError(
@@ -127,9 +127,9 @@ def draw(drawing: Polygons, count: int, seed: int) -> Split:
     for chunk in range(start // CHUNK, (start + count - 1) // CHUNK + 1):
         part, offset = _chunk(drawing, chunk, seed), chunk * CHUNK - start
         kept = slice(max(0, -offset), min(CHUNK, count - offset))
-        own = (part.images, part.labels, part.masks, part.boxes)
-        columns = columns or [c.new_empty(count, *c.shape[1:]) for c in own if c is not None]
-        for filled, column in zip(columns, own, strict=True):
+        part_columns = (part.images, part.labels, part.masks, part.boxes)
+        columns = columns or [c.new_empty(count, *c.shape[1:]) for c in part_columns if c is not None]
+        for filled, column in zip(columns, part_columns, strict=True):
             assert column is not None
             filled[kept.start + offset : kept.stop + offset] = column[kept]
     return Split(*columns)
@@ -170,19 +170,19 @@ def _labels(share: float | None, first: int, random: torch.Generator) -> Tensor:
 def _chosen(drawing: Polygons, labels: Tensor, random: torch.Generator) -> _Scene:
     """Return the shapes of each image, targets first, still without a position."""
     n, most = len(labels), 19 if drawing.shapes == -1 else drawing.shapes
-    own = torch.tensor([drawing.against or drawing.target, drawing.target])
+    class_polygons = torch.tensor([drawing.against or drawing.target, drawing.target])
     kinds = _distractors(drawing)
     kind = torch.tensor(kinds)[torch.randint(len(kinds), (n, most), generator=random)]
     further = torch.rand(n, most, generator=random) < (0.5 if drawing.simplified else 0)
     further[:, 0] = True
     target = further & (labels[:, None].bool() | (drawing.against is not None))
-    kind = torch.where(target[..., None], own[labels][:, None], kind)
+    kind = torch.where(target[..., None], class_polygons[labels][:, None], kind)
     number = torch.randint(1, 20, (n, 1), generator=random) if drawing.shapes == -1 else torch.full((n, 1), most)
-    there = torch.arange(most) < number
+    present = torch.arange(most) < number
     order = (~target).int().argsort(dim=1, stable=True)
     enclosed = target | (torch.rand(n, most, generator=random) < 0.5)
     return _Scene(
-        there=there.gather(1, order),
+        there=present.gather(1, order),
         target=target.gather(1, order),
         kind=kind.gather(1, order[..., None].expand(-1, -1, 2)),
         x=torch.zeros(n, most, dtype=torch.long),
@@ -206,8 +206,8 @@ def _placed(drawing: Polygons, scene: _Scene, random: torch.Generator) -> _Scene
     n, most = scene.there.shape
     for shape in range(most):
         radius, before = scene.radius[:, shape, None], slice(shape)
-        place = torch.rand(2, n, drawing.tries, generator=random) * (drawing.size - 2 * radius)
-        x, y = place.long() + radius
+        corners = torch.rand(2, n, drawing.tries, generator=random) * (drawing.size - 2 * radius)
+        x, y = corners.long() + radius
         apart = (x[..., None] - scene.x[:, None, before]) ** 2 + (y[..., None] - scene.y[:, None, before]) ** 2
         near = apart < (radius[..., None] + scene.radius[:, None, before] + 2) ** 2
         spoils = scene.target[:, None, before] | scene.target[:, shape, None, None]
@@ -232,7 +232,7 @@ def _painted(drawing: Polygons, scene: _Scene, random: torch.Generator) -> tuple
     for shape in range(most):
         rows, columns = scene.y[:, shape, None] + offsets, scene.x[:, shape, None] + offsets
         inside = ((rows >= 0) & (rows < size))[:, :, None] & ((columns >= 0) & (columns < size))[:, None]
-        there = inside & scene.there[:, shape, None, None]
+        drawable = inside & scene.there[:, shape, None, None]
         window = (
             torch.arange(n)[:, None, None],
             rows.clamp(0, size - 1)[:, :, None],
@@ -240,19 +240,19 @@ def _painted(drawing: Polygons, scene: _Scene, random: torch.Generator) -> tuple
         )
         radius, angle, enclosed = (t[:, shape] for t in (scene.radius, scene.angle, scene.enclosed))
         p, q = scene.kind[:, shape].T
-        layers = [(p, q, torch.where(enclosed, INNER * radius, radius.float()), colours[:, shape, 0], there)]
+        layers = [(p, q, torch.where(enclosed, INNER * radius, radius.float()), colours[:, shape, 0], drawable)]
         if drawing.outside is not None:
             around = torch.full_like(p, drawing.outside[0]), torch.full_like(q, drawing.outside[1])
-            layers.insert(0, (*around, radius.float(), colours[:, shape, 1], there & enclosed[:, None, None]))
-        covered = torch.zeros_like(there)
-        for p, q, reach_of, colour, shown in layers:
+            layers.insert(0, (*around, radius.float(), colours[:, shape, 1], drawable & enclosed[:, None, None]))
+        covered = torch.zeros_like(drawable)
+        for p, q, reach_of, colour, area in layers:
             outwards = _outwards(p, q, reach_of, angle, offsets)
             share = 0.5 - outwards if drawing.fill else 1 - (outwards + 0.5).abs()
-            share = share.clamp(0, 1) * shown
+            share = share.clamp(0, 1) * area
             ground = images.permute(0, 2, 3, 1)[window]
             painted = ground + share[..., None] * (colour[:, None, None] - ground)
             _put(images, window, painted, inside)
-            covered |= (outwards <= 0) & shown
+            covered |= (outwards <= 0) & area
         mask = torch.where(covered, scene.target[:, shape, None, None], pixels[:, 0][window])
         _put(pixels, window, mask[..., None], inside)
     if drawing.noise:

@@ -49,8 +49,8 @@ class ResNet(Classifier):
         return model
 
 
-for each in (18, 34, 50, 101, 152):
+for depth in (18, 34, 50, 101, 152):
 
-    @classifier(f"resnet{each}", layers=LAYERS, depth=each)
+    @classifier(f"resnet{depth}", layers=LAYERS, depth=depth)
     class PretrainedResNet(Pretrained, ResNet):
         """torchvision's ResNet of one depth, which can be initialised from trained weights."""

@@ -33,10 +33,10 @@ def resnet10(
     from xmnist.models.layers import Normalize, normed_convolution, sequence
 
     parts: dict[str, nn.Module] = {"normalize": Normalize(shape[0]), "stem": normed_convolution(shape[0], width, 1)}
-    for place in range(4):
-        inputs, outputs = width << max(place - 1, 0), width << place
+    for index in range(4):
+        inputs, outputs = width << max(index - 1, 0), width << index
         zeros = nn.ConstantPad3d((0, 0, 0, 0, 0, outputs - inputs), 0.0)  # behind the channels
-        halving = nn.Sequential(nn.AvgPool2d(2, ceil_mode=True), zeros) if place else None
-        parts[f"block{place + 1}"] = BasicBlock(inputs, outputs, 2 if place else 1, halving)
+        halving = nn.Sequential(nn.AvgPool2d(2, ceil_mode=True), zeros) if index else None
+        parts[f"block{index + 1}"] = BasicBlock(inputs, outputs, 2 if index else 1, halving)
     logits = nn.Linear(8 * width, classes, bias=False)
     return sequence(**parts, pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(), logits=logits)

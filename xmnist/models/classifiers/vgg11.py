@@ -11,7 +11,7 @@ STRIDES = (2, 2, 1, 2, 1, 2, 1, 2)
 
 @classifier(
     "vgg11",
-    layers=(*(f"conv{place}" for place in range(1, 9)), "logits"),
+    layers=(*(f"conv{number}" for number in range(1, 9)), "logits"),
     gates=("conv1.2", "conv3.2", "conv5.2", "conv7.2"),
     least=16,
 )
@@ -30,8 +30,8 @@ def vgg11(shape: Shape, classes: int, *, dropout: DropoutRate) -> nn.Module:
     return sequence(
         normalize=Normalize(channels),
         **{
-            f"conv{place + 1}": normed_convolution(widths[place], widths[place + 1], stride)
-            for place, stride in enumerate(STRIDES)
+            f"conv{index + 1}": normed_convolution(widths[index], widths[index + 1], stride)
+            for index, stride in enumerate(STRIDES)
         },
         flatten=nn.Flatten(),
         dropout=Dropout(dropout),

@@ -34,8 +34,8 @@ class Evaluation(ModelDeclaration):
 
     def options(self) -> Options:
         """Return the options of the decoder and its kind; the remaining ones belong to other decoders."""
-        own = super().options()
-        return {key: own[key] for key in (*MODELS[self.of].keys, "of")}
+        options = super().options()
+        return {key: options[key] for key in (*MODELS[self.of].keys, "of")}
 
     @property
     def judged(self) -> ModelDeclaration:

@@ -11,8 +11,8 @@ from xmnist.training.objectives.base import OBJECTIVES, Task, TrainingContext
 
 __all__ = ["Task", "TrainingContext", "tasks"]
 
-for _each in iter_modules(__path__):
-    import_module(f"{__name__}.{_each.name}")
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
 
 
 def tasks(context: TrainingContext) -> list[Task]:

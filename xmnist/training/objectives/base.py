@@ -119,8 +119,8 @@ class TrainingContext:
     @property
     def decoding(self) -> dict[str, Any]:
         """The layer that it decodes, with what chooses the units in it."""
-        own = self.settings
-        return {"layer": own.layer, "neurons": own.neurons, "seed": own.seed}
+        settings = self.settings
+        return {"layer": settings.layer, "neurons": settings.neurons, "seed": settings.seed}
 
     def fresh(self, network: nn.Module | None = None) -> nn.Module:
         """Return a fresh network, by default the classifier of the settings, normalised to the training images."""

@@ -18,8 +18,8 @@ from xmnist.training.objectives.decoding import Codes, decoding, fresh_encoder
 @objective(kinds.ClaDec)
 def _of_cladec(model: kinds.ClaDec, context: TrainingContext) -> list[Task]:
     precision = context.precision
-    keep, own = partial(context.keep, precision), model.options() | context.decoding
-    return [cladec(context.basis, context.images, alpha=context.alpha, precision=precision, keep=keep, **own)]
+    keep, options = partial(context.keep, precision), model.options() | context.decoding
+    return [cladec(context.basis, context.images, alpha=context.alpha, precision=precision, keep=keep, **options)]
 
 
 @objective(kinds.RefAE)
@@ -75,8 +75,8 @@ def refae(
     It is trained on reconstruction alone; the explained classifier only judges its reconstructions.
     """
     encoder, first = fresh_encoder(fresh, layer, data)
-    own = _decoder(decoder, first, data, neurons, seed)
-    model, parts = nn.Sequential(encoder, own), (Part("encoder", fresh), Part("decoder", own))
+    decoder_network = _decoder(decoder, first, data, neurons, seed)
+    model, parts = nn.Sequential(encoder, decoder_network), (Part("encoder", fresh), Part("decoder", decoder_network))
 
     def loss(images: Tensor) -> Tensor:
         return losses.RECONSTRUCTION[reconstruction](images, model(images))
@@ -95,8 +95,8 @@ def _decoder(name: str, code: Tensor, data: Data, neurons: Neurons, seed: int) -
 
 def _judge(explained: nn.Module, reconstruct: Reconstruct, alpha: float, convention: str) -> Judge:
     def judge(part: Split, logits: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        made = reconstruct(part.images)
-        kept = batched(explained, made)
-        return made, columns(part.images, made, part.labels, logits, kept, alpha, convention)
+        reconstructions = reconstruct(part.images)
+        kept = batched(explained, reconstructions)
+        return reconstructions, columns(part.images, reconstructions, part.labels, logits, kept, alpha, convention)
 
     return judge

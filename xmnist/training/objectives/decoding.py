@@ -72,12 +72,12 @@ def decoding(
     def test(split: Split) -> dict[str, float]:
         total: dict[str, float] = {}
         for part in split.parts():
-            _, found = judge(part, batched(explained, part.images))
-            total = {name: total.get(name, 0.0) + values.sum().item() / len(split) for name, values in found.items()}
+            _, scores = judge(part, batched(explained, part.images))
+            total = {name: total.get(name, 0.0) + values.sum().item() / len(split) for name, values in scores.items()}
         return total
 
     def watch(split: Split) -> dict[str, float]:
-        found = test(split)
-        return {"loss": found.pop("total_loss"), **found}
+        scores = test(split)
+        return {"loss": scores.pop("total_loss"), **scores}
 
     return Task(model, loss, rows, test, watch, (), reconstruct, explained, judge, latent, parts=parts)

@@ -61,8 +61,8 @@ def joint(
         # Only the total is minimised; the others are scores, and need no gradient.
         return torch.stack([total, entropy.detach(), explained.detach(), accuracy])
 
-    def mean(images: Tensor, labels: Tensor, *others: Tensor) -> Tensor:
-        masks, maps = others[0] if hybrid else None, others[-1] if len(others) > hybrid else model.explainer(images)
+    def mean(images: Tensor, labels: Tensor, *extra: Tensor) -> Tensor:
+        masks, maps = extra[0] if hybrid else None, extra[-1] if len(extra) > hybrid else model.explainer(images)
         return measured(images, labels, masks, maps, data.class_weights)
 
     def watch(split: Split) -> dict[str, float]:
@@ -71,14 +71,14 @@ def joint(
             for part in split.parts():
                 maps = model.explainer(part.images)
                 # Without class weights, a mean over parts, weighted by their sizes, is that over the split.
-                each = measured(part.images, part.labels, part.masks, maps, None)
-                means += each.cpu().double() * len(part) / len(split)
+                part_means = measured(part.images, part.labels, part.masks, maps, None)
+                means += part_means.cpu().double() * len(part) / len(split)
         return dict(zip(("loss", *names), means.tolist(), strict=True))
 
     def test(split: Split) -> dict[str, float]:
-        found = watch(split)
-        entropy, explained = found["classification_loss"], found["explanation_loss"]
-        return {"accuracy": found["accuracy"], "loss": entropy, "explanation_loss": explained}
+        scores = watch(split)
+        entropy, explained = scores["classification_loss"], scores["explanation_loss"]
+        return {"accuracy": scores["accuracy"], "loss": entropy, "explanation_loss": explained}
 
     names = ("classification_loss", "explanation_loss", "accuracy")
     return Task(

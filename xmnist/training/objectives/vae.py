@@ -19,8 +19,8 @@ from xmnist.training.objectives.decoding import Codes, decoding, fresh_encoder
 
 @objective(kinds.VariationalClaDec)
 def _of_cladec_vae(model: kinds.VariationalClaDec, context: TrainingContext) -> list[Task]:
-    keep, own = partial(context.keep, "fp32"), model.options() | context.decoding
-    return [cladec_vae(context.basis, context.images, alpha=context.alpha, keep=keep, **own)]
+    keep, options = partial(context.keep, "fp32"), model.options() | context.decoding
+    return [cladec_vae(context.basis, context.images, alpha=context.alpha, keep=keep, **options)]
 
 
 @objective(kinds.RefVAE)
@@ -108,11 +108,13 @@ def _variational(
     @torch.no_grad()
     def judge(part: Split, logits: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         drawn, means, logvars = decoder.parts(encoder(part.images))
-        made = drawn.sigmoid()
-        found = columns(part.images, made, part.labels, logits, batched(explained, made), alpha, "sse")
+        reconstructions = drawn.sigmoid()
+        scores = columns(
+            part.images, reconstructions, part.labels, logits, batched(explained, reconstructions), alpha, "sse"
+        )
         error, kl = losses.bce(part.images, drawn), losses.kl(means, logvars)
-        total = torch.lerp(error, found["classification_loss"], alpha) + beta * kl
-        return made, found | {"reconstruction_bce": error, "kl": kl, "total_loss": total}
+        total = torch.lerp(error, scores["classification_loss"], alpha) + beta * kl
+        return reconstructions, scores | {"reconstruction_bce": error, "kl": kl, "total_loss": total}
 
     def reconstruct(images: Tensor) -> Tensor:
         return batched(lambda part: decoder(encoder(part)), images)
