@@ -7,6 +7,7 @@ after a change that is meant to change it.
 import hashlib
 import json
 import os
+import pickle
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ import torch
 
 from helpers import TINY, composed
 from xmnist.config import resolution
+from xmnist.config.settings import KINDS, of_plain
 from xmnist.runs import identity
 from xmnist.runs.store import WEIGHTS
 from xmnist.runtime import machine
@@ -46,11 +48,6 @@ def golden(name: str, found: Mapping[str, Any]) -> Any:
         known |= found
         path.write_text(json.dumps(known, indent=1) + "\n")
     return known
-
-
-def place(command: str) -> str:
-    stage, *words = shlex.split(command)
-    return identity.place(stage, resolution.resolve(composed(*words, stage=stage), stage))
 
 
 def hardware() -> str:
@@ -88,12 +85,20 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def test_every_command_names_the_run_that_it_named() -> None:
-    commands = json.loads((GOLDEN / "names.json").read_text())
-    found = {command: place(command) for command in commands}
+def test_every_command_names_the_run_that_it_named_and_its_settings_are_read_back() -> None:
+    found = {}
+    for command in json.loads((GOLDEN / "names.json").read_text()):
+        stage, *words = shlex.split(command)
+        settings = resolution.resolve(composed(*words, stage=stage), stage)
+        found[command] = identity.place(stage, settings)
+        plain = settings.plain()
+        again = of_plain(stage, plain)
+        assert type(again) is KINDS[stage] and json.dumps(again.plain()) == json.dumps(plain), command
+        assert of_plain(stage, again.plain()) == again == settings == pickle.loads(pickle.dumps(settings)), command
     assert len(found) >= 50 and found == golden("names", found)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread", "undrawn")
 def test_every_kind_of_model_has_the_weights_that_it_had(settings: Settings) -> None:
     found = weights(settings)

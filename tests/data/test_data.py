@@ -159,6 +159,7 @@ def test_images_are_resized_to_their_nearest_pixels(
     torch.testing.assert_close(whole.test.images[2], torch.from_numpy(np.stack(each)).float() / 255)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_original_settings_train_on_cifar(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Callable[..., dict[str, Any]]
 ) -> None:

@@ -378,6 +378,7 @@ def killed(own: resolution.Settings, at: int) -> None:
 
 
 @pytest.mark.parametrize(("at", "rates"), [(2, "[0,0.01,0.01]"), (4, "[0.05,0,0.01]")])
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_killed_in_any_phase_ends_as_if_it_had_not_been(
     settings: Settings, tmp_path: Path, at: int, rates: str
 ) -> None:

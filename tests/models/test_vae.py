@@ -434,6 +434,7 @@ def test_the_finished_reference_joins_the_picture(settings: Settings, monkeypatc
 
 
 @pytest.mark.parametrize("model", ["cladec_vae", "refvae"])
+@pytest.mark.usefixtures("undrawn")
 def test_a_training_that_was_stopped_ends_bit_for_bit_alike(
     settings: Settings, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -101,6 +101,7 @@ def test_the_command_as_a_user_types_it(xmnist: Xmnist, tmp_path: Path) -> None:
     assert (folder / "summary.md").read_text() in again.stdout
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_rows_are_observations_and_the_summary_their_means(evaluated: Evaluated) -> None:
     run = evaluated("explainer=[saliency,gradcam]", "metric=[classification,aopc,pompom,localisation]")
     names = ["random", "sobel", "otsu", "saliency", "gradcam"]
@@ -177,6 +178,7 @@ def test_decoders_are_measured_on_all_test_images_and_by_fresh_classifiers(
     assert summary.loc["classifier", "reconstruction_sse"] == 0 and summary.loc["classifier", "agreement"] == 1
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_an_evaluation_classifier_learns_from_reconstructions_alone(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -326,6 +328,7 @@ def test_several_targets_are_told_to_be_a_sweep(evaluated: Evaluated) -> None:
         evaluated("explainer=saliency", "metric=aopc", "target=[predicted,label]")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_joint_models_map_is_measured_for_the_target_like_any_other(
     evaluated: Evaluated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -387,6 +390,7 @@ def test_the_exit_code_says_that_something_failed(
     assert "| saliency" in said.out and "failed: explainer sobel" in said.out
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_several_seeds_have_a_summary_of_their_own(
     evaluated: Evaluated, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -535,6 +539,7 @@ def test_a_ladder_of_layers(evaluated: Evaluated, monkeypatch: pytest.MonkeyPatc
         assert list(series.x) == [0, 1] and list(series.y) == pytest.approx(expected)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_differences_of_several_layers_and_alphas_are_in_every_table(evaluated: Evaluated) -> None:
     small = ("metrics.aopc.patch=14", "metrics.aopc.fill=black", "trainer.epochs=1")
     words = ("metric=aopc", *small, "layer=[dense,conv]", "alpha=[0,0.5]")

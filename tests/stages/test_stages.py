@@ -105,6 +105,7 @@ def loaded(settings: resolution.Settings) -> Data:
     return data.load(settings.dataset, settings.data_dir, settings.seed)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_saved_weights_give_the_reported_figures(settings: Settings) -> None:
     own = settings(*TINY, "model=classifier")
     reported = train.main(own)
@@ -115,6 +116,7 @@ def test_the_saved_weights_give_the_reported_figures(settings: Settings) -> None
     assert right.float().mean().item() == pytest.approx(reported["accuracy"])
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_classifier_is_normalised_by_its_training_images(settings: Settings) -> None:
     own = settings(*TINY, "model=classifier")
     train.main(own)
@@ -125,6 +127,7 @@ def test_the_classifier_is_normalised_by_its_training_images(settings: Settings)
     assert state["normalize.std"].item() == pytest.approx(images.std().item(), rel=1e-5)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_test_set_is_not_trained_on(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Other test images, other figures, but the same weights."""
     own = settings(*TINY)
@@ -158,6 +161,7 @@ def test_a_list_of_alphas_trains_each_in_its_own_run(settings: Settings) -> None
     assert Run("train", several).finished() and len(list(folder.parent.iterdir())) == 3
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_alphas_share_the_codes_of_the_training_images(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     made, original = [], networks._codes
 
@@ -220,6 +224,7 @@ class Stop(BaseException):
 
 
 @pytest.mark.parametrize("model", ["classifier", "cladec", "refae"])
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_stopped_in_its_third_epoch_goes_on_there_bit_for_bit(
     settings: Settings, model: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -292,6 +297,7 @@ def other_network() -> dict[str, torch.Tensor]:
     return build("vgg_small", (3, 32, 32), 7, dropout=0.5).state_dict()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_checkpoint_of_another_network_in_a_finished_run_is_refused(
     xmnist: Xmnist, settings: Settings, tmp_path: Path
 ) -> None:
@@ -308,6 +314,7 @@ def test_a_checkpoint_of_another_network_in_a_finished_run_is_refused(
 
 
 @pytest.mark.parametrize("origin", ["another network", "another seed", "nowhere"])
+@pytest.mark.usefixtures("undrawn")
 def test_a_foreign_last_checkpoint_is_refused_and_nothing_is_written(
     settings: Settings, origin: str, xmnist: Xmnist, tmp_path: Path
 ) -> None:
@@ -331,6 +338,7 @@ def test_a_foreign_last_checkpoint_is_refused_and_nothing_is_written(
     assert train.main(settings(*TINY, "model=classifier", "force=true"))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_forced_run_that_was_stopped_goes_on(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     own = settings(*TINY, "model=classifier", "trainer.epochs=3")
     train.main(own)
@@ -351,6 +359,7 @@ def test_a_forced_run_that_was_stopped_goes_on(settings: Settings, monkeypatch: 
     assert epochs == [1, 2, 3, 0, 1, 2, 3, 0]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_a_killed_process_left_half_written_is_removed(settings: Settings) -> None:
     run = Run("train", settings(*TINY, "model=classifier"))
     run.path.mkdir(parents=True)
@@ -359,6 +368,7 @@ def test_what_a_killed_process_left_half_written_is_removed(settings: Settings) 
     assert not list(run.path.glob(".partial*"))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_models_of_one_seed_start_from_different_weights(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """A RefAE's encoder starts neither from the trained classifier nor from what that one started from."""
     starts = {}
@@ -378,6 +388,7 @@ def test_models_of_one_seed_start_from_different_weights(settings: Settings, mon
     assert not torch.equal(starts["refae"], trained["dense.0.weight"])
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_paper_trainer_trains(settings: Settings) -> None:
     figures = train.main(settings(*TINY, "trainer=paper", "layer=conv"))
     assert figures["epochs"] == 10 and figures["reconstruction_sse"] < 784
@@ -393,6 +404,7 @@ def test_train_missing_false_names_the_command_that_helps(settings: Settings) ->
     assert train.main(own)["epochs"] == 2
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_loss_that_is_not_finite_fails_the_run_and_keeps_the_last_good_state(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -437,6 +449,7 @@ def test_real_images_are_learnt(real_data: str, tmp_path: Path, settings: Settin
     assert decoded["reconstruction_sse"] < 20 and decoded["accuracy"] > 0.85
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_explained_classifier_is_frozen_and_judges_in_eval_mode(settings: Settings) -> None:
     own = settings(*TINY)
     missing.train([explained(own)])

@@ -214,6 +214,7 @@ def cli_like(settings: resolution.Settings) -> None:
 
 
 @pytest.mark.parametrize("room", [200_000, 0])
+@pytest.mark.usefixtures("undrawn")
 def test_a_full_disk_fails_the_run_and_says_so_and_room_lets_it_go_on(
     settings: Settings, tmp_path: Path, room: int, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -316,6 +317,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 @pytest.mark.parametrize("kind", ["finished", "stopped"])
+@pytest.mark.usefixtures("undrawn")
 def test_of_200_damaged_files_each_is_refused_or_made_again_and_none_is_used(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -84,7 +84,7 @@ def _card(run: Found, measured: Found | None, seeds: int) -> Card:
 
 
 def _data(run: Found, data: dict[str, Any], counts: dict[str, int]) -> dict[str, str]:
-    options, out = run.own.dataset.plain(), {"data set": run.dataset}
+    keys, out = run.own.dataset.plain(), {"data set": run.dataset}
     if data:
         height, width = data["shape"][1:]
         out["images"] = f"{height} x {width} pixels, {'gray' if data['shape'][0] == 1 else 'RGB'}, values from 0 to 1"
@@ -94,9 +94,9 @@ def _data(run: Found, data: dict[str, Any], counts: dict[str, int]) -> dict[str,
         out["read"] = "; ".join(data.get("read", []))
         if data["masks"]:
             out["ground truth"] = "masks of the objects"
-    out["validation"] = f"{100 * options['validation']:g} % of each class's training images, by the run's seed"
+    out["validation"] = f"{100 * keys['validation']:g} % of each class's training images, by the run's seed"
     out["settings"] = _options_text(
-        {key: value for key, value in options.items() if key not in ("validation", "path", "fingerprint")}
+        {key: value for key, value in keys.items() if key not in ("validation", "path", "fingerprint")}
     )
     return {name: text for name, text in out.items() if text}
 
