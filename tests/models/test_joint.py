@@ -335,6 +335,7 @@ def test_train_writes_phases_history_and_pictures(settings: Settings) -> None:
     assert {name.split(".")[0] for name in moved(second, last)} == {"explainer", "classifier"}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_each_phase_ends_with_its_best_epoch(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """The validation loss grows from epoch to epoch, so the first epoch of each phase is what the next begins with."""
     own = settings(*SMALL, "trainer.joint.epochs=[2,2,2]")

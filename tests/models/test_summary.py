@@ -147,6 +147,7 @@ def test_a_deep_resnet_has_its_named_layers_and_blocks() -> None:
     assert max(map(len, text.splitlines())) <= 110
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_training_is_the_same_without_the_table(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     words = (*TINY, "model=classifier", "alpha=null", "classifier=lenet_avgpool", "dataset.train=200")
     first = networks.train(settings(*words))
@@ -157,6 +158,7 @@ def test_a_training_is_the_same_without_the_table(settings: Settings, monkeypatc
     assert (second.path / "model.pt").read_bytes() == weights
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_finished_run_does_without_its_table(settings: Settings) -> None:
     run = networks.train(settings(*TINY, "model=classifier", "alpha=null", "trainer.epochs=1", "dataset.train=200"))
     (run.path / "model.txt").unlink()  # as for pictures: it can be made again, and nothing is computed from it

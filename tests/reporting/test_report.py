@@ -139,6 +139,7 @@ def paged(tmp_path: Path, *words: str) -> tuple[Path, Any]:
     return path, Parsed(path).data()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_the_stages_write_is_on_the_page(settings: Settings, tmp_path: Path) -> None:
     train.main(settings(*TINY, "model=classifier"))
     for stage, module, words in (

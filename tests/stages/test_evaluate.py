@@ -141,6 +141,7 @@ def test_rows_are_observations_and_the_summary_their_means(evaluated: Evaluated)
     assert roc["area"].unique() == pytest.approx(report.loc["micro", "auc"])
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_controls_can_be_switched_off(evaluated: Evaluated, settings: Settings) -> None:
     run = evaluated("explainer=saliency", "metric=aopc", "controls=false")
     summary = table(run, "summary")
@@ -199,6 +200,7 @@ def test_an_evaluation_classifier_learns_from_reconstructions_alone(
     assert "model=evaluation" in command and "alpha=0.5" in command
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_without_evaluation_accuracy_nothing_is_trained_for_it(evaluated: Evaluated, settings: Settings) -> None:
     run = evaluated("explainer=refae", "metric=reconstruction", "metrics.reconstruction.evaluation_accuracy=false")
     assert "evaluation_accuracy" not in table(run, "summary")
@@ -339,6 +341,7 @@ def test_a_joint_models_map_is_measured_for_the_target_like_any_other(
     assert asked == ["label"] * 5
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_metrics_of_all_test_images_choose_none(
     settings: Settings, evaluated: Evaluated, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -354,6 +357,7 @@ def test_metrics_of_all_test_images_choose_none(
     assert table(run, "summary")["accuracy"].notna().all()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_fails_stands_in_its_cell_and_the_others_go_on(
     settings: Settings, evaluated: Evaluated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -425,6 +429,7 @@ def test_several_seeds_have_a_summary_of_their_own(
     assert not place.exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_batches_make_no_other_run_and_metrics_do(settings: Settings) -> None:
     def name(*overrides: str) -> str:
         return Run("evaluate", settings(*TINY, *overrides, stage="evaluate")).path.name
@@ -511,6 +516,7 @@ def test_experiments_say_what_is_measured(settings: Settings, experiment: str, m
         assert not hasattr(settings(f"+experiment={experiment}", stage=stage), "metrics")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_nothing_is_selected(settings: Settings) -> None:
     words = ("dataset.train=300", "metric=aopc", "explainer=sobel", "select=confusion", "select.true=3")
     own = settings(*QUICK, *words, stage="evaluate")

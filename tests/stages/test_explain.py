@@ -97,6 +97,7 @@ def test_the_command_as_a_user_types_it(xmnist: Xmnist, tmp_path: Path) -> None:
     assert f"already done: {classifier.relative_to(tmp_path / 'work')}" in repeated.stdout
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_arrays_are_what_the_explainers_say(settings: Settings, explained: Explained) -> None:
     folder, arrays = explained("explainer=[saliency,lrp]", "select=misclassified", "select.count=3")
     own = settings(*TINY, "model=classifier")
@@ -117,6 +118,7 @@ def test_the_arrays_are_what_the_explainers_say(settings: Settings, explained: E
     np.testing.assert_allclose([float(row["probability"]) for row in table(folder)], sure.detach(), atol=1e-5)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_every_alpha_has_a_row_and_an_array(settings: Settings, explained: Explained) -> None:
     train.main(settings(*TINY, "alpha=0.5"))
     trained = list((Path(settings().out_dir) / "train" / "glyphs" / "cladec").iterdir())
@@ -132,6 +134,7 @@ def test_every_alpha_has_a_row_and_an_array(settings: Settings, explained: Expla
     np.testing.assert_allclose(arrays["cladec,alpha=0.5"], task.reconstruct(images.test.images[[5, 2]]), atol=1e-5)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_target_is_the_predicted_or_the_true_class(explained: Explained) -> None:
     common = ("explainer=[saliency,integrated_gradients]", "select=misclassified", "select.count=2")
     predicted, label, both = (
@@ -192,6 +195,7 @@ def test_all_heatmap_explainers_from_one_command(settings: Settings) -> None:
     assert len(different) == len(maps) - 1
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_resnet18_can_be_trained_and_explained(explained: Explained) -> None:
     _, arrays = explained(
         *("classifier=resnet18", "explainer=[cam,lrp,deeplift]", "select.count=1", "dataset.train=200"),

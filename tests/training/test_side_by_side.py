@@ -131,6 +131,7 @@ def test_a_command_with_several_jobs_knows_them_all(settings: Settings, monkeypa
     assert train.planned == [settings(*TINY, f"alpha={alpha}") for alpha in (0, 0.5)]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_explainers_that_need_several_networks_have_them_trained_together(settings: Settings, here: list[Any]) -> None:
     words = ("explainer=[refae,cladec]", "alpha=[0,0.5]", "metric=reconstruction")
     explaining.scene(settings(*TINY, *words, "metrics.reconstruction.evaluation_accuracy=true", stage="evaluate"))
