@@ -80,6 +80,16 @@ def test_a_kind_of_model_is_one_file_too(xmnist: Xmnist, folder: Path) -> None:
     assert "Denoising autoencoder of layer conv: vgg_small on glyphs" in page
 
 
+def test_an_installed_package_announces_a_module(xmnist: Xmnist, folder: Path) -> None:
+    shutil.move(folder / "denoising.py", folder / "denoising_of_mine.py")
+    about = folder / "mine-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[xmnist]\nmodels = denoising_of_mine\n")
+    shown = xmnist("train", *TINY, "model=denoising", "alpha=null", "--cfg", "job", fresh=True, PYTHONPATH=str(folder))
+    assert shown.returncode == 0 and "noise: 0.2" in shown.stdout, shown.stderr
+
+
 def test_an_edited_file_is_another_run_and_the_same_one_is_found(xmnist: Xmnist, folder: Path) -> None:
     words = ("explain", "plugins=rise.py", *TINY, "model=classifier", "explainer=rise", "select.count=1")
     assert xmnist(*words).returncode == 0 and "already done" in xmnist(*words).stdout
@@ -137,6 +147,16 @@ WRONG = {
     "closed": (
         "from xmnist.training.schedules.base import schedule\n@schedule('mine')\nclass A:\n    pass\n",
         "plugins={file}: schedule 'mine': a plug-in cannot declare one",
+    ),
+    "another's objective": (
+        "import xmnist\nfrom xmnist.models.kinds.cladec import RefAE\n"
+        "@xmnist.objective(RefAE)\ndef mine(model, context):\n    pass\n",
+        "plugins={file}: objective of RefAE: it must be declared by @xmnist.model in the same file",
+    ),
+    "an explained kind": (
+        "import xmnist\nfrom xmnist.models.kinds.classifier import Classifier\n"
+        "@xmnist.model('mine', explained=True)\nclass A(Classifier):\n    pass\n",
+        "plugins={file}: model 'mine': a plug-in's kind of model decodes a layer of a classifier in one phase",
     ),
     "no default": (
         HEAD + "@xmnist.explainer('mine')\nclass A(xmnist.Heatmap):\n    samples: int\n",

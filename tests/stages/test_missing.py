@@ -1,10 +1,13 @@
 """What a command stands on is made first, in order, and only what is missing."""
 
+import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from helpers import TINY
 from xmnist.config import resolution
 from xmnist.config.derived import evaluation, needed
 from xmnist.runs import claims, graph
@@ -61,6 +64,18 @@ def test_a_decoder_of_weights_that_are_gone_is_trained_again_only_for_other_ones
     (classifier.path / "status.json").unlink()
     missing.train([classifier.settings, decoder.settings, evaluation(decoder.settings)])
     assert made[2:] == [["classifier"], *([] if same else [["cladec"]]), ["evaluation"]]
+
+
+def test_a_finished_decoder_is_drawn_again_after_its_classifier_was_removed(settings: Settings) -> None:
+    own = settings(*TINY)
+    train.main(own)
+    classifier = Run("train", own).bases()[0]
+    before, weights = Run("train", own).status()["files"]["model.pt"], (classifier.path / "model.pt").read_bytes()
+    shutil.rmtree(classifier.path)
+    train.main(replace(own, format=["png", "svg"]))
+    assert (Run("train", own).path / "examples.svg").is_file() and classifier.finished()
+    assert (classifier.path / "model.pt").read_bytes() == weights
+    assert Run("train", own).status()["files"]["model.pt"] == before
 
 
 def test_a_classifier_that_fails_leaves_nothing_of_the_decoder(

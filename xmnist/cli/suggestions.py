@@ -22,13 +22,13 @@ ALIASES = {
 def meant(word: str) -> str | None:
     """Return the dotted key for a part of it, or for another tool's name of it; None if there is none."""
     word = word.lower().replace("-", "_")
-    known = {key: key for key in (*COMMON, *loss_weights(), "explainer", "metric", *COMPONENTS)}
-    for where, rules in (
-        ("trainer", TRAINING),
-        *((group, options) for group in COMPONENTS for options in rules_of(group).values()),
-    ):
-        known = {key: f"{where}.{key}" for key in rules} | known
-    for where, declared in (("metrics", METRICS.values()), ("explainers", EXPLAINERS.values())):
-        known = {key: f"{where}.{component.name}.{key}" for component in declared for key in component.keys} | known
+    known = {key: f"trainer.{key}" for key in TRAINING}
+    known |= {key: key for key in (*COMMON, *loss_weights(), "explainer", "metric", *COMPONENTS)}
+    if word in ALIASES or nearest(word, known):  # the options of components, which take time to import, are not asked
+        return ALIASES.get(word) or known.get(word) or known[str(nearest(word, known))]
+    for group in COMPONENTS:
+        known = {key: f"{group}.{key}" for options in rules_of(group).values() for key in options} | known
+    for where, components in (("metrics", METRICS.values()), ("explainers", EXPLAINERS.values())):
+        known = {key: f"{where}.{each.name}.{key}" for each in components for key in each.keys} | known
     near = nearest(word, known)
-    return ALIASES.get(word) or known.get(word) or (known[near] if near else None)
+    return known[near] if near else None

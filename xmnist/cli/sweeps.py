@@ -140,7 +140,7 @@ def _run(
     waiting, suspects, died, stuck = list(range(len(jobs))), list[int](), Counter[int](), 0
     while waiting:
         batch = suspects[:1] or waiting[:at_a_time]
-        before = [jobs[number].run.status() for number in batch]
+        before = [_traces(jobs[number].run) for number in batch]
         try:
             outcomes |= zip(batch, launch([jobs[number] for number in batch]), strict=True)
             stuck = 0
@@ -166,21 +166,26 @@ def _run(
 
 
 def _settle(
-    jobs: Sequence[Job], batch: Sequence[int], before: Sequence[dict[str, Any]], outcomes: dict[int, Outcome]
+    jobs: Sequence[Job], batch: Sequence[int], before: Sequence[list[dict[str, Any]]], outcomes: dict[int, Outcome]
 ) -> list[int]:
     """Record the outcomes of a batch whose launcher broke, and return the jobs that were still running."""
     begun = []
-    for number, earlier in zip(batch, before, strict=True):
-        run = jobs[number].run
+    for number, traces in zip(batch, before, strict=True):
+        run, earlier = jobs[number].run, traces[0]
         status = run.status()
         # With force=true, a status from before the sweep does not count: the job was to be done again.
         if status.get("state") == "done" and (status != earlier or not run.settings.force):
             outcomes[number] = Outcome(run.metrics())
         elif status != earlier and status.get("state") == "failed":
             outcomes[number] = Outcome(str(status.get("error")), failed=True)
-        elif status != earlier:
+        elif _traces(run) != traces:
             begun.append(number)
     return begun
+
+
+def _traces(run: Run) -> list[dict[str, Any]]:
+    """Return the status of a run and of those that it stands on, which a job trains before its own run begins."""
+    return [run.status(), *(base.status() for base in run.bases())]
 
 
 def _log_summary(jobs: Sequence[Job], outcomes: Mapping[int, Outcome], before: Sequence[dict[str, Any]]) -> int:

@@ -85,14 +85,24 @@ class Component:
         return cls(**checked(where, values, {name: key.rule for name, key in cls.keys.items()}))
 
     @classmethod
+    def check_plugin(cls) -> None:
+        """Check that a plug-in may declare it.
+
+        Raises:
+            InputError: it may not.
+        """
+
+    @classmethod
     def described(cls) -> Options:
         """Return its description for reports, as plain values."""
-        return {"title": cls.title}
+        return {"title": cls.title} | ({"unseen": list(cls.unseen)} if cls.unseen else {})
 
     @classmethod
     def stand_in(cls, name: str, about: Options) -> type[Self]:
         """Return a class with the title of a component that is not here; `about` is an earlier `described`."""
-        return type(name, (cls,), {"name": name, "title": str(about.get("title") or name)[:80]})
+        unseen = about.get("unseen")
+        facts = {"name": name, "title": str(about.get("title") or name)[:80]}
+        return type(name, (cls,), facts | {"unseen": tuple(map(str, unseen)) if isinstance(unseen, list) else ()})
 
     def options(self) -> Options:
         """Return the options as plain values, in the order of their declaration."""

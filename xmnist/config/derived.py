@@ -118,11 +118,11 @@ def stands_on(settings: StageSettings) -> list[Settings]:
     if not isinstance(settings, Settings):
         return []
     if decoder := judged(settings):
-        return [trained(settings, "classifier"), decoder]
+        return [explained(settings), decoder]
     if not settings.model.decodes:
         return []
     several = isinstance(settings.layer, list) or isinstance(settings.alpha, list)
-    return [trained(settings, "classifier"), *(learned(settings, settings.model.name) if several else [])]
+    return [explained(settings), *(learned(settings, settings.model.name) if several else [])]
 
 
 def selects(settings: ExplainingSettings) -> bool:

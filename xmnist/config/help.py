@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from xmnist.config.declarations import EXPLAINERS, METRICS, rules_of
-from xmnist.config.kinds import MODELS
+from xmnist.config.kinds import MODELS, kinds_with
 from xmnist.config.schema import COMMON, FEWER, PHASES, PLUGINS, STAGES, TRAINING, only
 
 
@@ -37,6 +37,6 @@ def _described(model: str, explainers: Mapping[str, str]) -> dict[str, str]:
     for name, method in explainers.items():
         lines |= {f"explainers.{name}.{key}": option.rule.text for key, option in EXPLAINERS[method].keys.items()}
     lines |= {f"trainer.{key}": rule.text for key, rule in TRAINING.items()}
-    lines["trainer.decoder.*"] = "any key of trainer, for ClaDec, RefAE and their VAEs only"
+    lines["trainer.decoder.*"] = f"any key of trainer, for {kinds_with(lambda kind: kind.part == 'decoder')} only"
     lines["trainer.joint.*"] = "any key of trainer but lr, for the joint model only; of these some for each phase:"
     return lines | {f"trainer.joint.{key}": rule.text for key, rule in PHASES.items()}

@@ -8,6 +8,7 @@ from xmnist.config import plugins  # noqa: F401  # whose components belong to th
 from xmnist.config.components import Component, Options
 from xmnist.config.groups import Group
 from xmnist.config.rules import Rule, nothing
+from xmnist.runtime.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,19 +50,22 @@ class ModelDeclaration(Component):
     named: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
+    def check_plugin(cls) -> None:
+        if not cls.decodes or cls.basis != "classifier" or cls.phases != 1 or cls.weights or cls.first or cls.named:
+            raise InputError(
+                "a plug-in's kind of model decodes a layer of a classifier in one phase: decodes=True, and without "
+                "basis, phases, weights, first and named"
+            )
+
+    @classmethod
     def described(cls) -> Options:
-        facts = {key: getattr(cls, key) for key in ("decodes", "explained", "basis")} | {"part": cls.part or ""}
-        return super().described() | facts | {key: list(getattr(cls, key)) for key in ("main", "first", "named")}
+        return super().described() | {"part": cls.part or "", "main": list(cls.main)}
 
     @classmethod
     def stand_in(cls, name: str, about: Options) -> type[Self]:
-        kind = super().stand_in(name, about)
-        for key, usual in cls.described().items():
-            value = about.get(key)
-            # A run directory may hold anything, so every value is checked.
-            if key != "title" and type(value) is type(usual):
-                setattr(kind, key, tuple(map(str, value)) if isinstance(value, list) else value)
-        kind.part = kind.part if kind.part in ("decoder", "joint") else None
+        kind, main = super().stand_in(name, about), about.get("main")
+        kind.decodes, kind.part = True, about["part"] if about.get("part") in ("decoder", "joint") else None
+        kind.main = tuple(map(str, main)) if isinstance(main, list) and main else cls.main
         return kind
 
     def turned(self, name: str) -> "ModelDeclaration":

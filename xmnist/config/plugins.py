@@ -45,8 +45,7 @@ def begin(words: Iterable[str]) -> None:
     if named:
         os.environ[VARIABLE] = os.pathsep.join(dict.fromkeys([*known, *named]))
     if named or known or _announced():
-        for group in groups.GROUPS.values():
-            group.own()
+        _count()
 
 
 def loaded() -> bool:
@@ -74,6 +73,7 @@ def load_chosen() -> None:
     if _begun:
         return
     _begun = True  # before loading: a plug-in that asks a group for a component must not load itself again
+    _count()  # all built-in components: those that a plug-in imports first would be taken for its own
     for entry in _announced():
         package = entry.dist.name if entry.dist else entry.name
         _loaded[package] = Source(package, entry.dist.version if entry.dist else "")
@@ -111,8 +111,8 @@ def load(word: str) -> None:
     _import(word, spec, source)
     if _count() == before:
         raise InputError(
-            f"plugins={word} declares nothing: it needs @xmnist.explainer, @xmnist.metric, @xmnist.classifier or "
-            f"@xmnist.dataset"
+            f"plugins={word} declares nothing: it needs @xmnist.explainer, @xmnist.metric, @xmnist.classifier, "
+            f"@xmnist.dataset or @xmnist.model"
         )
 
 
@@ -125,7 +125,7 @@ def _digest(path: Path) -> str:
 
 
 def _count() -> int:
-    return sum(len(group.own()) for group in groups.GROUPS.values())
+    return sum(len(group.own()) for group in list(groups.GROUPS.values()))  # more may be imported meanwhile
 
 
 def _import(word: str, module: Any, source: Source) -> None:

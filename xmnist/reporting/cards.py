@@ -115,11 +115,11 @@ def _network(run: Found) -> dict[str, str]:
     return {name: text for name, text in out.items() if text}
 
 
-def _rate(phases: Sequence[float | dict[str, float]]) -> str:
+def _rate(by_phase: Sequence[float | dict[str, float]]) -> str:
     """Return a training's learning rate; where the parts of a model have their own, each in every phase."""
-    parts = [phase for phase in phases if isinstance(phase, dict)]
+    parts = [phase for phase in by_phase if isinstance(phase, dict)]
     rates = {part: ", ".join(text_of(phase[part]) for phase in parts) for part in (parts[0] if parts else ())}
-    return "; ".join(f"{part} {text}" for part, text in rates.items()) or text_of(phases[0])
+    return "; ".join(f"{part} {text}" for part, text in rates.items()) or text_of(by_phase[0])
 
 
 def _trained(run: Found, scores: dict[str, Any]) -> dict[str, str]:

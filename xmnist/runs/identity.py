@@ -5,7 +5,7 @@ import json
 import re
 from pathlib import Path
 
-from xmnist.config.components import Component, Options, listed
+from xmnist.config.components import PLUGIN, Component, Options, listed
 from xmnist.config.derived import explained, judged, needed, own_images, plain, selects, training
 from xmnist.config.settings import (
     EvaluateSettings,
@@ -43,7 +43,7 @@ def identity(settings: StageSettings, stage: str = "train") -> Options:
     if isinstance(settings, ExportSettings):
         dataset = settings.dataset
         # Names of exports hold every key, unlike those of other runs; of a plug-in they hold no path of this machine.
-        return {"dataset": dataset.identity() if dataset.plugin else dataset.plain()}
+        return {"dataset": dataset.identity() if PLUGIN in dataset.plain() else dataset.plain()}
     assert isinstance(settings, Settings)
     if not isinstance(settings, ExplainingSettings):
         return _of_training(settings)

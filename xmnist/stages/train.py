@@ -1,6 +1,5 @@
 """Stage `train`: fit one network, or one decoder for each of several layers and alphas."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -38,21 +37,18 @@ def main(settings: Settings, typed: str | None = None) -> dict[str, Any]:
     with distributed.started(devices.find_device(settings.device)):
         if distributed.agreed(name := Run("train", settings).path.name) != name:
             raise InputError("the processes do not have the same settings")
-        members = [] if Run("train", settings).reusable() else _members(settings)
-        basis = _needed(members)
+        own = Run("train", settings)
+        done = own.reusable() and own.drawn()
+        members = [] if done else _members(settings)
+        basis = [base.settings for each in members for base in Run("train", each).bases()]
         missing.announce(members, basis, typed or "")
         missing.train(basis)
         if _is_multi_run(settings):
             return _train_each(settings, typed).metrics()
-        if settings.model.reference and not settings.force:  # with force, each job trains its own run again
+        # With force, each job trains its own run again.
+        if settings.model.reference and not done and not settings.force:
             side_by_side.side_by_side(_family(settings))
         return networks.train(settings, typed).metrics()
-
-
-def _needed(members: Sequence[Settings]) -> list[Settings]:
-    """Return the networks that the unfinished ones of these trainings stand on."""
-    runs = [run for run in (Run("train", member) for member in members) if not run.reusable()]
-    return [base.settings for run in runs for base in run.bases()]
 
 
 def _family(settings: Settings) -> list[Settings]:

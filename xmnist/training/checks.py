@@ -3,7 +3,7 @@
 import torch
 
 from xmnist import data
-from xmnist.config.derived import explained, judged, phases
+from xmnist.config.derived import explained, judged
 from xmnist.config.settings import Settings
 from xmnist.data.base import Info
 from xmnist.models.base import made, new_classifier, new_explained
@@ -12,8 +12,9 @@ from xmnist.runs.commands import train_command
 from xmnist.runs.store import Run
 from xmnist.runtime import devices
 from xmnist.runtime.errors import InputError
-from xmnist.training import resuming
+from xmnist.training import objectives, resuming
 from xmnist.training.networks import load_data
+from xmnist.training.objectives.base import find_precision
 
 
 def check(settings: Settings) -> None:
@@ -24,7 +25,8 @@ def check(settings: Settings) -> None:
             needed and missing; a classifier that is missing and may not be trained; files of this run or of the
             classifier's that another run wrote.
     """
-    devices.find_precision(phases(settings)[0].precision, devices.find_device(settings.device))
+    objectives.check(settings.model)
+    find_precision(settings, devices.find_device(settings.device))
     run = Run("train", settings)
     if not run.reusable() and not settings.force:
         resuming.saved_state(run)

@@ -92,10 +92,13 @@ def load_explained(settings: Settings, images: Data, device: torch.device) -> nn
     """Return the trained network that these settings explain, frozen.
 
     Raises:
-        InputError: it is not there, or damaged.
+        InputError: it is not there.
+        DamageError: a file of its run has changed.
     """
-    model = new_explained(settings, images.info)
-    Run("train", explained(settings)).load_into(model, "model.pt")
+    run, model = Run("train", explained(settings)), new_explained(settings, images.info)
+    if not run.finished():
+        raise InputError(f"the {run.settings.model.title} is not there: {train_command(run.settings)}")
+    run.load_into(model, "model.pt")
     return freeze(place(model, device))
 
 

@@ -14,17 +14,17 @@ from xmnist.plots import figures, pictures
 from xmnist.runs import store
 from xmnist.runs.store import Run
 from xmnist.runs.titles import title
-from xmnist.runtime import devices, distributed, environment, processes, progress
+from xmnist.runtime import distributed, environment, processes, progress
 from xmnist.training import diagnosis, loop
 from xmnist.training.objectives import Task
-from xmnist.training.objectives.base import Part
+from xmnist.training.objectives.base import Part, find_precision
 
 
 def write_environment(run: Run[Any], device: torch.device) -> None:
     """Write the environment that a run is made in."""
     description = environment.describe(device, torch.get_num_threads(), run.settings.seed)
     if run.stage == "train":
-        description["precision"] = devices.find_precision(phases(run.settings)[0].precision, device)
+        description["precision"] = find_precision(run.settings, device)
     run.write_json("environment.json", description)
 
 

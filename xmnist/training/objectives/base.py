@@ -4,16 +4,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from xmnist.config.derived import phases
-from xmnist.config.kinds import ModelDeclaration
+from xmnist.config.kinds import MODELS, ModelDeclaration
 from xmnist.config.settings import Settings
 from xmnist.data.base import Data, Source, Split
 from xmnist.models.base import new_classifier
 from xmnist.models.layers import fit_normalisation, place
 from xmnist.models.vae import LatentSpace
 from xmnist.runtime import devices
+from xmnist.runtime.errors import InputError
 
 CODES_AT_MOST = 2**30
 """Bytes that the codes or maps of all training images may take; above this limit, each batch computes its own."""
@@ -114,7 +116,7 @@ class TrainingContext:
     @property
     def precision(self) -> str:
         """The precision of its training on this device."""
-        return devices.find_precision(phases(self.settings)[0].precision, self.images.train.labels.device)
+        return find_precision(self.settings, self.images.train.labels.device)
 
     @property
     def decoding(self) -> dict[str, Any]:
@@ -129,6 +131,15 @@ class TrainingContext:
         return place(model, self.images.train.labels.device)
 
 
+def find_precision(settings: Settings, device: torch.device) -> str:
+    """Return the precision of a training on a device.
+
+    Raises:
+        InputError: the device does not support it.
+    """
+    return devices.find_precision(phases(settings)[0].precision, device)
+
+
 K = TypeVar("K", bound=ModelDeclaration)
 Make = Callable[[K, TrainingContext], list[Task]]
 """A kind of model with its options, and the inputs of its training, to its tasks: one for each phase."""
@@ -138,10 +149,19 @@ OBJECTIVES: dict[str, Make[Any]] = {}
 
 
 def objective(*kinds: type[K]) -> Callable[[Make[K]], Make[K]]:
-    """Declare a function as the training objective of kinds of model."""
+    """Declare a function as the training objective of kinds of model of the same package, or plug-in file.
+
+    Raises:
+        InputError: a class is no declared kind of model, is declared elsewhere, or has an objective already.
+    """
 
     def declare(make: Make[K]) -> Make[K]:
-        OBJECTIVES.update({kind.name: make for kind in kinds})
+        for kind in kinds:
+            # An objective from elsewhere would change the results of runs whose names do not tell of it.
+            same = kind.__module__.split(".")[0] == make.__module__.split(".")[0]
+            if not same or MODELS.get(kind.name) is not kind or kind.name in OBJECTIVES:
+                raise InputError(f"objective of {kind.__name__}: it must be declared by @xmnist.model in the same file")
+            OBJECTIVES[kind.name] = make
         return make
 
     return declare
