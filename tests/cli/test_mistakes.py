@@ -172,7 +172,7 @@ def assert_told(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
 
 
 LIKE = settings(
-    max_examples=100,
+    max_examples=60,
     deadline=None,
     derandomize=True,
     database=None,
