@@ -1,6 +1,7 @@
 """Fixtures: settings, tiny data, the command line as a user types it."""
 
 import gc
+import logging
 import os
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one thread for each of the workers, and for the commands that they start
@@ -45,11 +46,15 @@ def pytest_sessionfinish() -> None:
 
 @pytest.fixture(autouse=True)
 def _isolated(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No test sees the user's data or a data set that another test settled on."""
+    """No test sees the user's data, a data set that another test settled on, or logs to the screen of another one."""
     monkeypatch.delenv("XMNIST_DEFAULT_DATASET", raising=False)
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
     torch.manual_seed(0)
+    handlers = list(logging.getLogger().handlers)
     yield
+    for handler in set(logging.getLogger().handlers).difference(handlers):
+        if type(handler) is logging.StreamHandler:  # of a command that ran in this process: its screen is gone
+            logging.getLogger().removeHandler(handler)
     GlobalHydra.instance().clear()
 
 

@@ -81,7 +81,7 @@ JOINT = ("model=joint", "model.width=2", "classifier=cam_net", "classifier.width
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("model", "kills"), [((*SMALL, "trainer.epochs=40"), 12), ((*JOINT, "dataset.train=200"), 6)])
+@pytest.mark.parametrize(("model", "kills"), [((*SMALL, "trainer.epochs=80"), 25), ((*JOINT, "dataset.train=200"), 10)])
 def test_a_training_killed_at_random_moments_ends_with_the_same_weights(
     settings: Settings, tmp_path: Path, model: tuple[str, ...], kills: int
 ) -> None:
