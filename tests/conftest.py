@@ -29,6 +29,7 @@ from helpers import TINY, UNREACHABLE, composed, typed
 from xmnist.config import resolution
 from xmnist.data.base import Data, Info, Split
 from xmnist.runs.store import Run
+from xmnist.runtime import progress
 from xmnist.stages import train
 
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="xmnist-tests-")
@@ -53,7 +54,7 @@ def _isolated(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     handlers = list(logging.getLogger().handlers)
     yield
     for handler in set(logging.getLogger().handlers).difference(handlers):
-        if type(handler) is logging.StreamHandler:  # of a command that ran in this process: its screen is gone
+        if isinstance(handler, progress.Handler):  # of a command that ran in this process: its screen is gone
             logging.getLogger().removeHandler(handler)
     GlobalHydra.instance().clear()
 
