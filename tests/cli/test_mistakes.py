@@ -1,5 +1,6 @@
 """What people mistype: whatever it is, one line says what is wrong, and nothing is written."""
 
+import logging
 import os
 import shlex
 import signal
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from xmnist.cli import main
 from xmnist.config.schema import STAGES
 from xmnist.data import files
-from xmnist.runtime import interrupts
+from xmnist.runtime import interrupts, progress
 
 COMMANDS = [
     "train dataset=glyphs model=cladec layer=dense alpha=0.25",
@@ -150,6 +151,10 @@ def answer(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, s
     """Exit code and output of `xmnist WORDS`, run here."""
     GlobalHydra.instance().clear()
     os.environ["HYDRA_FULL_ERROR"] = "0"
+    for handler in [each for each in logging.getLogger().handlers if isinstance(each, progress.Handler)]:
+        logging.getLogger().removeHandler(handler)  # of the last command, whose screen is closed
+    logging.getLogger("hydra").setLevel(logging.NOTSET)  # which --info changes
+    logging.getLogger().setLevel(logging.WARNING)
     sys.argv = ["xmnist", *words]
     capsys.readouterr()
     code = 0
