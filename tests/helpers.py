@@ -20,8 +20,6 @@ from torch import nn
 from xmnist.cli import hooks, main
 from xmnist.config.declarations import DATASETS
 from xmnist.config.defaults import conf_dir
-from xmnist.config.schema import TRAINING
-from xmnist.config.trainer import Training
 from xmnist.data.sets.downloaded import Published
 from xmnist.models import base
 
@@ -58,11 +56,6 @@ OPTIONS: dict[str, Any] = {
     "min_lr": 0.0,
 }
 """All keys of `trainer`, and a seed."""
-
-
-def learning(options: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of `loop.fit` from keys of `trainer`, with others beside them."""
-    return {key: value for key, value in options.items() if key not in TRAINING} | vars(Training.of(options))
 
 
 CONTEXT = multiprocessing.get_context("forkserver")

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 import helpers
-from helpers import OPTIONS, ended, learning, size_of, started
+from benchmarks.train import learning
+from helpers import OPTIONS, ended, size_of, started
 from networks import explainer
 from xmnist import data
 from xmnist.config import derived, resolution

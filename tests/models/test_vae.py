@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Normal, kl_divergence
 from torch.nn import functional as F
 
-from helpers import OPTIONS, TINY, build, learning, size_of
+from benchmarks.train import learning
+from helpers import OPTIONS, TINY, build, size_of
 from xmnist import data
 from xmnist.config import derived, resolution
 from xmnist.data.base import Data, Info, Split

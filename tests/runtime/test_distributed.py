@@ -18,7 +18,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.multiprocessing import start_processes
 
-from helpers import OPTIONS, TINY, build, ended, learning, started, type_
+from benchmarks.train import learning
+from helpers import OPTIONS, TINY, build, ended, started, type_
 from xmnist.data.base import Columns, Data, Info, Split
 from xmnist.data.sets.folder import Folder
 from xmnist.models import joint

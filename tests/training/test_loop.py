@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from helpers import OPTIONS, learning
+from benchmarks.train import learning
+from helpers import OPTIONS
 from xmnist.data.base import Columns
 from xmnist.runtime import devices, machine
 from xmnist.runtime.errors import InputError

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from helpers import OPTIONS, build, learning
+from benchmarks.train import learning
+from helpers import OPTIONS, build
 from xmnist.data.base import Columns, Data
 from xmnist.models.layers import fit_normalisation, freeze
 from xmnist.training import loop, objectives

@@ -114,9 +114,7 @@ def measured(
     """
     maps = {name: explainer for name, explainer in candidates.items() if explainer.answer != "image"}
     decoded = {name: explainer for name, explainer in candidates.items() if explainer.name in decoder_names()}
-    images = {
-        name: explainer for name, explainer in candidates.items() if name in decoded or (several and explainer.models)
-    }
+    drawn = {name: explainer for name, explainer in candidates.items() if several and explainer.models}
     of_maps, of_decoders = (
         [metric.name for metric in metrics if metric.measures == kind] for kind in ("maps", "decoders")
     )
@@ -127,7 +125,7 @@ def measured(
         raise InputError(f"metric={of_decoders[0]} measures decoders: {needs}")
     if of_maps and control:
         maps = {name: EXPLAINERS.made(f"explainers.{name}", option("explainer", name)) for name in controls()} | maps
-    return (maps if of_maps else {}) | (decoded | images if of_decoders else {})
+    return (maps if of_maps else {}) | (decoded | drawn if of_decoders else {})
 
 
 def needed_model(explainers: Collection[ExplainerDeclaration], model: ModelDeclaration, map: str) -> ModelDeclaration:

@@ -45,7 +45,7 @@ def begin(words: Iterable[str]) -> None:
     if named:
         os.environ[VARIABLE] = os.pathsep.join(dict.fromkeys([*known, *named]))
     if named or known or _announced():
-        _count()
+        load_chosen()
 
 
 def loaded() -> bool:
@@ -73,7 +73,7 @@ def load_chosen() -> None:
     if _begun:
         return
     _begun = True  # before loading: a plug-in that asks a group for a component must not load itself again
-    _count()  # all built-in components: those that a plug-in imports first would be taken for its own
+    _count()  # which imports all built-in components: those that a plug-in imported first would be taken for its own
     for entry in _announced():
         package = entry.dist.name if entry.dist else entry.name
         _loaded[package] = Source(package, entry.dist.version if entry.dist else "")
@@ -125,6 +125,7 @@ def _digest(path: Path) -> str:
 
 
 def _count() -> int:
+    """Return the number of components of plug-ins; all built-in ones are imported."""
     return sum(len(group.own()) for group in list(groups.GROUPS.values()))  # more may be imported meanwhile
 
 

@@ -18,7 +18,7 @@ from xmnist.config.declarations import COMPONENTS, ClassifierDeclaration, Datase
 from xmnist.config.derived import foreign, phases
 from xmnist.config.kinds import MODELS, ModelDeclaration, kinds_with, loss_weights
 from xmnist.config.rules import Rule
-from xmnist.config.schema import COMMON, FEWER, JOINT_TRAINING, OWN, PLUGINS, STAGES, TRAINING, only
+from xmnist.config.schema import COMMON, FEWER, OWN, PLUGINS, STAGES, only
 from xmnist.config.settings import KINDS, Only, Settings
 from xmnist.config.trainer import Trainer
 from xmnist.runtime.errors import InputError, unknown
@@ -73,11 +73,11 @@ def _resolved(top: Options, stage: str) -> dict[str, Any]:
     out["weights"] = {key: out.pop(key) for key in weights}
     model: ModelDeclaration = out["model"]
     out["alpha"] = converted("alpha", top["alpha"], model.alpha, f" with model={model.name}")
-    trainer = _trainer(top["trainer"])
+    trainer = Trainer.of_plain(_filled(top["trainer"]))
     out["layer"] = _layers(out["layer"], out["classifier"])
     dataset: DatasetDeclaration = out["dataset"].resolved()
     out |= {"classifier": out["classifier"].resolved(), "dataset": dataset}
-    out["trainer"] = Trainer.of_plain(sizing.fitted_trainer(trainer, dataset.training_images()))
+    out["trainer"] = Trainer.of_plain(sizing.fitted_trainer(trainer.plain(), dataset.training_images()))
     if model.judged:
         out["alpha"] = _alpha_of_judged(model.judged, out)
     if stage == "train":
@@ -127,14 +127,11 @@ def weight_of(key: str) -> str:
     return f"{key} belongs to {kinds_with(lambda kind: key in kind.weights)}" if key in loss_weights() else ""
 
 
-def _trainer(trainer: Any) -> Options:
-    """Return the checked keys of a trainer, `auto` among their values."""
-    options = dict(trainer) if isinstance(trainer, dict) else {"name": trainer}
-    parts = {
-        "decoder": checked("trainer.decoder.", options.pop("decoder", None) or {}, TRAINING, partial=True),
-        "joint": checked("trainer.joint.", options.pop("joint", None) or {}, JOINT_TRAINING, partial=True),
-    }
-    return checked("trainer.", options, TRAINING) | parts
+def _filled(trainer: Any) -> Any:
+    """Return a trainer whose parts may be empty in a config."""
+    if not isinstance(trainer, dict):
+        return trainer
+    return {key: value or {} if key in ("decoder", "joint") else value for key, value in trainer.items()}
 
 
 def _alpha_of_judged(decoder: ModelDeclaration, settings: Mapping[str, Any]) -> float | None:

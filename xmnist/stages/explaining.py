@@ -78,7 +78,7 @@ def check(settings: ExplainingSettings) -> None:
             explainer cannot explain this classifier.
     """
     for run in needed(settings):
-        if not checks.check_needed(run).finished():
+        if not checks.check_needed(run):
             checks.check(run)
     info = data.info(settings.dataset)
     if paths := own_images(settings).path:
@@ -109,10 +109,7 @@ def scene(settings: ExplainingSettings, typed: str = "") -> ExplanationContext:
     images = networks.load_data(settings).to(device)
     if selects(settings):
         data.selection_of(settings.select).check(len(images.test))
-    for run in needed(settings):
-        checks.check_needed(run)
-    missing.announce([], needed(settings), typed)
-    missing.train(needed(settings))
+    missing.train(needed(settings), typed)
     classifier = networks.load_explained(settings, images, device)
     if paths := own_images(settings).path:
         from_elsewhere = elsewhere.read(paths, images.train.images, own_images(settings).invert)

@@ -17,8 +17,13 @@ COST = 1e-3
 """Assumed seconds for one training image, if none were measured: only the ratio to other costs matters."""
 
 
-def train(needed: Sequence[Settings]) -> None:
+def train(needed: Sequence[Settings], typed: str = "", trainings: Sequence[Settings] = ()) -> None:
     """Train these networks and those that they stand on, as far as they are missing, in order.
+
+    Args:
+        needed: the networks that a command stands on.
+        typed: the command.
+        trainings: its own trainings, which come later: the progress display expects them.
 
     Raises:
         InputError: one is missing and may not be trained.
@@ -28,32 +33,22 @@ def train(needed: Sequence[Settings]) -> None:
     for run in runs:
         if run.sound() and (warnings := run.status().get("warnings")):
             store.log_once(logging.WARNING, f"run={run.id}, on which this stands: {warnings[0]}")
-    trained: set[str] = set()
-    # Asked again after each group: what stands on a network that was trained again may be stale now.
-    while group := distributed.agreed(_next(runs, trained)):
-        for settings in group:
-            checks.check_needed(settings)
+    groups, trained = graph.missing(runs), set[str]()
+    first = [run.settings for group in groups for run in group]
+    for settings in first:
+        checks.check_needed(settings)
+    if not processes.rank():
+        _announce(first, trainings, typed)
+    while group := distributed.agreed(
+        [run.settings for ready in groups[:1] for run in ready if run.key not in trained]
+    ):
         side_by_side.train(group)
         trained |= {Run("train", settings).key for settings in group}
+        groups = graph.missing(runs)  # again: what stands on a network that was trained again may be stale now
 
 
-def _next(runs: Sequence[Run[Settings]], trained: set[str]) -> list[Settings]:
-    """Return what can be trained now, except for the runs whose keys are in `trained`."""
-    groups = graph.missing(runs)
-    return [run.settings for run in groups[0] if run.key not in trained] if groups else []
-
-
-def announce(trainings: Sequence[Settings], needed: Sequence[Settings], typed: str) -> None:
-    """Log which networks will be trained first, and add all trainings to the progress display's plan.
-
-    Args:
-        trainings: the command's own trainings, which are not announced.
-        needed: those that it stands on.
-        typed: the command.
-    """
-    if processes.rank():
-        return
-    first = [run.settings for group in graph.missing(Run("train", settings) for settings in needed) for run in group]
+def _announce(first: Sequence[Settings], trainings: Sequence[Settings], typed: str) -> None:
+    """Log which networks will be trained first, and add all trainings to the progress display's plan."""
     to_do = [*first, *(settings for settings in trainings if not Run("train", settings).reusable())]
     if not to_do:
         return

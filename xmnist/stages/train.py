@@ -41,8 +41,7 @@ def main(settings: Settings, typed: str | None = None) -> dict[str, Any]:
         done = own.reusable() and own.drawn()
         members = [] if done else _members(settings)
         basis = [base.settings for each in members for base in Run("train", each).bases()]
-        missing.announce(members, basis, typed or "")
-        missing.train(basis)
+        missing.train(basis, typed or "", members)
         if _is_multi_run(settings):
             return _train_each(settings, typed).metrics()
         # With force, each job trains its own run again.

@@ -40,9 +40,9 @@ def check(settings: Settings) -> None:
     if model.needs_masks and not info.masks:
         raise InputError(f"{model.needs_masks} needs a data set with masks, which {settings.dataset.name} has not")
     if model.decodes:
-        basis = check_needed(explained(settings))
-        if not basis.finished():
-            _check_beginning(basis.settings, info)
+        basis = explained(settings)
+        if not check_needed(basis):
+            _check_beginning(basis, info)
     _check_beginning(settings, info)
     if decoder := judged(settings):
         if settings.dataset.augmented:
@@ -50,7 +50,7 @@ def check(settings: Settings) -> None:
                 "a decoder's pictures are made once, and cannot be augmented: set dataset.aug_prob=0, or do without "
                 "the fresh classifier: metrics.reconstruction.evaluation_accuracy=false"
             )
-        if not check_needed(decoder).finished():
+        if not check_needed(decoder):
             check(decoder)
     if not settings.dataset.drawn:  # those cannot be missing or damaged
         load_data(settings)
@@ -71,16 +71,17 @@ def _check_beginning(settings: Settings, info: Info) -> None:
         made(settings.classifier).check_beginning(model)
 
 
-def check_needed(settings: Settings) -> Run[Settings]:
-    """Return the run of these settings, which another one needs.
+def check_needed(settings: Settings) -> bool:
+    """Return whether the run of these settings, which another one needs, is finished.
 
     Raises:
-        InputError: it is missing and may not be trained, or its files are not those that it wrote.
+        InputError: it is missing and may not be trained.
+        DamageError: a file of it has changed.
     """
-    run = Run("train", settings)
-    if not run.finished() and not settings.train_missing:
+    finished = Run("train", settings).finished()
+    if not finished and not settings.train_missing:
         raise InputError(
             f"the {settings.model.title} that this needs is not there and train_missing=false; it "
             f"would be trained by: {train_command(settings)}"
         )
-    return run
+    return finished

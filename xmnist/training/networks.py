@@ -93,10 +93,9 @@ def load_explained(settings: Settings, images: Data, device: torch.device) -> nn
 
     Raises:
         InputError: it is not there.
-        DamageError: a file of its run has changed.
     """
     run, model = Run("train", explained(settings)), new_explained(settings, images.info)
-    if not run.finished():
+    if not run.sound():  # that its files are as it wrote them has been checked before the first training
         raise InputError(f"the {run.settings.model.title} is not there: {train_command(run.settings)}")
     run.load_into(model, "model.pt")
     return freeze(place(model, device))
